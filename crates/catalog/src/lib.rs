@@ -1,0 +1,1 @@
+//! What operations mean: provider packs and pure recognisers.

@@ -1,0 +1,1 @@
+//! Credential sources, decoys, slots and attachment.

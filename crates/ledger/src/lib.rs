@@ -1,0 +1,1 @@
+//! Append-only, tamper-evident record of a session.

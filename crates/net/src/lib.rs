@@ -1,0 +1,1 @@
+//! Capture, synthetic names, TLS with the session CA, upstream connections.

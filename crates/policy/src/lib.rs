@@ -1,0 +1,1 @@
+//! Manifest, trust, and the Cedar policy that decides.

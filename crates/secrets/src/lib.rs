@@ -1,0 +1,1 @@
+//! Finds credentials in bytes, shapes decoys, redacts streams.

@@ -1,0 +1,1 @@
+//! One governed run, from view to teardown.

@@ -1,0 +1,1 @@
+//! Sessions, holds and approvals that survive a restart.
