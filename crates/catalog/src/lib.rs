@@ -1,1 +1,17 @@
-//! What operations mean: provider packs and pure recognisers.
+//! What a request means. Provider packs (data) and pure functions over them turn an HTTP request
+//! into operations with effect, flags, scope and resources, and say how a resource's environment is
+//! asked for. Nothing here does I/O, nothing decides, and every function is total: bytes that have
+//! no one meaning come back as [`Unrecognised`], never as a guess.
+
+mod meaning;
+mod pack;
+mod plain;
+mod preview;
+mod resolution;
+mod slots;
+
+pub use meaning::{CanonicalBody, Meaning, Unrecognised, recognise};
+pub use pack::{Pack, UnknownOperation, pack, pack_for_host};
+pub use preview::preview;
+pub use resolution::{EnvironmentRef, Query, Resolution, Resolved, ResolvedResource, Step};
+pub use slots::{SlotPlace, fold_field_name, generic_slots};

@@ -23,4 +23,4 @@ pub use identity::{HoldId, IdError, SessionId};
 pub use operation::{EnvironmentName, NameError, Operation, OperationName, ResourceId};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{HttpBody, HttpRequest, Method, MethodError, Target, Transport};
-pub use uri::{CanonicalPath, CanonicalQuery, UriError};
+pub use uri::{CanonicalPath, CanonicalQuery, UriError, form_decode, form_pairs, percent_decode};

@@ -1,0 +1,135 @@
+//! Provider packs: data compiled into the program, parsed when the first request needs them. Who
+//! adds a provider adds a folder under `packs/` and a row in `PACKS`.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use tagout_core::{CanonicalPath, HostName, HostPattern, Operation, OperationName};
+
+use crate::resolution::Resolution;
+use crate::slots::{SlotPlace, SlotTable};
+
+/// A provider: its hosts, its credential slots, what its operations mean and how the environment of
+/// its resources is asked for.
+#[derive(Debug)]
+pub struct Pack {
+    /// The provider's name, as a manifest writes it and as it stands in front of operations and
+    /// resources: `railway`.
+    pub name: &'static str,
+    hosts: Vec<HostPattern>,
+    slots: Vec<SlotPlace>,
+    graphql_paths: Vec<String>,
+    oauth_paths: Vec<String>,
+}
+
+/// A manifest names an operation that the pack does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pack} has no operation `{word}`{hint}")]
+pub struct UnknownOperation {
+    pack: &'static str,
+    word: String,
+    /// Empty, or `; did you mean `…`?`.
+    hint: String,
+}
+
+/// The pack of that name.
+pub fn pack(name: &str) -> Option<&'static Pack> {
+    PACKS.iter().find(|pack| pack.name == name)
+}
+
+/// The pack that claims `host`.
+pub fn pack_for_host(host: &HostName) -> Option<&'static Pack> {
+    PACKS.iter().find(|pack| pack.claims(host))
+}
+
+static PACKS: LazyLock<Vec<Pack>> = LazyLock::new(|| {
+    vec![Pack::read(
+        "railway",
+        include_str!("../packs/railway/pack.toml"),
+    )]
+});
+
+/// `pack.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackFile {
+    hosts: Vec<HostPattern>,
+    graphql_paths: Vec<String>,
+    oauth_paths: Vec<String>,
+    slots: SlotTable,
+}
+
+impl Pack {
+    fn read(name: &'static str, text: &str) -> Self {
+        // The file is part of the program; tests read every pack.
+        let file: PackFile = toml::from_str(text).expect("the pack's file is well-formed");
+        Self {
+            name,
+            hosts: file.hosts,
+            slots: file.slots.places(),
+            graphql_paths: file.graphql_paths,
+            oauth_paths: file.oauth_paths,
+        }
+    }
+
+    /// The hosts that the pack claims. The first is the one to ask when no request names another.
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// Where the provider takes credentials.
+    pub fn slots(&self) -> &[SlotPlace] {
+        &self.slots
+    }
+
+    /// Whether requests to `host` are read by this pack.
+    pub fn claims(&self, host: &HostName) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// Whether refusals on `path` should have GraphQL's shape.
+    pub fn is_graphql_endpoint(&self, path: &CanonicalPath) -> bool {
+        self.graphql_paths
+            .iter()
+            .any(|endpoint| endpoint == path.as_str())
+    }
+
+    /// Whether tokens are handed out below `path`.
+    pub(crate) fn mints_tokens(&self, path: &CanonicalPath) -> bool {
+        self.oauth_paths.iter().any(|prefix| {
+            path.as_str()
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
+    /// The operation that a manifest's word names, with or without the provider in front:
+    /// `customDomainCreate` or `railway.customDomainCreate`. Effect classes (`read`, `write`) are
+    /// the manifest's own and no operations.
+    ///
+    /// # Errors
+    /// [`UnknownOperation`] when the pack has no operation of that name.
+    pub fn expand_operation(&self, manifest_word: &str) -> Result<OperationName, UnknownOperation> {
+        Err(UnknownOperation {
+            pack: self.name,
+            word: manifest_word.to_owned(),
+            hint: String::new(),
+        })
+    }
+
+    /// How to learn the environments of everything that `operation` names. Where the operation names
+    /// an environment beside a project, service or volume and acts in it alone, the others are only
+    /// checked to belong there. An operation without resources is done at once.
+    ///
+    /// The answer depends on the operation's name and arguments, not on its resources alone: a cache
+    /// has the whole operation as its key.
+    pub fn resolve(&self, operation: &Operation) -> Resolution {
+        Resolution::of(operation)
+    }
+
+    /// How to learn every environment that the credential can see, for pinning names at launch. Each
+    /// is a [`ResolvedResource`](crate::ResolvedResource) of its own.
+    pub fn resolve_all_environments(&self) -> Resolution {
+        Resolution::of_everything()
+    }
+}
