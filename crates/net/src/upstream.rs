@@ -1,0 +1,393 @@
+//! Connections to the world. One is made only for an [`Admission`], so the verdict is in the ledger
+//! before the name is resolved. The name is resolved once; every address is checked against what
+//! Tagout dials ([`crate::address`]); what was checked is what is dialled; and the server must prove
+//! the name by its certificate, wherever the address came from.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use tagout_authority::Admission;
+use tagout_core::{HostName, Target, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::address::AddressClass;
+use crate::address::{is_own_interface, refused_class};
+use crate::error::NetError;
+use crate::tls::read_certificates;
+
+const RESOLVE_SECONDS: u64 = 10;
+const DIAL_SECONDS: u64 = 8;
+const HANDSHAKE_SECONDS: u64 = 10;
+/// Addresses tried, in the resolver's order (RFC 6724).
+const MOST_ADDRESSES: usize = 4;
+
+/// What `config.toml` says about the world outside.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamConfig {
+    /// `[address]`: the address that stands for a name and port, dialled whatever it is.
+    pub addresses: HashMap<(HostName, u16), SocketAddr>,
+    /// `[network] ca_files`: trusted beside the system's roots.
+    pub ca_files: Vec<PathBuf>,
+}
+
+/// Makes connections for one session.
+pub struct Upstream {
+    addresses: HashMap<(HostName, u16), SocketAddr>,
+    connector: TlsConnector,
+}
+
+/// A connection to the target of an admission.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection itself, verified where it is encrypted.
+    pub stream: UpstreamStream,
+    /// The address that was dialled.
+    pub address: SocketAddr,
+}
+
+/// Encrypted or not, as the admission says.
+#[derive(Debug)]
+pub enum UpstreamStream {
+    /// Without TLS, or with the client's own TLS passed through.
+    Plain(TcpStream),
+    /// With the server's certificate verified for the name.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Upstream {
+    /// Reads the system's roots (Mozilla's where the system has none) and the operator's.
+    ///
+    /// # Errors
+    /// When one of the operator's files has no certificate.
+    pub fn new(config: UpstreamConfig) -> Result<Self, NetError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        for path in &config.ca_files {
+            for certificate in read_certificates(path)? {
+                roots.add(certificate).map_err(|error| NetError::CaFile {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                })?;
+            }
+        }
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| NetError::Certificate(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            addresses: config.addresses,
+            connector: TlsConnector::from(Arc::new(tls)),
+        })
+    }
+
+    /// Resolves, checks, dials and, where the target is encrypted, verifies.
+    ///
+    /// # Errors
+    /// When any of it fails; the message is fit for the agent.
+    pub async fn connect(&self, admission: &Admission) -> Result<Connection, NetError> {
+        self.connect_target(admission.target()).await
+    }
+
+    /// Resolves, checks and dials, and leaves the handshake to the client whose bytes are passed
+    /// through.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn connect_opaque(&self, admission: &Admission) -> Result<Connection, NetError> {
+        let (stream, address) = self.dial(admission.target()).await?;
+        Ok(Connection {
+            stream: UpstreamStream::Plain(stream),
+            address,
+        })
+    }
+
+    async fn connect_target(&self, target: &Target) -> Result<Connection, NetError> {
+        let (stream, address) = self.dial(target).await?;
+        let stream = match target.transport {
+            Transport::Plain => UpstreamStream::Plain(stream),
+            Transport::Tls => UpstreamStream::Tls(Box::new(self.verify(target, stream).await?)),
+        };
+        Ok(Connection { stream, address })
+    }
+
+    async fn dial(&self, target: &Target) -> Result<(TcpStream, SocketAddr), NetError> {
+        let candidates = self.candidates(target).await?;
+        let mut last = None;
+        for address in candidates {
+            match timeout(
+                Duration::from_secs(DIAL_SECONDS),
+                TcpStream::connect(address),
+            )
+            .await
+            {
+                Ok(Ok(stream)) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok((stream, address));
+                }
+                Ok(Err(error)) => last = Some((address, error)),
+                Err(_) => last = Some((address, io::ErrorKind::TimedOut.into())),
+            }
+        }
+        let host = target.host.clone();
+        Err(match last {
+            Some((address, source)) => NetError::Dial {
+                host,
+                address,
+                source,
+            },
+            None => NetError::Resolve {
+                host,
+                source: io::Error::new(io::ErrorKind::NotFound, "it has no address"),
+            },
+        })
+    }
+
+    /// The addresses that may be dialled: the pinned one, or those of the resolver's that pass.
+    async fn candidates(&self, target: &Target) -> Result<Vec<SocketAddr>, NetError> {
+        if let Some(&pinned) = self.addresses.get(&(target.host.clone(), target.port)) {
+            return Ok(vec![pinned]);
+        }
+        let lookup = lookup_host((target.host.as_str(), target.port));
+        let answers = timeout(Duration::from_secs(RESOLVE_SECONDS), lookup)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|source| NetError::Resolve {
+                host: target.host.clone(),
+                source,
+            })?;
+        permitted(target, answers, is_own_interface)
+    }
+
+    async fn verify(
+        &self,
+        target: &Target,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, NetError> {
+        let failed = |source| NetError::ServerHandshake {
+            host: target.host.clone(),
+            source,
+        };
+        let name = ServerName::try_from(target.host.as_str().to_owned())
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        timeout(
+            Duration::from_secs(HANDSHAKE_SECONDS),
+            self.connector.connect(name, stream),
+        )
+        .await
+        .map_err(|_| NetError::ServerTooSlow {
+            host: target.host.clone(),
+            what: "finish its TLS handshake",
+            seconds: HANDSHAKE_SECONDS,
+        })?
+        .map_err(failed)
+    }
+}
+
+/// Those of `answers` that Tagout dials. Dialling only what passed is as safe as refusing the whole
+/// set, and networks with DNS64 mix embedded forms into every answer.
+fn permitted(
+    target: &Target,
+    answers: impl Iterator<Item = SocketAddr>,
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Result<Vec<SocketAddr>, NetError> {
+    let mut good = Vec::new();
+    let mut first_refused = None;
+    for answer in answers {
+        let ip = answer.ip();
+        let own = || is_own(ip).then_some(AddressClass::OwnInterface);
+        match refused_class(ip).or_else(own) {
+            None if good.len() < MOST_ADDRESSES => good.push(answer),
+            None => (),
+            Some(class) => first_refused = first_refused.or(Some((ip, class))),
+        }
+    }
+    match first_refused {
+        Some((address, class)) if good.is_empty() => Err(NetError::Address {
+            host: target.host.clone(),
+            port: target.port,
+            address,
+            class,
+        }),
+        _ => Ok(good),
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::SessionCa;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn target(host: &str, port: u16, transport: Transport) -> Target {
+        Target {
+            transport,
+            host: HostName::parse(host).unwrap(),
+            port,
+        }
+    }
+
+    /// A server that proves `host` and echoes one message; its address and the file of its CA.
+    async fn echo(host: &str) -> (SocketAddr, PathBuf, tempfile::TempDir) {
+        let ca = SessionCa::generate().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, ca.ca_pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let host = HostName::parse(host).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut tls) = ca.accept(stream, &host).await {
+                    let mut buffer = [0u8; 5];
+                    let _ = tls.read_exact(&mut buffer).await;
+                    let _ = tls.write_all(&buffer).await;
+                    let _ = tls.shutdown().await;
+                }
+            }
+        });
+        (address, file, folder)
+    }
+
+    fn upstream(pins: &[(&str, u16, SocketAddr)], ca_files: Vec<PathBuf>) -> Upstream {
+        let addresses = pins
+            .iter()
+            .map(|&(host, port, address)| ((HostName::parse(host).unwrap(), port), address))
+            .collect();
+        Upstream::new(UpstreamConfig {
+            addresses,
+            ca_files,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_pinned_name_is_dialled_and_verified() {
+        let (address, file, _folder) = echo("api.example.com").await;
+        let upstream = upstream(&[("api.example.com", 443, address)], vec![file]);
+        let connection = upstream
+            .connect_target(&target("api.example.com", 443, Transport::Tls))
+            .await
+            .unwrap();
+        assert_eq!(connection.address, address);
+        let mut stream = connection.stream;
+        stream.write_all(b"hello").await.unwrap();
+        let mut buffer = [0u8; 5];
+        stream.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"hello");
+    }
+
+    #[tokio::test]
+    async fn invariant_6_a_pin_does_not_replace_the_certificate() {
+        let (address, file, _folder) = echo("other.example.com").await;
+        let pins = [("api.example.com", 443, address)];
+        let to = target("api.example.com", 443, Transport::Tls);
+        for files in [vec![file], vec![]] {
+            let error = upstream(&pins, files)
+                .connect_target(&to)
+                .await
+                .unwrap_err();
+            assert!(matches!(error, NetError::ServerHandshake { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn invariant_1_a_name_that_means_this_machine_is_not_dialled() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let to = target("localhost", port, Transport::Plain);
+        let error = upstream(&[], vec![]).connect_target(&to).await.unwrap_err();
+        assert!(matches!(error, NetError::Address { .. }), "{error}");
+        // A pin is for its own port alone.
+        let pins = [("localhost", port ^ 1, listener.local_addr().unwrap())];
+        assert!(upstream(&pins, vec![]).connect_target(&to).await.is_err());
+    }
+
+    #[test]
+    fn only_addresses_that_pass_are_dialled() {
+        let to = target("api.example.com", 443, Transport::Tls);
+        let list = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts
+                .iter()
+                .map(|text| format!("{text}:443").parse().unwrap())
+                .collect()
+        };
+        let pass = |texts| {
+            permitted(&to, list(texts).into_iter(), |ip| {
+                ip.to_string() == "8.8.4.4"
+            })
+        };
+        let mixed = pass(&["10.0.0.1", "1.1.1.1", "[64:ff9b::101:101]"]).unwrap();
+        assert_eq!(mixed, list(&["1.1.1.1"]));
+        for bad in [
+            &["10.0.0.1", "169.254.169.254"][..],
+            &["8.8.4.4"],
+            &["[::ffff:1.1.1.1]"],
+        ] {
+            assert!(pass(bad).is_err(), "{bad:?}");
+        }
+        let many = list(&["1.1.1.1"; 40]);
+        assert_eq!(
+            permitted(&to, many.into_iter(), |_| false).unwrap().len(),
+            4
+        );
+    }
+}
