@@ -52,7 +52,7 @@ impl CanonicalPath {
         let Some(rest) = path.strip_prefix('/') else {
             return Err(UriError::NotAbsolute);
         };
-        let normal = normalise(rest, |byte| is_path_byte(byte))?;
+        let normal = normalise(rest, is_path_byte)?;
         if normal.contains("%5C") || has_encoded_control(&normal) {
             return Err(UriError::EncodedControl);
         }
