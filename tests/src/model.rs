@@ -1,0 +1,280 @@
+//! A scripted model: what the provider of an agent's model would answer, without a model.
+//!
+//! It speaks the two dialects of the agents under test, Anthropic Messages and OpenAI Responses,
+//! streaming and not. The script is a list of shell commands; **which one comes next is told by the
+//! number of tool results already in the conversation**, so a client that sends its request again gets
+//! the same step again. Arguments are cut into small pieces and every frame into two writes, because
+//! real streams are.
+
+use crate::{Answer, Received};
+use serde_json::{Value, json};
+
+/// What the model wants done, and what it says in the end.
+#[derive(Clone, Debug)]
+pub struct Script {
+    commands: Vec<String>,
+    farewell: String,
+}
+
+impl Script {
+    /// The model runs each command with the agent's shell tool, then says `farewell`.
+    pub fn new(commands: &[&str], farewell: &str) -> Script {
+        Script {
+            commands: commands.iter().map(|&command| command.into()).collect(),
+            farewell: farewell.into(),
+        }
+    }
+
+    /// The provider's answer to a request.
+    pub fn answer(&self, request: &Received) -> Answer {
+        if request.header("upgrade").is_some() {
+            // Codex tries WebSocket first and falls back to events at this status alone.
+            return Answer::new(426, "application/json", "{}");
+        }
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match (request.method.as_str(), request.path()) {
+            ("POST", path) if path.ends_with("/count_tokens") => {
+                Answer::json(&json!({"input_tokens": 1}))
+            }
+            ("POST", path) if path.ends_with("/messages") => self.messages(&body),
+            ("POST", path) if path.ends_with("/responses") => self.responses(&body),
+            _ => Answer::json(&json!({})),
+        }
+    }
+
+    fn step(&self, body: &Value, results: usize) -> Step {
+        match (self.commands.get(results), ShellTool::offered(body)) {
+            (Some(command), Some(tool)) => Step::Call {
+                arguments: tool.arguments(command).to_string(),
+                tool: tool.name,
+                number: results,
+            },
+            (Some(_), None) => Step::Say("nothing to do".into()),
+            (None, _) => Step::Say(self.farewell.clone()),
+        }
+    }
+
+    /// Anthropic Messages.
+    fn messages(&self, body: &Value) -> Answer {
+        let step = self.step(body, count(body, "messages", "tool_result"));
+        let (block, stop_reason) = match &step {
+            Step::Say(text) => (json!({"type": "text", "text": text}), "end_turn"),
+            Step::Call {
+                tool,
+                arguments,
+                number,
+            } => {
+                let input: Value = serde_json::from_str(arguments).expect("our own arguments");
+                let id = format!("toolu_test_{number}");
+                (
+                    json!({"type": "tool_use", "id": id, "name": tool, "input": input}),
+                    "tool_use",
+                )
+            }
+        };
+        let message = |content: Value, stop_reason: Value| {
+            json!({
+                "id": "msg_test", "type": "message", "role": "assistant",
+                "model": body["model"], "content": content,
+                "stop_reason": stop_reason, "stop_sequence": null,
+                "usage": {"input_tokens": 1, "output_tokens": 1},
+            })
+        };
+        if body["stream"] != true {
+            return Answer::json(&message(json!([block]), json!(stop_reason)));
+        }
+
+        let mut frames = Frames::default();
+        frames.push(json!({"type": "message_start", "message": message(json!([]), Value::Null)}));
+        let (opened, kind, text) = match &step {
+            Step::Say(text) => (json!({"type": "text", "text": ""}), "text", text),
+            Step::Call { arguments, .. } => {
+                let mut opened = block.clone();
+                opened["input"] = json!({});
+                (opened, "partial_json", arguments)
+            }
+        };
+        frames.push(json!({"type": "content_block_start", "index": 0, "content_block": opened}));
+        let delta = if kind == "text" {
+            "text_delta"
+        } else {
+            "input_json_delta"
+        };
+        for piece in pieces(text) {
+            let delta = json!({"type": delta, kind: piece});
+            frames.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+        }
+        frames.push(json!({"type": "content_block_stop", "index": 0}));
+        frames.push(json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": stop_reason, "stop_sequence": null},
+            "usage": {"output_tokens": 1},
+        }));
+        frames.push(json!({"type": "message_stop"}));
+        frames.into_answer()
+    }
+
+    /// OpenAI Responses.
+    fn responses(&self, body: &Value) -> Answer {
+        let step = self.step(body, count(body, "input", "_call_output"));
+        let item = match &step {
+            Step::Say(text) => json!({
+                "type": "message", "id": "msg_test", "role": "assistant", "status": "completed",
+                "content": [{"type": "output_text", "text": text, "annotations": []}],
+            }),
+            Step::Call {
+                tool,
+                arguments,
+                number,
+            } => json!({
+                "type": "function_call", "id": format!("fc_test_{number}"),
+                "call_id": format!("call_test_{number}"), "name": tool,
+                "arguments": arguments, "status": "completed",
+            }),
+        };
+        let response = |status: &str, output: Value| {
+            json!({
+                "id": "resp_test", "object": "response", "created_at": 0, "status": status,
+                "model": body["model"], "output": output,
+                "usage": {
+                    "input_tokens": 1, "input_tokens_details": {"cached_tokens": 0},
+                    "output_tokens": 1, "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 2,
+                },
+            })
+        };
+        if body["stream"] != true {
+            return Answer::json(&response("completed", json!([item])));
+        }
+
+        let mut frames = Frames::default();
+        let begun = response("in_progress", json!([]));
+        frames.push(json!({"type": "response.created", "response": begun}));
+        let mut opened = item.clone();
+        match &step {
+            Step::Say(_) => opened["content"] = json!([]),
+            Step::Call { .. } => opened["arguments"] = json!(""),
+        }
+        frames
+            .push(json!({"type": "response.output_item.added", "output_index": 0, "item": opened}));
+        let (kind, text) = match &step {
+            Step::Say(text) => ("response.output_text.delta", text),
+            Step::Call { arguments, .. } => ("response.function_call_arguments.delta", arguments),
+        };
+        for piece in pieces(text) {
+            frames.push(json!({
+                "type": kind, "item_id": item["id"], "output_index": 0, "content_index": 0,
+                "delta": piece,
+            }));
+        }
+        frames.push(json!({"type": "response.output_item.done", "output_index": 0, "item": item}));
+        let done = response("completed", json!([item]));
+        frames.push(json!({"type": "response.completed", "response": done}));
+        frames.into_answer()
+    }
+}
+
+enum Step {
+    Say(String),
+    Call {
+        tool: String,
+        arguments: String,
+        number: usize,
+    },
+}
+
+/// The shell tool that an agent offers: its name, and how it wants the command.
+struct ShellTool {
+    name: String,
+    argument: &'static str,
+    as_list: bool,
+}
+
+impl ShellTool {
+    fn offered(body: &Value) -> Option<ShellTool> {
+        const NAMES: &[&str] = &["Bash", "bash", "exec_command", "shell", "shell_command"];
+        let tools = body["tools"].as_array()?;
+        tools.iter().find_map(|tool| {
+            let name = tool["name"].as_str().filter(|name| NAMES.contains(name))?;
+            let schema = match &tool["input_schema"] {
+                Value::Null => &tool["parameters"],
+                schema => schema,
+            };
+            let argument = ["command", "cmd"]
+                .into_iter()
+                .find(|&argument| schema["properties"][argument].is_object())?;
+            Some(ShellTool {
+                name: name.into(),
+                argument,
+                as_list: schema["properties"][argument]["type"] == "array",
+            })
+        })
+    }
+
+    fn arguments(&self, command: &str) -> Value {
+        if self.as_list {
+            json!({self.argument: ["bash", "-c", command]})
+        } else {
+            json!({self.argument: command})
+        }
+    }
+}
+
+/// How many items of a kind (by the end of its name) the conversation under `key` has.
+fn count(body: &Value, key: &str, kind: &str) -> usize {
+    let is_kind = |item: &Value| {
+        item["type"]
+            .as_str()
+            .is_some_and(|name| name.ends_with(kind))
+    };
+    let items = body[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    items
+        .iter()
+        .map(|item| {
+            let blocks = item["content"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            usize::from(is_kind(item)) + blocks.iter().filter(|block| is_kind(block)).count()
+        })
+        .sum()
+}
+
+/// Server-sent events.
+#[derive(Default)]
+struct Frames {
+    written: Vec<Vec<u8>>,
+}
+
+impl Frames {
+    fn push(&mut self, mut event: Value) {
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        if kind.starts_with("response.") {
+            event["sequence_number"] = json!(self.written.len() / 2);
+        }
+        let frame = format!("event: {kind}\ndata: {event}\n\n");
+        let (first, second) = frame.as_bytes().split_at(frame.len() / 2);
+        self.written.push(first.to_vec());
+        self.written.push(second.to_vec());
+    }
+
+    fn into_answer(self) -> Answer {
+        Answer {
+            status: 200,
+            headers: vec![
+                ("content-type".into(), "text/event-stream".into()),
+                ("cache-control".into(), "no-cache".into()),
+            ],
+            pieces: self.written,
+        }
+    }
+}
+
+/// A text in pieces of seven characters.
+fn pieces(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters
+        .chunks(7)
+        .map(|piece| piece.iter().collect())
+        .collect()
+}
