@@ -1,0 +1,364 @@
+//! The one writer of a ledger: a thread that owns the file and the session key. Entries that arrive
+//! while it syncs are written and synced together (group commit), so many gates share one fsync and
+//! none waits for more than the one in progress and its own.
+//!
+//! What must stay true: an entry is acknowledged only after its bytes *and* the signed checkpoint that
+//! covers them are synced; after one failure nothing is acknowledged any more, because what the disk
+//! then holds is unknown; the key is gone once the ledger is finished or has failed.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
+use tagout_core::json::Json;
+use tagout_core::{Digest, SessionId, Timestamp};
+
+use crate::checkpoint::{self, Mark};
+use crate::entry::{END, Fields, Place, START, encode};
+use crate::key::{InstallKey, SessionKey};
+use crate::receipt::{Completion, Receipt, pair};
+use crate::tree::{Tree, leaf};
+use crate::{LedgerError, ledger_path};
+
+/// The most entries that share one fsync: bounds how long a batch takes and what it holds in memory.
+const LARGEST_BATCH: usize = 4096;
+/// How often at most the store learns of a new mark.
+const BETWEEN_MARKS: Duration = Duration::from_secs(1);
+
+/// The ledger of a running session. Shared by every gate; dropped without [`Ledger::finish`] it stays
+/// verifiable and says that it is unfinished.
+pub struct Ledger {
+    path: PathBuf,
+    messages: Option<Sender<Message>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Ledger {
+    /// Starts the ledger of `session`: makes its file, its key and its first entry, which is durable
+    /// when this returns. `about` holds further fields of that entry, such as the command.
+    ///
+    /// `on_mark` is told the newest high-water mark, at once for the first, then at most once a second,
+    /// and for the last before [`Ledger::finish`] is acknowledged. It runs on a thread of its own.
+    ///
+    /// # Errors
+    /// When the file exists already or cannot be made, written or synced.
+    pub fn create(
+        home: &Path,
+        session: &SessionId,
+        install: &InstallKey,
+        about: Json,
+        on_mark: impl FnMut(Mark) + Send + 'static,
+    ) -> Result<Self, LedgerError> {
+        let path = ledger_path(home, session);
+        let file = create_file(&path)?;
+        Self::on_medium(path, Box::new(file), session, install, about, on_mark)
+    }
+
+    /// Records an entry. Returns at once; the receipt resolves to the entry's number once it is
+    /// durable. Nothing may be released before that. `fields` is an object or null.
+    pub fn append(&self, kind: &str, fields: Json) -> Receipt {
+        let (completion, receipt) = pair();
+        match Fields::new(kind, fields) {
+            Err(error) => completion.complete(Err(error)),
+            Ok(_) if kind == START || kind == END => completion.complete(Err(LedgerError::Entry(
+                format!("`{kind}` is the ledger's own kind"),
+            ))),
+            Ok(fields) => self.send(Message {
+                kind: kind.to_owned(),
+                fields,
+                completion,
+            }),
+        }
+        receipt
+    }
+
+    /// Records the `end` entry and the last checkpoint, and destroys the key: whatever is added
+    /// afterwards is detected. Every later append fails.
+    pub fn finish(&self, fields: Json) -> Receipt {
+        let (completion, receipt) = pair();
+        match Fields::new(END, fields) {
+            Err(error) => completion.complete(Err(error)),
+            Ok(fields) => self.send(Message {
+                kind: END.to_owned(),
+                fields,
+                completion,
+            }),
+        }
+        receipt
+    }
+
+    /// The ledger's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn send(&self, message: Message) {
+        // A message that cannot be sent is dropped, and its completion then says so.
+        if let Some(messages) = &self.messages {
+            let _ = messages.send(message);
+        }
+    }
+
+    fn on_medium(
+        path: PathBuf,
+        medium: Box<dyn Medium>,
+        session: &SessionId,
+        install: &InstallKey,
+        about: Json,
+        on_mark: impl FnMut(Mark) + Send + 'static,
+    ) -> Result<Self, LedgerError> {
+        let key = SessionKey::generate()?;
+        let header = header(session, install, &key, about)?;
+        let unstartable = |error: io::Error| LedgerError::file(&path, &error);
+        let (mark_sender, marks) = channel();
+        let marker = thread::Builder::new()
+            .name("ledger-marks".to_owned())
+            .spawn(move || report_marks(&marks, on_mark))
+            .map_err(unstartable)?;
+        let writer = Writer {
+            medium,
+            origin: checkpoint::origin(session),
+            signing: Ok(key),
+            tree: Tree::default(),
+            prev: None,
+            last_checkpoint: None,
+            last_time: Timestamp::from_millis(0),
+            clock: Timestamp::now,
+            marks: Some((mark_sender, marker)),
+        };
+        let (messages, inbox) = channel();
+        let writer = thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(&inbox))
+            .map_err(unstartable)?;
+        let ledger = Self {
+            path,
+            messages: Some(messages),
+            writer: Some(writer),
+        };
+        let (completion, receipt) = pair();
+        ledger.send(Message {
+            kind: START.to_owned(),
+            fields: header,
+            completion,
+        });
+        receipt.wait()?;
+        Ok(ledger)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.messages = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// What a ledger is written to: a file, or a disk that fails in a test.
+trait Medium: Send {
+    /// Writes all of `bytes` and makes them durable.
+    fn commit(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn commit(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)?;
+        self.sync_data()
+    }
+}
+
+struct Message {
+    kind: String,
+    fields: Fields,
+    completion: Completion,
+}
+
+struct Writer {
+    medium: Box<dyn Medium>,
+    origin: String,
+    /// The key while the ledger is open; afterwards what every append is told.
+    signing: Result<SessionKey, LedgerError>,
+    tree: Tree,
+    prev: Option<Digest>,
+    last_checkpoint: Option<Digest>,
+    last_time: Timestamp,
+    clock: fn() -> Timestamp,
+    marks: Option<(Sender<Mark>, JoinHandle<()>)>,
+}
+
+impl Writer {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        while let Ok(first) = inbox.recv() {
+            let waiting = std::iter::from_fn(|| inbox.try_recv().ok());
+            let batch = std::iter::once(first)
+                .chain(waiting)
+                .take(LARGEST_BATCH)
+                .collect();
+            self.commit(batch);
+        }
+        self.close();
+    }
+
+    /// Writes, signs and syncs a batch, then acknowledges it.
+    fn commit(&mut self, batch: Vec<Message>) {
+        let mut text = String::new();
+        let mut written = Vec::with_capacity(batch.len());
+        let mut finished = false;
+        for message in batch {
+            let refusal = match &self.signing {
+                Err(error) => Some(error.clone()),
+                Ok(_) if finished => Some(LedgerError::Finished),
+                Ok(_) => None,
+            };
+            if let Some(error) = refusal {
+                message.completion.complete(Err(error));
+                continue;
+            }
+            match self.add(&message.kind, message.fields, &mut text) {
+                Ok(seq) => {
+                    finished = message.kind == END;
+                    written.push((seq, message.completion));
+                }
+                Err(error) => message.completion.complete(Err(error)),
+            }
+        }
+        let Ok(key) = &self.signing else { return };
+        if written.is_empty() {
+            return;
+        }
+        let mark = Mark {
+            entries: self.tree.size(),
+            root: self.tree.root(),
+        };
+        let signed = checkpoint::write(&self.origin, mark, key);
+        self.last_checkpoint = Some(Digest::of(signed.as_bytes()));
+        text.push_str(&signed);
+        match self.medium.commit(text.as_bytes()) {
+            Ok(()) => {
+                if let Some((marks, _)) = &self.marks {
+                    let _ = marks.send(mark);
+                }
+                if finished {
+                    self.signing = Err(LedgerError::Finished);
+                    self.close();
+                }
+                for (seq, completion) in written {
+                    completion.complete(Ok(seq));
+                }
+            }
+            Err(error) => {
+                let error = LedgerError::Unwritable(error.to_string());
+                self.signing = Err(error.clone());
+                for (_, completion) in written {
+                    completion.complete(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Adds one entry to the batch's text and to the tree; its number.
+    fn add(&mut self, kind: &str, fields: Fields, text: &mut String) -> Result<u64, LedgerError> {
+        let clock = (self.clock)();
+        let time = clock.max(self.last_time);
+        let place = Place {
+            seq: self.tree.size(),
+            time,
+            clock: (clock < time).then_some(clock),
+            prev: self.prev,
+            checkpoint: self.last_checkpoint,
+        };
+        let line = encode(kind, fields, &place)?;
+        let leaf = leaf(line.as_bytes());
+        self.tree.push(leaf);
+        self.prev = Some(leaf);
+        self.last_checkpoint = None;
+        self.last_time = time;
+        text.push_str(&line);
+        text.push('\n');
+        Ok(place.seq)
+    }
+
+    /// Lets the thread that reports marks report the last one and end.
+    fn close(&mut self) {
+        if let Some((marks, marker)) = self.marks.take() {
+            drop(marks);
+            let _ = marker.join();
+        }
+    }
+}
+
+/// The fields of the first entry: whose ledger this is and who may sign its checkpoints.
+fn header(
+    session: &SessionId,
+    install: &InstallKey,
+    key: &SessionKey,
+    about: Json,
+) -> Result<Fields, LedgerError> {
+    let mut header = json!({
+        "format": 1,
+        "origin": checkpoint::origin(session),
+        "session": session,
+        "public_key": key.public().to_string(),
+        "install_key": install.public().to_string(),
+        "certificate": BASE64.encode(install.certify(session, &key.public())),
+    });
+    if let (Some(header), Json::Object(about)) = (header.as_object_mut(), about) {
+        for (name, value) in about {
+            if header.contains_key(&name) {
+                return Err(LedgerError::Entry(format!(
+                    "`{START}` has a field `{name}`, which the ledger sets"
+                )));
+            }
+            header.insert(name, value);
+        }
+    }
+    Fields::new(START, header)
+}
+
+/// Makes the file, which nobody else may read, and makes its name durable.
+fn create_file(path: &Path) -> Result<File, LedgerError> {
+    let failed = |error: io::Error| LedgerError::file(path, &error);
+    let folder = path.parent().unwrap_or(path);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)?;
+    Ok(file)
+}
+
+/// Reports the newest mark, at most once in [`BETWEEN_MARKS`], until the ledger closes.
+fn report_marks(marks: &Receiver<Mark>, mut on_mark: impl FnMut(Mark)) {
+    let mut due = Instant::now();
+    while let Ok(mut newest) = marks.recv() {
+        loop {
+            match marks.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(newer) => newest = newer,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        on_mark(newest);
+        due = Instant::now() + BETWEEN_MARKS;
+    }
+}
+
+#[cfg(test)]
+mod tests;
