@@ -56,29 +56,36 @@ impl Agent {
         place
     }
 
-    /// The command line of a headless run with a task.
-    pub fn headless(self, task: &str) -> Vec<String> {
-        let words: &[&str] = match self {
-            Agent::Claude => &[
-                "claude",
-                "-p",
-                task,
-                "--allowedTools",
-                "Bash",
-                "--output-format",
-                "stream-json",
-                "--verbose",
-            ],
-            Agent::Codex => &[
-                "codex",
-                "exec",
-                "--json",
-                "--skip-git-repo-check",
-                "--dangerously-bypass-approvals-and-sandbox",
-                task,
-            ],
+    /// The slot of its model's key, as a manifest writes it.
+    pub fn key_slot(self) -> &'static str {
+        match self {
+            Agent::Claude => "header:x-api-key",
+            Agent::Codex => "header:authorization",
+        }
+    }
+
+    /// The command line of a headless run whose model lives at `base`, an origin such as
+    /// `https://api.openai.com`. Claude learns it from `ANTHROPIC_BASE_URL` instead.
+    pub fn headless(self, base: &str) -> Vec<String> {
+        const TASK: &str = "Find the answer.";
+        let words = match self {
+            Agent::Claude => {
+                "claude -p TASK --allowedTools Bash --output-format stream-json --verbose"
+            }
+            Agent::Codex => {
+                "codex exec --json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox \
+                 -c model=\"scripted\" -c model_provider=\"scripted\" \
+                 -c analytics.enabled=false -c features.plugins=false \
+                 -c model_providers.scripted.name=\"scripted\" \
+                 -c model_providers.scripted.base_url=\"BASE/v1\" \
+                 -c model_providers.scripted.env_key=\"OPENAI_API_KEY\" \
+                 -c model_providers.scripted.wire_api=\"responses\" TASK"
+            }
         };
-        words.iter().map(|&word| word.into()).collect()
+        words
+            .split_whitespace()
+            .map(|word| word.replace("BASE", base).replace("TASK", TASK))
+            .collect()
     }
 }
 

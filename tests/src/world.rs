@@ -361,9 +361,11 @@ fn processes_with(text: &str) -> Vec<String> {
             let mut seen = std::fs::read(entry.path().join("cmdline")).ok()?;
             let shown = String::from_utf8_lossy(&seen).replace('\0', " ");
             seen.extend(std::fs::read(entry.path().join("environ")).unwrap_or_default());
-            let folder = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            let mentions = String::from_utf8_lossy(&seen).contains(text)
-                || folder.to_string_lossy().contains(text);
+            for link in ["cwd", "exe"] {
+                let target = std::fs::read_link(entry.path().join(link)).unwrap_or_default();
+                seen.extend(target.as_os_str().as_encoded_bytes());
+            }
+            let mentions = String::from_utf8_lossy(&seen).contains(text);
             mentions.then_some(shown)
         })
         .collect()

@@ -4,49 +4,48 @@
 //! model. First without Tagout, so that a failure inside a session means the session.
 
 use tagout_tests::agents::Agent;
-use tagout_tests::{Person, Server, TestAuthority, World, finish, model::Script};
+use tagout_tests::model::Script;
+use tagout_tests::{Finished, Person, Server, TestAuthority, World, finish, for_each_person};
 
-const KEY: &str = "sk-ant-api03-0pV7mQx2LrT9bYw4HcZs8NkJ";
+const KEY: &str = "sk-ant-api03-0pV7mQx2LrT9bYw4HcZs8NkJdFgA5uE1";
 
-/// What the model sent the agent to do, and what the model was told about it.
-fn tool_result_reached_the_model(server: &Server, expected: &str) -> bool {
-    server
+/// The model's provider under some name, which has the agent compute the answer.
+fn provider(authority: &TestAuthority, name: &str) -> Server {
+    let script = Script::new(
+        &["echo $((6 * 7)) > answer.txt; echo the-answer-is-$((6 * 7))"],
+        "Done.",
+    );
+    Server::start(authority, &[name], move |request| script.answer(request))
+}
+
+/// The agent ran the command, and told the model what came of it.
+#[track_caller]
+fn assert_answered(world: &World, server: &Server, finished: &Finished) {
+    assert_eq!(
+        world.read("answer.txt").as_deref(),
+        Some("42\n"),
+        "{finished}"
+    );
+    let told = server
         .received()
         .iter()
-        .filter(|request| request.method == "POST")
-        .any(|request| String::from_utf8_lossy(&request.body).contains(expected))
+        .any(|request| String::from_utf8_lossy(&request.body).contains("the-answer-is-42"));
+    assert!(told, "the model was not told: {finished}");
 }
 
 fn ungoverned(agent: Agent) {
     let world = World::new(Person::ordinary());
     let authority = TestAuthority::new();
-    let script = Script::new(
-        &["echo $((6 * 7)) > answer.txt; echo the-answer-is-$((6 * 7))"],
-        "Done.",
-    );
-    let server = Server::start(&authority, &["localhost"], move |request| {
-        script.answer(request)
-    });
+    let server = provider(&authority, "localhost");
     world.write_home("root.pem", &authority.pem());
     let base = format!("https://localhost:{}", server.address().port());
     let root = world.home().join("root.pem");
-    world.write_home(
-        ".codex/config.toml",
-        &format!(
-            "model = \"scripted\"\nmodel_provider = \"scripted\"\n\
-             [analytics]\nenabled = false\n\
-             [features]\nplugins = false\n\
-             [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{base}/v1\"\n\
-             env_key = \"OPENAI_API_KEY\"\nwire_api = \"responses\"\n"
-        ),
-    );
 
     let program = agent.install(&world);
-    let words = agent.headless("Find the answer.");
     let finished = finish(
         world
             .outside(&program)
-            .args(&words[1..])
+            .args(&agent.headless(&base)[1..])
             .env(agent.key_variable(), KEY)
             .env("ANTHROPIC_BASE_URL", &base)
             .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
@@ -54,16 +53,7 @@ fn ungoverned(agent: Agent) {
             .env("SSL_CERT_FILE", &root),
     )
     .success();
-
-    assert_eq!(
-        world.read("answer.txt").as_deref(),
-        Some("42\n"),
-        "{finished}"
-    );
-    assert!(
-        tool_result_reached_the_model(&server, "the-answer-is-42"),
-        "{finished}"
-    );
+    assert_answered(&world, &server, &finished);
 }
 
 #[test]
@@ -74,4 +64,64 @@ fn agent_claude_ungoverned() {
 #[test]
 fn agent_codex_ungoverned() {
     ungoverned(Agent::Codex);
+}
+
+/// The same agent under its real model's name, with a decoy for a key.
+fn governed(agent: Agent, person: Person) {
+    let mut world = World::new(person);
+    let authority = TestAuthority::new();
+    let server = provider(&authority, agent.model_host());
+    world.believe(&authority);
+    world.route(agent.model_host(), 443, &server);
+    world.manifest(&format!(
+        "[task]\nname = \"answer\"\n\n\
+         [[credential]]\nname = \"model\"\nprovider = \"http\"\nhosts = [\"{}\"]\nslot = \"{}\"\n\
+         source = \"env:{key}\"\nexpose = \"{key}\"\noperations = [\"read\", \"write\"]\n\n\
+         [agent]\nenv = [\"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC\"]\n",
+        agent.model_host(),
+        agent.key_slot(),
+        key = agent.key_variable(),
+    ));
+
+    agent.install(&world);
+    let base = format!("https://{}", agent.model_host());
+    let mut command = world.tagout_command(&["run", "--"]);
+    command
+        .args(agent.headless(&base))
+        .env(agent.key_variable(), KEY)
+        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    let finished = finish(&mut command).success();
+
+    assert_answered(&world, &server, &finished);
+    let calls: Vec<_> = server
+        .received()
+        .into_iter()
+        .filter(|request| request.method == "POST")
+        .collect();
+    for call in &calls {
+        let slot = agent.key_slot().trim_start_matches("header:");
+        let sent = call.header(slot).unwrap_or_default();
+        assert!(
+            sent.ends_with(KEY),
+            "the provider did not see the key: {finished}"
+        );
+    }
+    assert!(
+        !finished.everything().contains(KEY),
+        "the agent saw the key"
+    );
+    assert_eq!(world.verify_all(), 1);
+    world.assert_nothing_left();
+}
+
+for_each_person! {
+    fn agent_claude_completes_a_tool_call_in_a_session(person: Person) {
+        governed(Agent::Claude, person);
+    }
+}
+
+for_each_person! {
+    fn agent_codex_completes_a_tool_call_in_a_session(person: Person) {
+        governed(Agent::Codex, person);
+    }
 }
