@@ -16,8 +16,8 @@ pub enum Decision {
     },
     /// It may not happen, whoever approves.
     Deny {
-        /// The ids of the policies that deny, in the order of the verdict list; empty when
-        /// evaluating failed.
+        /// The ids of the policies that deny, in the order of the verdict list, or of those that
+        /// could not be evaluated.
         policies: Vec<String>,
         /// Why, as a sentence.
         reason: String,

@@ -7,16 +7,21 @@
 //! here.
 
 mod decision;
+mod evaluation;
 mod file_errors;
 mod path_pattern;
 mod pin;
+mod policy;
+mod policy_file;
 mod question;
 mod task;
+mod wording;
 
 pub use decision::Decision;
 pub use file_errors::{FileError, FileErrors};
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pin::Pin;
+pub use policy::Policy;
 pub use question::{Connection, Question};
 pub use task::{
     AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, Methods,

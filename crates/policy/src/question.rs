@@ -72,8 +72,4 @@ pub struct Connection<'a> {
     pub granted: bool,
     /// The environment that the host is pinned to ([`crate::Task::environment_of_host`]).
     pub environment: Option<&'a EnvironmentName>,
-    /// Whether that environment is protected. A host that is pinned to none is not.
-    pub protected: bool,
-    /// Whether that environment is disposable.
-    pub disposable: bool,
 }

@@ -1,0 +1,214 @@
+//! The policy of a session: Tagout's own rules, which are the verdict list of the product as Cedar,
+//! and the task's `policy.cedar`, which can only tighten them.
+//!
+//! At most two evaluations decide. The first is without an approval; what it denies is a hold only
+//! if every forbid behind it carries `@ask`, and only if a second, hypothetical one with a valid
+//! approval would allow: nobody is asked for what would be refused anyway. The hypothetical outcome
+//! never leaves this module. What was approved is evaluated anew when it is used.
+
+use std::collections::{HashMap, HashSet};
+
+use cedar_policy::{ActionConstraint, PolicySet};
+use tagout_core::Digest;
+
+use crate::decision::Decision;
+use crate::evaluation::{Action, Evaluator, Outcome};
+use crate::file_errors::FileErrors;
+use crate::policy_file::{self, Rule};
+use crate::question::{Connection, Question};
+use crate::wording::{self, Subject};
+
+const SCHEMA: &str = include_str!("../cedar/schema.cedarschema");
+const BASE: &str = include_str!("../cedar/base.cedar");
+
+/// The user's policy as messages name it.
+const USER_FILE: &str = "policy.cedar";
+
+/// Everything that decides, loaded once a session.
+pub struct Policy {
+    evaluator: Evaluator,
+    /// In the order in which reasons are shown: ours in the order of the verdict list, the user's.
+    rules: Vec<Rule>,
+    sets: HashMap<Action, PolicySet>,
+    digest: Digest,
+}
+
+impl Policy {
+    /// Loads Tagout's own policies and the text of the task's `policy.cedar`.
+    ///
+    /// # Errors
+    /// Every mistake in the user's file, with its line: what does not parse, what strict validation
+    /// refuses, what can never match, an annotation that means nothing, an id that is taken.
+    pub fn load(user: Option<&str>) -> Result<Self, FileErrors> {
+        let evaluator = Evaluator::new(SCHEMA)
+            .map_err(|message| FileErrors::one("schema.cedarschema", 1, message))?;
+        let mut rules = policy_file::read("base.cedar", BASE, &HashSet::new(), evaluator.schema())?;
+        if let Some(text) = user {
+            let taken = rules.iter().map(|rule| rule.id.as_str()).collect();
+            let theirs = policy_file::read(USER_FILE, text, &taken, evaluator.schema())?;
+            rules.extend(theirs);
+        }
+        let mut sets = HashMap::new();
+        for action in Action::all() {
+            let concerned = rules
+                .iter()
+                .filter(|rule| match rule.policy.action_constraint() {
+                    ActionConstraint::Any => true,
+                    ActionConstraint::In(named) => evaluator.concerns(action, &named),
+                    ActionConstraint::Eq(named) => evaluator.action_uid(action) == named,
+                });
+            let set = PolicySet::from_policies(concerned.map(|rule| rule.policy.clone()))
+                .map_err(|error| FileErrors::one(USER_FILE, 1, error.to_string()))?;
+            sets.insert(action, set);
+        }
+        let absent: &[u8] = b"absent";
+        let digest = Digest::of_parts([
+            SCHEMA.as_bytes(),
+            BASE.as_bytes(),
+            user.map_or(absent, |_| b"present"),
+            user.unwrap_or_default().as_bytes(),
+        ]);
+        Ok(Self {
+            evaluator,
+            rules,
+            sets,
+            digest,
+        })
+    }
+
+    /// Decides about one operation. `approved` is true when an approval of this exact action was
+    /// verified and is about to be used; then the answer is allow or deny.
+    pub fn decide(&self, question: &Question<'_>, approved: bool) -> Decision {
+        self.decide_subject(Subject::Operation(question), approved)
+    }
+
+    /// Decides whether a name may be resolved and dialled. Nobody is asked about connections, so the
+    /// answer is allow or deny.
+    pub fn decide_connection(&self, connection: &Connection<'_>) -> Decision {
+        self.decide_subject(Subject::Connection(connection), false)
+    }
+
+    /// The digest of everything that decides: schema, Tagout's own policies, the user's.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The schema that `policy.cedar` is validated against.
+    pub fn schema_text() -> &'static str {
+        SCHEMA
+    }
+
+    /// Tagout's own policies.
+    pub fn base_text() -> &'static str {
+        BASE
+    }
+
+    fn decide_subject(&self, subject: Subject<'_>, approved: bool) -> Decision {
+        let Ok(prepared) = self.evaluator.prepare(subject) else {
+            return failed(Vec::new());
+        };
+        let evaluate = |approved| self.evaluator.evaluate(&prepared, &self.sets, approved);
+        let forbids = match evaluate(approved) {
+            Outcome::Allowed => return Decision::Allow,
+            Outcome::Failed(policies) => return failed(policies),
+            Outcome::Denied(ids) => self.in_order(&ids),
+        };
+        let denying: Vec<&Rule> = forbids
+            .iter()
+            .copied()
+            .filter(|rule| rule.ask.is_none())
+            .collect();
+        if approved || forbids.is_empty() {
+            return deny(&forbids, subject);
+        }
+        if !denying.is_empty() {
+            return deny(&denying, subject);
+        }
+        match evaluate(true) {
+            Outcome::Allowed => ask(&forbids, subject),
+            Outcome::Failed(policies) => failed(policies),
+            Outcome::Denied(ids) => deny(&self.in_order(&ids), subject),
+        }
+    }
+
+    /// The rules with these ids, in the order in which reasons are shown.
+    fn in_order(&self, ids: &[String]) -> Vec<&Rule> {
+        self.rules
+            .iter()
+            .filter(|rule| ids.contains(&rule.id))
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Policy({} rules, {})", self.rules.len(), self.digest)
+    }
+}
+
+fn ids(rules: &[&Rule]) -> Vec<String> {
+    rules.iter().map(|rule| rule.id.clone()).collect()
+}
+
+fn reasons(rules: &[&Rule], subject: Subject<'_>) -> String {
+    let sentences: Vec<String> = rules
+        .iter()
+        .map(|rule| match &rule.reason {
+            Some(template) => wording::fill(template, subject),
+            None => wording::fill(
+                &format!("The task's policy `{}` is against {{operation}}.", rule.id),
+                subject,
+            ),
+        })
+        .collect();
+    wording::each(sentences.iter().map(String::as_str))
+}
+
+fn ask(rules: &[&Rule], subject: Subject<'_>) -> Decision {
+    Decision::Ask {
+        policies: ids(rules),
+        approvers: rules.iter().filter_map(|rule| rule.ask).max().unwrap_or(2),
+        reason: reasons(rules, subject),
+    }
+}
+
+fn deny(rules: &[&Rule], subject: Subject<'_>) -> Decision {
+    if rules.is_empty() {
+        return Decision::Deny {
+            policies: Vec::new(),
+            reason: "No policy permits this.".to_owned(),
+            how_to_proceed: "Tell the user: Tagout's own policies are incomplete.".to_owned(),
+        };
+    }
+    let first_advice = rules.iter().find_map(|rule| rule.how_to_proceed.as_deref());
+    let advice = first_advice.unwrap_or(
+        "Find another way to do the task, or ask the user about the task's policy.cedar.",
+    );
+    Decision::Deny {
+        policies: ids(rules),
+        reason: reasons(rules, subject),
+        how_to_proceed: wording::fill(advice, subject),
+    }
+}
+
+fn failed(mut policies: Vec<String>) -> Decision {
+    policies.sort();
+    let reason = if policies.is_empty() {
+        "Tagout could not evaluate its policies for this, and what cannot be evaluated is denied."
+            .to_owned()
+    } else {
+        format!(
+            "The policy {} could not be evaluated for this, and what cannot be evaluated is denied.",
+            policies.join(", ")
+        )
+    };
+    Decision::Deny {
+        policies,
+        reason,
+        how_to_proceed: "Ask the user to run `tagout policy check` and to mend the policy."
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! Reading Cedar text, ours and the user's, into policies whose annotations mean something. Cedar
+//! ignores annotations; we do not: an id names the policy in holds and ledger, `@ask` makes a forbid
+//! a hold, `@reason` and `@how_to_proceed` are what the agent and its user read. What is not
+//! understood here is an error with its line, since a policy that a person wrote and that silently
+//! does nothing protects nobody.
+
+use std::collections::HashSet;
+
+use cedar_policy::{Effect, Policy as CedarPolicy, PolicyId, PolicySet, ValidationMode, Validator};
+use miette::Diagnostic;
+
+use crate::file_errors::{FileError, FileErrors, line_at};
+use crate::wording;
+
+/// More than a person writes; less than what makes loading slow.
+const LONGEST: usize = 1024 * 1024;
+
+/// One policy, with what its annotations say.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) policy: CedarPolicy,
+    pub(crate) id: String,
+    /// How many approvers it asks for; `None` when it denies whoever approves, or permits.
+    pub(crate) ask: Option<u8>,
+    pub(crate) reason: Option<String>,
+    pub(crate) how_to_proceed: Option<String>,
+}
+
+/// Reads and checks every policy of `text`. `taken` are ids that it may not use.
+///
+/// # Errors
+/// Everything that is wrong with the file, each with its line.
+pub(crate) fn read(
+    file_name: &str,
+    text: &str,
+    taken: &HashSet<&str>,
+    schema: &cedar_policy::Schema,
+) -> Result<Vec<Rule>, FileErrors> {
+    if text.len() > LONGEST {
+        return Err(FileErrors::one(
+            file_name,
+            1,
+            "a policy file is at most 1 MiB",
+        ));
+    }
+    let mut errors = Vec::new();
+    let mut rules: Vec<(usize, Rule)> = Vec::new();
+    for (start, piece) in statements(text) {
+        let placeholder = PolicyId::new(format!("at {start}"));
+        let policy = match CedarPolicy::parse(Some(placeholder), piece) {
+            Ok(policy) => policy,
+            Err(parse_errors) => {
+                errors.extend(parse_errors.iter().map(|error| FileError {
+                    line: line_at(text, start + offset_of(error)),
+                    message: with_help(error),
+                }));
+                continue;
+            }
+        };
+        // Annotations stand in front, behind comments and blank lines.
+        let line = line_at(text, start + leading(piece));
+        match annotations(&policy) {
+            Ok(rule) => rules.push((start, rule)),
+            Err(messages) => {
+                errors.extend(
+                    messages
+                        .into_iter()
+                        .map(|message| FileError { line, message }),
+                );
+            }
+        }
+    }
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut set = PolicySet::new();
+    for (start, rule) in &rules {
+        let line = line_at(
+            text,
+            start + leading(text.get(*start..).unwrap_or_default()),
+        );
+        let id = &rule.id;
+        if taken.contains(id.as_str()) {
+            let message = format!("`{id}` is the id of one of Tagout's own policies; use another");
+            errors.push(FileError { line, message });
+        } else if !seen.insert(id) {
+            let message = format!("a second policy with the id `{id}`");
+            errors.push(FileError { line, message });
+        } else if let Err(error) = set.add(rule.policy.clone()) {
+            errors.push(FileError {
+                line,
+                message: error.to_string(),
+            });
+        }
+    }
+    let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let mut report = |policy: &PolicyId, problem: &dyn Diagnostic| {
+        let found = rules.iter().find(|(_, rule)| rule.policy.id() == policy);
+        let start = found.map_or(0, |(start, _)| *start);
+        errors.push(FileError {
+            line: line_at(text, start + offset_of(problem)),
+            message: with_help(problem),
+        });
+    };
+    for error in result.validation_errors() {
+        report(error.policy_id(), error);
+    }
+    // A policy that can never match, or that reads differently than it looks, is a mistake too.
+    for warning in result.validation_warnings() {
+        report(warning.policy_id(), warning);
+    }
+    FileErrors::check(file_name, errors)?;
+    Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+}
+
+/// What a policy's annotations say, or everything that is wrong with them.
+fn annotations(policy: &CedarPolicy) -> Result<Rule, Vec<String>> {
+    let mut errors = Vec::new();
+    let mut rule = Rule {
+        policy: policy.clone(),
+        id: String::new(),
+        ask: None,
+        reason: None,
+        how_to_proceed: None,
+    };
+    for (key, value) in policy.annotations() {
+        match key {
+            "id" => rule.id = value.to_owned(),
+            "ask" => match value {
+                "one" => rule.ask = Some(1),
+                "two" => rule.ask = Some(2),
+                _ => errors.push("@ask is \"one\" or \"two\": how many people approve".to_owned()),
+            },
+            "reason" | "how_to_proceed" => {
+                for word in wording::unknown_words(value) {
+                    errors.push(format!(
+                        "@{key} has {{{}}}; the words that can be filled in are {}",
+                        word.escape_default(),
+                        wording::WORDS.join(", ")
+                    ));
+                }
+                let place = match key {
+                    "reason" => &mut rule.reason,
+                    _ => &mut rule.how_to_proceed,
+                };
+                *place = Some(value.to_owned());
+            }
+            other => errors.push(format!(
+                "unknown annotation @{other}; a policy has @id, @ask, @reason, @how_to_proceed"
+            )),
+        }
+    }
+    let id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if rule.id.is_empty() || rule.id.len() > 100 || !rule.id.bytes().all(id_byte) {
+        errors.push(
+            "every policy needs an @id(\"...\") of letters, digits and . _ -, by which holds and the \
+             ledger name it"
+                .to_owned(),
+        );
+    }
+    if rule.ask.is_some() || policy.annotation("ask").is_some() {
+        if policy.effect() == Effect::Permit {
+            errors.push("@ask belongs on a forbid: a permit never asks anybody".to_owned());
+        } else if !reads_approval(policy) {
+            errors.push(
+                "@ask without `unless { context has approval && context.approval.valid }`: no \
+                 approval could ever release it; add that, or remove @ask"
+                    .to_owned(),
+            );
+        }
+    }
+    if errors.is_empty() {
+        rule.policy = policy.new_id(PolicyId::new(&rule.id));
+        return Ok(rule);
+    }
+    Err(errors)
+}
+
+/// Whether a policy's conditions speak of the approval at all.
+fn reads_approval(policy: &CedarPolicy) -> bool {
+    fn mentions(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::String(text) => text == "approval",
+            serde_json::Value::Array(items) => items.iter().any(mentions),
+            serde_json::Value::Object(members) => members.values().any(mentions),
+            _ => false,
+        }
+    }
+    policy
+        .to_json()
+        .ok()
+        .and_then(|json| json.get("conditions").map(mentions))
+        .unwrap_or(false)
+}
+
+/// The file cut behind each `;` that ends a policy, with the offset at which each piece begins. What
+/// is left behind the last one is a piece too, unless it is blank.
+fn statements(text: &str) -> Vec<(usize, &str)> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => {
+                // To the closing quote; a backslash takes the next byte with it.
+                while let Some((_, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'/' if bytes.peek().is_some_and(|(_, next)| *next == b'/') => {
+                let _ = bytes.by_ref().find(|(_, byte)| *byte == b'\n');
+            }
+            b';' => {
+                pieces.extend(text.get(start..=at).map(|piece| (start, piece)));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    let rest = text.get(start..).unwrap_or_default();
+    if leading(rest) < rest.len() {
+        pieces.push((start, rest));
+    }
+    pieces
+}
+
+/// How many bytes of white space and comments `text` begins with.
+fn leading(text: &str) -> usize {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        match rest.strip_prefix("//") {
+            Some(comment) => rest = comment.split_once('\n').map_or("", |(_, behind)| behind),
+            None => return text.len() - rest.len(),
+        }
+    }
+}
+
+/// Where a problem stands within the policy, as far as it says.
+fn offset_of(problem: &(impl Diagnostic + ?Sized)) -> usize {
+    problem
+        .labels()
+        .and_then(|mut labels| labels.next())
+        .map_or(0, |label| label.offset())
+}
+
+fn with_help(problem: &(impl Diagnostic + ?Sized)) -> String {
+    let mut message = problem.to_string();
+    if let Some(help) = problem.help() {
+        message.push_str("; ");
+        message.push_str(&help.to_string());
+    }
+    if message.contains("for action connect") || message.contains("Action::\"connect\"") {
+        message.push_str("; a policy about requests says `action in Action::\"request\"`");
+    }
+    message
+}
