@@ -1,24 +1,31 @@
-//! What a session may do, as a person wrote it down: the manifest ([`Task`]), the
-//! proof that a person accepted it, the machine's own settings, and the
-//! policy that turns a question about one operation into a decision.
+//! What a session may do, as a person wrote it down: the manifest ([`Manifest`], [`Task`]), the
+//! proof that a person accepted it ([`Trust`]), the machine's own settings ([`Config`]), and the
+//! policy that turns a question about one operation into a decision ([`Policy`]).
 //!
 //! What must stay true: a file is read whole or not at all, and every mistake in it names its line;
-//! a user's policy can only tighten; whatever fails while deciding denies. No network and no clock
-//! here.
+//! a user's policy can only tighten; whatever fails while deciding denies. Nothing here touches the
+//! network; only [`Trust`] touches files.
 
+mod config;
 mod decision;
+mod difference;
 mod evaluation;
 mod file_errors;
+mod manifest;
 mod path_pattern;
 mod pin;
 mod policy;
 mod policy_file;
 mod question;
+mod section;
 mod task;
+mod trust;
 mod wording;
 
+pub use config::Config;
 pub use decision::Decision;
 pub use file_errors::{FileError, FileErrors};
+pub use manifest::Manifest;
 pub use path_pattern::{PathPattern, PathPatternError};
 pub use pin::Pin;
 pub use policy::Policy;
@@ -27,3 +34,4 @@ pub use task::{
     AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, Methods,
     OperationGrant, Task,
 };
+pub use trust::{Trust, TrustError};

@@ -1,0 +1,441 @@
+//! `tagout.toml`: what a task needs, in a form that a person can review in a minute. Reading is
+//! strict: unknown keys, wrong types and entries that overlap on one request are errors that name
+//! their line, all of them at once. A manifest never holds a secret value, and no message quotes a
+//! place where somebody may have put one.
+
+mod credentials;
+mod hosts;
+
+use std::collections::HashMap;
+
+use tagout_core::{EnvironmentName, HostPattern};
+
+use crate::file_errors::FileErrors;
+use crate::pin::Pin;
+use crate::section::{Lined, Mistakes, Section, TomlFile};
+use crate::task::{Environment, Methods, Task};
+
+/// The agent profiles of this version.
+const PROFILES: &[&str] = &["auto", "claude", "codex"];
+
+/// A manifest that was read without a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    task: Task,
+    not_yet_enforced: Vec<String>,
+}
+
+/// What reading needs at every step.
+struct Reading<'t> {
+    mistakes: Mistakes<'t>,
+    not_yet: Vec<Lined<&'static str>>,
+}
+
+impl Manifest {
+    /// Reads the text of a manifest; `file_name` stands in messages.
+    ///
+    /// # Errors
+    /// Every mistake, with its line.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, FileErrors> {
+        let file = TomlFile::parse(file_name, text)?;
+        let mut reading = Reading {
+            mistakes: file.mistakes(),
+            not_yet: Vec::new(),
+        };
+        let keys = [
+            "task",
+            "workspace",
+            "environment",
+            "credential",
+            "database",
+            "host",
+            "agent",
+        ];
+        let root = file.root(&mut reading.mistakes, &keys);
+        let mut task = Task::without_manifest();
+        task.name = "unnamed task".to_owned();
+        reading.read_task(&root, &mut task);
+        reading.read_workspace(&root, &mut task);
+        task.environments = reading.read_environments(&root);
+        reading.read_agent(&root, &mut task);
+        task.credentials = reading.read_credentials(&root, &task);
+        task.hosts = reading.read_hosts(&root, &task.credentials);
+        reading.read_databases(&root, &task);
+        file.check(reading.mistakes)?;
+        reading.not_yet.sort_by_key(|entry| entry.line);
+        let not_yet_enforced = reading
+            .not_yet
+            .into_iter()
+            .map(|entry| format!("{file_name}:{}: {}", entry.line, entry.value))
+            .collect();
+        Ok(Self {
+            task,
+            not_yet_enforced,
+        })
+    }
+
+    /// What the manifest asks for.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// What the manifest asks for.
+    pub fn into_task(self) -> Task {
+        self.task
+    }
+
+    /// What the manifest says and this version cannot enforce, each with its line. A session must
+    /// not start while this is not empty: a protection that somebody wrote down and that silently
+    /// is not there is worse than none.
+    pub fn not_yet_enforced(&self) -> &[String] {
+        &self.not_yet_enforced
+    }
+
+    /// What a person should read before accepting: where credentials come from and what they may be
+    /// used for, then every protection that is lowered, one a line.
+    pub fn review(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for grant in &self.task.credentials {
+            let operations: Vec<String> =
+                grant.operations.iter().map(ToString::to_string).collect();
+            let environments: Vec<&str> = grant
+                .environments
+                .iter()
+                .map(EnvironmentName::as_str)
+                .collect();
+            let hosts: Vec<String> = grant.hosts.iter().map(ToString::to_string).collect();
+            lines.push(format!(
+                "credential {} comes from {} and may be used at {} for {} in {}",
+                grant.name,
+                grant.source,
+                hosts.join(", "),
+                operations.join(", "),
+                environments.join(", "),
+            ));
+        }
+        for grant in &self.task.hosts {
+            let line = grant.line.unwrap_or(0);
+            let host = &grant.pattern;
+            if !grant.inspect {
+                lines.push(format!(
+                    "lowered protection: {host} is passed through unread (inspect = false, line {line})"
+                ));
+                continue;
+            }
+            let Methods::These(methods) = &grant.methods else {
+                continue;
+            };
+            let changing: Vec<&str> = methods
+                .iter()
+                .filter(|m| !m.is_read())
+                .map(|m| m.as_str())
+                .collect();
+            if !changing.is_empty() {
+                let paths: Vec<String> = grant.paths.iter().map(ToString::to_string).collect();
+                lines.push(format!(
+                    "{host} may be changed by {} on {} (line {line})",
+                    changing.join(", "),
+                    paths.join(", "),
+                ));
+            }
+            if grant.ports.contains(&80) {
+                lines.push(format!(
+                    "lowered protection: {host} may be reached without encryption (port 80, line {line})"
+                ));
+            }
+        }
+        for entry in self
+            .task
+            .environments
+            .iter()
+            .filter(|entry| entry.disposable)
+        {
+            lines.push(format!(
+                "lowered protection: destructive operations in {} need no approval (disposable = true)",
+                entry.name
+            ));
+        }
+        let protected = self.task.environment_named(&self.task.environment);
+        if protected.is_some_and(|entry| entry.protected) {
+            lines.push(format!(
+                "the task works in {}, which is protected",
+                self.task.environment
+            ));
+        }
+        for variable in &self.task.agent_variables {
+            lines.push(format!("the agent sees your variable {variable}"));
+        }
+        lines
+    }
+}
+
+impl Reading<'_> {
+    fn read_task(&mut self, root: &Section<'_>, task: &mut Task) {
+        let keys = ["name", "environment"];
+        let Some(section) = root.section("task", &mut self.mistakes, &keys) else {
+            return;
+        };
+        if let Some(name) = section.string("name", &mut self.mistakes) {
+            if name.value.is_empty()
+                || name.value.chars().count() > 100
+                || name.value.chars().any(char::is_control)
+            {
+                self.mistakes
+                    .add(name.line, "`name` is 1 to 100 characters on one line");
+            }
+            task.name = name.value;
+        }
+        if let Some(name) = section.string("environment", &mut self.mistakes)
+            && let Some(name) = self.environment_name(&name)
+        {
+            task.environment = name;
+        }
+    }
+
+    fn read_workspace(&mut self, root: &Section<'_>, task: &mut Task) {
+        let keys = ["hidden", "read_only", "bulk"];
+        let Some(section) = root.section("workspace", &mut self.mistakes, &keys) else {
+            return;
+        };
+        for (key, message) in [
+            ("hidden", "workspace.hidden comes with a later version"),
+            (
+                "read_only",
+                "workspace.read_only comes with a later version",
+            ),
+        ] {
+            let globs = section.strings(key, &mut self.mistakes);
+            if globs.is_some_and(|globs| !globs.is_empty()) {
+                let line = section.line_of_key(key, &self.mistakes);
+                self.not_yet.push(Lined {
+                    value: message,
+                    line,
+                });
+            }
+        }
+        for name in section
+            .strings("bulk", &mut self.mistakes)
+            .unwrap_or_default()
+        {
+            let folder = &name.value;
+            if folder.is_empty() || folder.contains(['/', '\0']) || folder == "." || folder == ".."
+            {
+                self.mistakes
+                    .add(name.line, "`bulk` holds names of folders, without /");
+            }
+            task.bulk.push(name.value);
+        }
+    }
+
+    fn read_environments(&mut self, root: &Section<'_>) -> Vec<Environment> {
+        let keys = ["name", "protected", "disposable", "resources"];
+        let mut environments: Vec<Environment> = Vec::new();
+        let mut pinned: Vec<(Pin, usize, usize)> = Vec::new();
+        for section in root.sections("environment", &mut self.mistakes, &keys) {
+            let index = environments.len();
+            let name = section.required("name", &mut self.mistakes);
+            let name = name.and_then(|name| {
+                let line = name.line;
+                self.environment_name(&name)
+                    .map(|value| Lined { value, line })
+            });
+            let flag = |key: &str, mistakes: &mut Mistakes<'_>| {
+                section
+                    .boolean(key, mistakes)
+                    .is_some_and(|flag| flag.value)
+            };
+            let protected = flag("protected", &mut self.mistakes);
+            let disposable = flag("disposable", &mut self.mistakes);
+            if protected && disposable {
+                let line = section.line_of_key("disposable", &self.mistakes);
+                self.mistakes.add(
+                    line,
+                    "an environment is protected or disposable, never both",
+                );
+            }
+            let mut pins = Vec::new();
+            for text in section
+                .strings("resources", &mut self.mistakes)
+                .unwrap_or_default()
+            {
+                let known = |provider: &str| tagout_catalog::pack(provider).is_some();
+                let pin = Pin::parse(&text.value, known);
+                let Some(pin) = self.mistakes.keep(text.line, "not a resource", pin) else {
+                    continue;
+                };
+                pins.push(pin.clone());
+                pinned.push((pin, text.line, index));
+            }
+            let Some(name) = name else { continue };
+            if environments.iter().any(|other| other.name == name.value) {
+                let message = format!("a second environment named `{}`", name.value);
+                self.mistakes.add(name.line, message);
+            }
+            environments.push(Environment {
+                name: name.value,
+                protected,
+                disposable,
+                pins,
+            });
+        }
+        self.check_pins(&environments, &pinned);
+        environments
+    }
+
+    /// A thing belongs to one environment. Host patterns may be nested, where the more protected
+    /// environment counts; between equals nobody could tell which is meant.
+    fn check_pins(&mut self, environments: &[Environment], pinned: &[(Pin, usize, usize)]) {
+        let strictness = |index: &usize| environments.get(*index).map(Environment::strictness);
+        for (at, (pin, line, index)) in pinned.iter().enumerate() {
+            let clash = pinned.iter().take(at).find(|(other, _, theirs)| {
+                theirs != index
+                    && match (pin, other) {
+                        (Pin::Host(ours), Pin::Host(theirs_pattern)) => {
+                            ours == theirs_pattern
+                                || (ours.overlaps(theirs_pattern)
+                                    && strictness(index) == strictness(theirs))
+                        }
+                        _ => pin == other,
+                    }
+            });
+            if let Some((_, earlier, _)) = clash {
+                self.mistakes.add(
+                    *line,
+                    format!("{pin} is pinned to another environment on line {earlier} already"),
+                );
+            }
+        }
+    }
+
+    fn read_agent(&mut self, root: &Section<'_>, task: &mut Task) {
+        let Some(section) = root.section("agent", &mut self.mistakes, &["profile", "env"]) else {
+            return;
+        };
+        if let Some(profile) = section.string("profile", &mut self.mistakes) {
+            if !is_word(&profile.value) {
+                self.mistakes.add(
+                    profile.line,
+                    "a profile's name is letters, digits and . _ -",
+                );
+            } else if !PROFILES.contains(&profile.value.as_str()) {
+                let value = "this agent profile comes with a later version; use \"auto\"";
+                self.not_yet.push(Lined {
+                    value,
+                    line: profile.line,
+                });
+            }
+            task.agent_profile = profile.value;
+        }
+        for name in section
+            .strings("env", &mut self.mistakes)
+            .unwrap_or_default()
+        {
+            if !is_variable(&name.value) {
+                self.mistakes.add(
+                    name.line,
+                    "`env` holds names of variables: letters, digits and _, not values",
+                );
+            }
+            task.agent_variables.push(name.value);
+        }
+    }
+
+    fn read_databases(&mut self, root: &Section<'_>, task: &Task) {
+        let mut names = HashMap::new();
+        let keys = ["name", "url", "environment"];
+        for section in root.sections("database", &mut self.mistakes, &keys) {
+            if let Some(name) = section.required("name", &mut self.mistakes) {
+                self.unique_name("database", &name, &mut names);
+            }
+            if let Some(url) = section.required("url", &mut self.mistakes) {
+                self.source(&url, "url");
+            }
+            if let Some(name) = section.string("environment", &mut self.mistakes) {
+                self.named_environment(&name, task);
+            }
+            let value = "[[database]] comes with a later version";
+            self.not_yet.push(Lined {
+                value,
+                line: section.line,
+            });
+        }
+    }
+
+    fn environment_name(&mut self, name: &Lined<String>) -> Option<EnvironmentName> {
+        let parsed = EnvironmentName::parse(&name.value);
+        self.mistakes.keep(name.line, "not an environment", parsed)
+    }
+
+    /// An environment that the manifest itself names: the task's own, or an `[[environment]]`.
+    fn named_environment(&mut self, name: &Lined<String>, task: &Task) -> Option<EnvironmentName> {
+        let parsed = self.environment_name(name)?;
+        if parsed != task.environment && task.environment_named(&parsed).is_none() {
+            self.mistakes.add(
+                name.line,
+                format!(
+                    "the manifest names no environment `{parsed}`: neither as the task's own nor as an \
+                     [[environment]]"
+                ),
+            );
+        }
+        Some(parsed)
+    }
+
+    /// A name of the manifest's own for a credential or database.
+    fn unique_name(&mut self, kind: &str, name: &Lined<String>, seen: &mut HashMap<String, usize>) {
+        if !is_word(&name.value) {
+            let message = format!("a {kind}'s name is 1 to 64 letters, digits and . _ -");
+            self.mistakes.add(name.line, message);
+        } else if let Some(earlier) = seen.insert(name.value.clone(), name.line) {
+            let message = format!("a second {kind} of this name; the first is on line {earlier}");
+            self.mistakes.add(name.line, message);
+        }
+    }
+
+    /// Where a secret comes from. The text is not quoted: somebody may have put the secret there.
+    fn source(&mut self, source: &Lined<String>, key: &str) {
+        let (form, rest) = source.value.split_once(':').unwrap_or(("", ""));
+        let control = source.value.chars().any(char::is_control);
+        match form {
+            "env" if is_variable(rest) => {}
+            "file" if !rest.is_empty() && !rest.starts_with('#') && !control => {}
+            "vault" if is_word(rest) => self.not_yet.push(Lined {
+                value: "sources of the form vault:NAME come with a later version",
+                line: source.line,
+            }),
+            "command" if !rest.trim().is_empty() && !control => self.not_yet.push(Lined {
+                value: "sources of the form command:ARGV come with a later version",
+                line: source.line,
+            }),
+            _ => self.mistakes.add(
+                source.line,
+                format!(
+                    "`{key}` says where the value is, never the value: env:VAR, file:PATH, \
+                     file:PATH#KEY, vault:NAME or command:ARGV"
+                ),
+            ),
+        }
+    }
+}
+
+/// Whether some host is matched by a pattern of both lists.
+fn any_overlap<'p>(ours: &'p [HostPattern], theirs: &HostPattern) -> Option<&'p HostPattern> {
+    ours.iter().find(|pattern| pattern.overlaps(theirs))
+}
+
+fn is_word(text: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(ok)
+}
+
+/// POSIX.1-2024, 8.1: letters, digits and underscore, not beginning with a digit.
+fn is_variable(name: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty()
+        && name.len() <= 128
+        && name.bytes().all(ok)
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests;
