@@ -1,1 +1,37 @@
-//! Finds credentials in bytes, shapes decoys, redacts streams.
+//! Finds credentials in bytes, shapes decoys, redacts streams. Bytes in, findings out: nothing here
+//! opens a file, waits, or knows a session.
+//!
+//! Four rooms, each usable alone:
+//! - finding: [`Detector`] reads bytes of a named file and answers [`Finding`]s; [`file_kind`] says
+//!   what a path promises before anyone reads it;
+//! - replacing: [`DecoyKey`] shapes a worthless value like a real one, [`twin`] makes the decoy copy
+//!   of a file;
+//! - recognising: [`KnownSecrets`] finds values that are known, in every encoding that Tagout
+//!   promises to refuse;
+//! - redacting: [`Redactor`] takes attached values out of a stream again.
+//!
+//! What must stay true: no value ever appears in `Debug`, `Display` or an error; a scan is linear in
+//! its input whatever the bytes are; what a detector is unsure about in a file whose name promises
+//! credentials is a finding, not a pass.
+
+mod decoy;
+mod detector;
+mod encoding;
+mod file_kind;
+mod finding;
+mod judge;
+mod known;
+mod reader;
+mod redactor;
+mod rules;
+mod twin;
+
+pub use decoy::DecoyKey;
+pub use detector::Detector;
+pub use encoding::Encoding;
+pub use file_kind::{FileKind, file_kind};
+pub use finding::{Confidence, Finding};
+pub use judge::is_guessable;
+pub use known::{Hit, KnownSecrets, StreamFinder};
+pub use redactor::Redactor;
+pub use twin::{known_values, twin};

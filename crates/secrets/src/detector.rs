@@ -1,0 +1,650 @@
+//! The scan: one pass of an automaton over all keywords says where anything could be, and only there
+//! a rule, a reader or the judge looks closer. Linear in the input; what stands in the file - an
+//! allow comment, say - changes nothing.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+use crate::decoy::{crc_checksum_is_valid, is_uuid};
+use crate::file_kind::{FileKind, file_kind};
+use crate::finding::{Confidence, Finding};
+use crate::judge::{Name, Setting, is_guessable, is_placeholder, judge, looks_random};
+use crate::reader::{self, Field};
+use crate::rules::{self, Rule};
+use crate::twin::{Wide, decoded_base64};
+
+/// Finds credentials. There is one, built in.
+pub struct Detector {
+    rules: &'static [Rule],
+    keywords: AhoCorasick,
+    /// What to do at each keyword of the automaton.
+    leads: Vec<Lead>,
+}
+
+/// What a keyword leads to.
+#[derive(Clone, Copy)]
+enum Lead {
+    Rule(usize),
+    Name,
+    Url,
+    GoDsn,
+    KeyBlock,
+    Putty,
+    UserOption,
+}
+
+/// Parts of names under which credentials stand.
+const NAMES: &[&str] = &[
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "cred",
+    "dsn",
+    "cookie",
+    "salt",
+    "psk",
+    "bearer",
+    "otp",
+    "mnemonic",
+    "signature",
+];
+
+const STRUCTURES: &[(&str, Lead)] = &[
+    ("://", Lead::Url),
+    ("@tcp(", Lead::GoDsn),
+    ("-----begin ", Lead::KeyBlock),
+    ("private-lines:", Lead::Putty),
+    (" -u ", Lead::UserOption),
+    (" --user ", Lead::UserOption),
+    (" --proxy-user ", Lead::UserOption),
+];
+
+/// How far behind a keyword a match may reach before the window grows.
+const WINDOW: usize = 256;
+const WIDEST_WINDOW: usize = 64 * 1024;
+
+/// Extensions of files whose values are literals.
+const CONFIG_EXTENSIONS: &[&str] = &[
+    "yaml",
+    "yml",
+    "json",
+    "jsonc",
+    "json5",
+    "toml",
+    "ini",
+    "cfg",
+    "conf",
+    "cnf",
+    "config",
+    "properties",
+    "xml",
+    "tf",
+    "tfvars",
+    "hcl",
+    "sh",
+    "bash",
+    "zsh",
+    "fish",
+    "ps1",
+    "bat",
+    "cmd",
+    "service",
+    "plist",
+    "gradle",
+    "env",
+    "rc",
+    "prefs",
+    "reg",
+    "sql",
+    "dump",
+    "http",
+    "rest",
+    "ovpn",
+    "rdp",
+    "inc",
+];
+
+impl Detector {
+    /// The detector with the built-in rules.
+    pub fn builtin() -> &'static Self {
+        static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::new(rules::builtin()));
+        &DETECTOR
+    }
+
+    fn new(rules: &'static [Rule]) -> Self {
+        let mut texts: Vec<&str> = Vec::new();
+        let mut leads = Vec::new();
+        for name in NAMES {
+            texts.push(name);
+            leads.push(Lead::Name);
+        }
+        for (text, lead) in STRUCTURES {
+            texts.push(text);
+            leads.push(*lead);
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            for keyword in &rule.keywords {
+                texts.push(keyword);
+                leads.push(Lead::Rule(index));
+            }
+        }
+        let keywords = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(texts)
+            // The texts are part of the program; a test builds them.
+            .unwrap_or_else(|_| unreachable!("a few hundred short keywords make an automaton"));
+        Self {
+            rules,
+            keywords,
+            leads,
+        }
+    }
+
+    /// The credentials in `bytes`, the content of a file at `path`, in order and without overlap. The
+    /// path decides how strictly the content is read; nothing is opened.
+    pub fn scan(&self, path: &Path, bytes: &[u8]) -> Vec<Finding> {
+        if let Some(wide) = Wide::of(bytes) {
+            let mut findings = self.scan_narrow(path, &wide.narrowed(bytes));
+            for finding in &mut findings {
+                let end = (finding.span.end * 2).min(bytes.len());
+                finding.span = finding.span.start * 2..end;
+            }
+            return findings;
+        }
+        self.scan_narrow(path, bytes)
+    }
+
+    fn scan_narrow(&self, path: &Path, bytes: &[u8]) -> Vec<Finding> {
+        let mut scan = Scan {
+            bytes,
+            kind: file_kind(path),
+            config: is_config(path),
+            findings: Vec::new(),
+        };
+        self.follow_keywords(&mut scan);
+        scan.read_by_kind();
+        scan.finish()
+    }
+
+    fn follow_keywords(&self, scan: &mut Scan<'_>) {
+        let mut name_end = 0;
+        // Up to where each rule has looked, so that a run of keywords is looked at once.
+        let mut looked = vec![0; self.rules.len()];
+        for hit in self.keywords.find_overlapping_iter(scan.bytes) {
+            match self.leads.get(hit.pattern().as_usize()) {
+                Some(Lead::Rule(index)) => {
+                    if let (Some(rule), Some(looked)) =
+                        (self.rules.get(*index), looked.get_mut(*index))
+                    {
+                        scan.apply(rule, hit.range(), looked);
+                    }
+                }
+                Some(Lead::Name) if hit.start() >= name_end => {
+                    name_end = scan.named(hit.range()).unwrap_or(name_end);
+                }
+                Some(Lead::Name) | None => {}
+                Some(Lead::Url) => scan.url(hit.start()),
+                Some(Lead::GoDsn) => {
+                    if let Some(span) = reader::go_dsn_password(scan.bytes, hit.start()) {
+                        scan.password(span, "dsn-password");
+                    }
+                }
+                Some(Lead::KeyBlock) => {
+                    if let Some(span) = reader::private_key_block(scan.bytes, hit.start()) {
+                        scan.add(span, "private-key", None, Confidence::High);
+                    }
+                }
+                Some(Lead::Putty) => {
+                    if let Some(span) = reader::putty_private_lines(scan.bytes, hit.start()) {
+                        scan.add(span, "private-key", None, Confidence::High);
+                    }
+                }
+                Some(Lead::UserOption) => scan.user_option(hit.end()),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Detector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Detector({} rules)", self.rules.len())
+    }
+}
+
+/// One file under scan.
+struct Scan<'a> {
+    bytes: &'a [u8],
+    kind: FileKind,
+    config: bool,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Scan<'a> {
+    fn slice(&self, range: Range<usize>) -> &'a [u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    fn add(
+        &mut self,
+        span: Range<usize>,
+        kind: &str,
+        key: Option<Range<usize>>,
+        confidence: Confidence,
+    ) {
+        if span.is_empty() || span.end > self.bytes.len() {
+            return;
+        }
+        let guessable = is_guessable(self.slice(span.clone()));
+        let key = key.map(|key| String::from_utf8_lossy(self.slice(key)).into_owned());
+        self.findings.push(Finding {
+            span,
+            kind: kind.to_owned(),
+            key,
+            confidence,
+            guessable,
+        });
+    }
+
+    fn setting(&self, by_line: bool) -> Setting {
+        match self.kind {
+            FileKind::Dotenv | FileKind::CredentialStore => Setting::Store,
+            FileKind::Template | FileKind::Key => Setting::Config,
+            FileKind::Plain if self.config || by_line => Setting::Config,
+            FileKind::Plain => Setting::Code,
+        }
+    }
+
+    fn apply(&mut self, rule: &Rule, keyword: Range<usize>, looked: &mut usize) {
+        let Some(regex) = rule.regex() else { return };
+        let mut start = keyword.start.saturating_sub(rule.before).max(*looked);
+        let mut reach = WINDOW;
+        while start < self.bytes.len() {
+            let end = (keyword.end + reach).min(self.bytes.len());
+            let Some(window) = self.bytes.get(start..end) else {
+                return;
+            };
+            let Some(groups) = regex.captures(window) else {
+                break;
+            };
+            let Some(whole) = groups.get(0) else { break };
+            if start + whole.end() == end && end < self.bytes.len() && reach < WIDEST_WINDOW {
+                // Cut by the window's border: the rest may belong to it.
+                reach *= 4;
+                continue;
+            }
+            let secret = groups.get(1).unwrap_or(whole);
+            let span = start + secret.start()..start + secret.end();
+            start += whole.end().max(1);
+            *looked = start;
+            let value = self.slice(span.clone());
+            if is_placeholder(value) || (rule.random && !looks_random(value)) {
+                continue;
+            }
+            let confidence = match crc_checksum_is_valid(value) {
+                Some(false) => Confidence::Medium,
+                _ => rule.confidence,
+            };
+            self.add(span, &rule.id, None, confidence);
+        }
+    }
+
+    /// Looks at the field whose name has `hit` in it; answers where that name ends.
+    fn named(&mut self, hit: Range<usize>) -> Option<usize> {
+        let by_line = self.begins_line(hit.start);
+        let literal = by_line && (self.config || self.kind != FileKind::Plain);
+        let field = reader::field_at(self.bytes, hit, literal)?;
+        let end = field.name.end;
+        // In a program a line such as `password = other` is an expression; only in capitals is it
+        // the shell's or make's.
+        let shell = by_line
+            && self
+                .slice(field.name.clone())
+                .iter()
+                .all(|b| !b.is_ascii_lowercase())
+            && self.bytes.get(field.name.end) == Some(&b'=');
+        let setting = self.setting(shell);
+        self.consider(field, setting);
+        Some(end)
+    }
+
+    /// Whether nothing but blanks and the words of an assignment stand before `at` on its line.
+    fn begins_line(&self, at: usize) -> bool {
+        let from = at.saturating_sub(160);
+        let front = self.slice(from..at);
+        let line = front
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(front, |nl| front.get(nl + 1..).unwrap_or_default());
+        let line = line.trim_ascii_start();
+        let words = [&b"export "[..], b"set ", b"- ", b"ENV ", b"ARG "];
+        let line = words
+            .iter()
+            .find_map(|word| line.strip_prefix(*word))
+            .unwrap_or(line);
+        line.iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.$\"'".contains(b))
+    }
+
+    fn consider(&mut self, field: Field, setting: Setting) {
+        let value = self.slice(field.value.clone());
+        let name_text = self.slice(field.name.clone());
+        let mut name = Name::of(name_text);
+        if field.scheme.is_some() {
+            name = name.max(Name::Secret);
+        }
+        // `${NAME:-default}`: the default is the value.
+        if value.starts_with(b"${")
+            && let Some(at) = value
+                .windows(2)
+                .position(|pair| matches!(pair, [b':', b'-' | b'=']))
+        {
+            let close = value.iter().position(|&b| b == b'}').unwrap_or(value.len());
+            let span = field.value.start + at + 2..field.value.start + close.max(at + 2);
+            let field = Field {
+                value: span,
+                ..field
+            };
+            if !self.slice(field.value.clone()).starts_with(b"$") {
+                self.consider(field, setting);
+            }
+            return;
+        }
+        if let Some(separator) = value.windows(3).position(|window| window == b"://") {
+            self.url(field.value.start + separator);
+            return;
+        }
+        if value.windows(11).any(|window| window == b"-----BEGIN ") {
+            return;
+        }
+        if field.scheme == Some("basic") {
+            let decoded = decoded_base64(value).filter(|decoded| decoded.contains(&b':'));
+            if decoded.is_some_and(|decoded| !decoded.ends_with(b":")) {
+                self.add(
+                    field.value,
+                    "basic-authorization",
+                    Some(field.name),
+                    Confidence::High,
+                );
+            }
+            return;
+        }
+        // A file full of UUIDs: those under secret names are tokens, the others are ids.
+        if is_uuid(value) && name < Name::Secret {
+            return;
+        }
+        let Some(confidence) = judge(value, name, setting, field.quoted) else {
+            return;
+        };
+        let confidence = match self.kind {
+            FileKind::Template if confidence > Confidence::Low => Confidence::Medium,
+            _ => confidence,
+        };
+        let kind = match name {
+            Name::Password => "password",
+            _ => "secret",
+        };
+        self.add(field.value, kind, Some(field.name), confidence);
+    }
+
+    fn url(&mut self, separator: usize) {
+        let Some((span, password)) = reader::userinfo(self.bytes, separator) else {
+            return;
+        };
+        if password {
+            self.password(span, "dsn-password");
+        } else if looks_random(self.slice(span.clone()))
+            && !is_placeholder(self.slice(span.clone()))
+        {
+            self.add(span, "url-token", None, Confidence::Medium);
+        }
+    }
+
+    /// A password that a notation, not a name, marks as one.
+    fn password(&mut self, span: Range<usize>, kind: &str) {
+        let setting = self.setting(false);
+        let value = self.slice(span.clone());
+        let documentation = [
+            &b"password"[..],
+            b"pass",
+            b"pwd",
+            b"pw",
+            b"secret",
+            b"user",
+            b"username",
+            b"postgres",
+            b"root",
+            b"admin",
+            b"test",
+            b"p",
+        ];
+        let usual = documentation.contains(&value.to_ascii_lowercase().as_slice());
+        if setting == Setting::Code && usual {
+            return;
+        }
+        let setting = if setting == Setting::Code {
+            Setting::Config
+        } else {
+            setting
+        };
+        if let Some(confidence) = judge(value, Name::Password, setting, true) {
+            self.add(span, kind, None, confidence);
+        }
+    }
+
+    /// `-u user:password` on a command line.
+    fn user_option(&mut self, at: usize) {
+        let rest = self.slice(at..(at + 300).min(self.bytes.len()));
+        let quote = rest.first().copied().filter(|b| matches!(b, b'"' | b'\''));
+        let open = usize::from(quote.is_some());
+        let end = rest
+            .iter()
+            .skip(open)
+            .position(|&b| match quote {
+                Some(quote) => b == quote,
+                None => b.is_ascii_whitespace() || b"\"'`;|&)".contains(&b),
+            })
+            .map_or(rest.len(), |length| length + open);
+        let argument = rest.get(open..end).unwrap_or_default();
+        if let Some(colon) = argument.iter().position(|&b| b == b':')
+            && !argument.windows(3).any(|window| window == b"://")
+        {
+            let span = at + open + colon + 1..at + end;
+            if self.slice(span.clone()).len() >= 4 {
+                self.password(span, "password");
+            }
+        }
+    }
+
+    /// What a file's kind promises beyond what keywords found.
+    fn read_by_kind(&mut self) {
+        match self.kind {
+            FileKind::Dotenv | FileKind::Template => self.read_lines(),
+            FileKind::CredentialStore => {
+                self.read_lines();
+                for field in reader::quoted_pairs(self.bytes) {
+                    self.consider(field, Setting::Store);
+                }
+                self.read_credential_lines();
+                self.mask_if_unreadable();
+            }
+            FileKind::Key => self.mask_if_not_public(),
+            FileKind::Plain => {}
+        }
+    }
+
+    fn read_lines(&mut self) {
+        for line in reader::lines(self.bytes).collect::<Vec<_>>() {
+            if self
+                .slice(line.clone())
+                .trim_ascii_start()
+                .starts_with(b"#")
+            {
+                // A commented-out credential is one too; names find it.
+                continue;
+            }
+            if let Some(field) = reader::line_field(self.bytes, line) {
+                let setting = self.setting(false);
+                self.consider(field, setting);
+            }
+        }
+    }
+
+    /// netrc (`password X`), pgpass (five fields), htpasswd and shadow (`user:hash`), lines that are
+    /// one token.
+    fn read_credential_lines(&mut self) {
+        for line in reader::lines(self.bytes).collect::<Vec<_>>() {
+            let text = self.slice(line.clone());
+            if text.trim_ascii().is_empty() || text.starts_with(b"#") {
+                continue;
+            }
+            let words = words_of(text, line.start);
+            let mut spans = Vec::new();
+            for pair in words.windows(2) {
+                if let [name, value] = pair
+                    && matches!(
+                        self.slice(name.clone()).to_ascii_lowercase().as_slice(),
+                        b"password" | b"passwd" | b"account" | b"requirepass"
+                    )
+                {
+                    spans.push(value.clone());
+                }
+            }
+            let fields = text.split(|&b| b == b':').count();
+            if let [only] = words.as_slice() {
+                if fields == 5 {
+                    let last = text.iter().rposition(|&b| b == b':').map_or(0, |at| at + 1);
+                    spans.push(line.start + last..line.end);
+                } else if fields == 2 && !text.contains(&b'=') && !text.contains(&b'/') {
+                    let colon = text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
+                    spans.push(line.start + colon..line.end);
+                } else if fields == 1 && looks_random(self.slice(only.clone())) {
+                    spans.push(only.clone());
+                }
+            }
+            for span in spans {
+                if judge(
+                    self.slice(span.clone()),
+                    Name::Password,
+                    Setting::Store,
+                    true,
+                )
+                .is_some()
+                {
+                    self.add(span, "password", None, Confidence::Medium);
+                }
+            }
+        }
+    }
+
+    /// A store whose bytes are no text cannot be read: it is masked as a whole.
+    fn mask_if_unreadable(&mut self) {
+        let binary = self.bytes.iter().take(8192).any(|&b| b == 0)
+            || (self.findings.is_empty() && std::str::from_utf8(self.bytes).is_err());
+        if binary && !self.bytes.is_empty() {
+            self.add(0..self.bytes.len(), "unknown", None, Confidence::Low);
+        }
+    }
+
+    /// A key file that holds no readable private key and is not evidently public is a key as a whole.
+    fn mask_if_not_public(&mut self) {
+        let text = self.bytes.trim_ascii();
+        let public = [
+            &b"-----BEGIN CERTIFICATE"[..],
+            b"-----BEGIN PUBLIC KEY",
+            b"-----BEGIN RSA PUBLIC",
+            b"-----BEGIN X509",
+            b"-----BEGIN CERTIFICATE REQUEST",
+            b"-----BEGIN DH PARAMETERS",
+            b"-----BEGIN EC PARAMETERS",
+            b"ssh-",
+            b"ecdsa-",
+            b"Bag Attributes",
+            b"subject=",
+        ];
+        if self.findings.is_empty()
+            && !text.is_empty()
+            && !public.iter().any(|front| text.starts_with(front))
+        {
+            let start = self
+                .bytes
+                .iter()
+                .position(|b| !b.is_ascii_whitespace())
+                .unwrap_or(0);
+            self.add(start..start + text.len(), "unknown", None, Confidence::Low);
+        }
+    }
+
+    /// Findings in order; those that overlap become one that spans them all and says the surest.
+    fn finish(mut self) -> Vec<Finding> {
+        self.findings
+            .sort_by_key(|finding| (finding.span.start, usize::MAX - finding.span.end));
+        let mut merged: Vec<Finding> = Vec::with_capacity(self.findings.len());
+        for finding in self.findings {
+            let Some(last) = merged
+                .last_mut()
+                .filter(|last| finding.span.start < last.span.end)
+            else {
+                merged.push(finding);
+                continue;
+            };
+            last.span.end = last.span.end.max(finding.span.end);
+            let generic = matches!(
+                last.kind.as_str(),
+                "secret" | "password" | "unknown" | "url-token"
+            );
+            if finding.confidence > last.confidence
+                || (generic
+                    && finding.confidence >= last.confidence
+                    && finding.kind != "secret"
+                    && finding.kind != "password")
+            {
+                last.kind = finding.kind;
+            }
+            last.confidence = last.confidence.max(finding.confidence);
+            last.key = last.key.take().or(finding.key);
+            last.guessable &= finding.guessable;
+        }
+        merged
+    }
+}
+
+fn words_of(text: &[u8], offset: usize) -> Vec<Range<usize>> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (at, byte) in text.iter().enumerate() {
+        match (byte.is_ascii_whitespace(), start) {
+            (false, None) => start = Some(at),
+            (true, Some(begin)) => {
+                words.push(offset + begin..offset + at);
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(begin) = start {
+        words.push(offset + begin..offset + text.len());
+    }
+    words
+}
+
+fn is_config(path: &Path) -> bool {
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase());
+    match extension {
+        Some(extension) => CONFIG_EXTENSIONS.contains(&extension.as_str()),
+        // `Dockerfile`, `Procfile`, `.bashrc`, `config`.
+        None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! Known secrets: values that Tagout holds or has seen, recognised wherever they turn up. Matching is
+//! exact, so it is the one mechanism with near-complete recall, and it runs over a stream: a value
+//! cut in two by a chunk border is found as if there were none.
+//!
+//! A sender may mix encodings (`%61bc`, half of a JSON string escaped), so nobody lists spellings
+//! here. Instead the stream is read in several ways at once - as it is, without percent-encoding,
+//! without JSON escapes, without both, without white space, in lower case - and each reading runs
+//! through an automaton of the values and their base64.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aho_corasick::automaton::{Automaton, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::encoding::{Encoding, Escapes, Unescaper, base64_forms, hex_form};
+
+/// Values shorter than this are matched in credential slots only.
+const SHORTEST: usize = 12;
+
+/// A set of values that must not leave, with the name that may be said of each.
+#[derive(Clone)]
+pub struct KnownSecrets {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    values: Vec<Known>,
+    /// The values as they are and in base64.
+    exact: Needles,
+    /// The values in lower-case hexadecimal, run over the stream in lower case.
+    hex: Needles,
+}
+
+struct Known {
+    label: String,
+    value: Zeroizing<Vec<u8>>,
+    guessable: bool,
+}
+
+/// A known value was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The name that may be said of it.
+    pub label: String,
+    /// How it was written.
+    pub encoding: Encoding,
+}
+
+impl KnownSecrets {
+    /// A set from label, value, and whether the value is guessable. Values that are guessable or
+    /// under 12 bytes are recognised by [`label_of`](Self::label_of) only.
+    pub fn new(values: impl IntoIterator<Item = (String, Vec<u8>, bool)>) -> Self {
+        Self::from_known(
+            values
+                .into_iter()
+                .map(|(label, value, guessable)| Known {
+                    label,
+                    value: Zeroizing::new(value),
+                    guessable,
+                })
+                .collect(),
+        )
+    }
+
+    /// This set and more values. Automata are built anew: for the few moments in a session when a
+    /// value becomes known.
+    #[must_use]
+    pub fn with(&self, values: impl IntoIterator<Item = (String, Vec<u8>, bool)>) -> Self {
+        let mut all: Vec<Known> = self
+            .shared
+            .values
+            .iter()
+            .map(|known| Known {
+                label: known.label.clone(),
+                value: known.value.clone(),
+                guessable: known.guessable,
+            })
+            .collect();
+        all.extend(values.into_iter().map(|(label, value, guessable)| Known {
+            label,
+            value: Zeroizing::new(value),
+            guessable,
+        }));
+        Self::from_known(all)
+    }
+
+    fn from_known(mut values: Vec<Known>) -> Self {
+        values.retain(|known| !known.value.is_empty());
+        let mut seen = std::collections::HashSet::new();
+        values.retain(|known| seen.insert(Sha256::digest(known.value.as_slice())));
+        let mut exact = Vec::new();
+        let mut hex = Vec::new();
+        for (index, known) in values.iter().enumerate() {
+            if known.guessable || known.value.len() < SHORTEST {
+                continue;
+            }
+            exact.push((known.value.to_vec(), index, Encoding::Raw));
+            // One reading has no white space, and forms write a space as a plus sign.
+            let solid: Vec<u8> = known
+                .value
+                .iter()
+                .copied()
+                .filter(|byte| !is_white_space(*byte))
+                .collect();
+            if solid.len() < known.value.len() {
+                if solid.len() >= SHORTEST {
+                    exact.push((solid, index, Encoding::Raw));
+                }
+                let plus = known
+                    .value
+                    .iter()
+                    .map(|&b| if b == b' ' { b'+' } else { b });
+                exact.push((plus.collect(), index, Encoding::Percent));
+            }
+            for form in base64_forms(&known.value) {
+                exact.push((form, index, Encoding::Base64));
+            }
+            hex.push((hex_form(&known.value), index, Encoding::Hex));
+        }
+        Self {
+            shared: Arc::new(Shared {
+                values,
+                exact: Needles::new(exact),
+                hex: Needles::new(hex),
+            }),
+        }
+    }
+
+    /// How many values are known.
+    pub fn len(&self) -> usize {
+        self.shared.values.len()
+    }
+
+    /// Whether no value is known.
+    pub fn is_empty(&self) -> bool {
+        self.shared.values.is_empty()
+    }
+
+    /// The label of the value that equals `value`, short and guessable ones too: for a place that
+    /// carries credentials and nothing else.
+    pub fn label_of(&self, value: &[u8]) -> Option<&str> {
+        self.shared
+            .values
+            .iter()
+            .find(|known| known.value.as_slice() == value)
+            .map(|known| known.label.as_str())
+    }
+
+    /// The first known value in `bytes`, in any encoding.
+    pub fn find(&self, bytes: &[u8]) -> Option<Hit> {
+        self.stream().feed(bytes)
+    }
+
+    /// Finds in a stream.
+    pub fn stream(&self) -> StreamFinder {
+        let exact = self.shared.exact.start();
+        StreamFinder {
+            shared: Arc::clone(&self.shared),
+            raw: exact,
+            solid: exact,
+            lower: self.shared.hex.start(),
+            layers: [
+                Layer::new(Escapes::Percent, None),
+                Layer::new(Escapes::Backslash, None),
+                Layer::new(Escapes::Percent, Some(Escapes::Backslash)),
+            ],
+        }
+    }
+
+    /// Label and value of everything that is matched outside slots, for a redactor.
+    pub fn matchable(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.shared
+            .values
+            .iter()
+            .filter(|known| !known.guessable && known.value.len() >= SHORTEST)
+            .map(|known| (known.label.as_str(), known.value.as_slice()))
+    }
+}
+
+impl fmt::Debug for KnownSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KnownSecrets({} values)", self.len())
+    }
+}
+
+/// Looks for known values in a stream. Feed it every byte, in any chunks.
+#[derive(Clone)]
+pub struct StreamFinder {
+    shared: Arc<Shared>,
+    raw: StateID,
+    solid: StateID,
+    lower: StateID,
+    layers: [Layer; 3],
+}
+
+impl StreamFinder {
+    /// Takes the next bytes of the stream; answers the first known value that they complete.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<Hit> {
+        let shared = Arc::clone(&self.shared);
+        if shared.exact.is_empty() {
+            return None;
+        }
+        for &byte in bytes {
+            // A layer reads as the raw stream does until the first escape; it joins there.
+            for layer in &mut self.layers {
+                if !layer.joined && layer.begins_with(byte) {
+                    layer.joined = true;
+                    layer.state = self.raw;
+                }
+            }
+            self.raw = shared.exact.step(self.raw, byte);
+            if let Some((index, encoding)) = shared.exact.found(self.raw) {
+                return Some(shared.hit(index, encoding));
+            }
+            if !is_white_space(byte) {
+                self.solid = shared.exact.step(self.solid, byte);
+                if let Some((index, encoding)) = shared.exact.found(self.solid) {
+                    return Some(shared.hit(index, encoding));
+                }
+            }
+            self.lower = shared.hex.step(self.lower, byte.to_ascii_lowercase());
+            if let Some((index, encoding)) = shared.hex.found(self.lower) {
+                return Some(shared.hit(index, encoding));
+            }
+            for layer in &mut self.layers {
+                if layer.joined
+                    && let Some((index, encoding)) = layer.step(byte, &shared.exact)
+                {
+                    return Some(shared.hit(index, encoding));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Debug for StreamFinder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StreamFinder")
+    }
+}
+
+impl Shared {
+    fn hit(&self, index: usize, encoding: Encoding) -> Hit {
+        Hit {
+            label: self
+                .values
+                .get(index)
+                .map(|known| known.label.clone())
+                .unwrap_or_default(),
+            encoding,
+        }
+    }
+}
+
+/// The stream without one or two layers of escapes.
+#[derive(Clone)]
+struct Layer {
+    outer: Unescaper,
+    inner: Option<Unescaper>,
+    kind: Escapes,
+    state: StateID,
+    joined: bool,
+}
+
+impl Layer {
+    fn new(outer: Escapes, inner: Option<Escapes>) -> Self {
+        Self {
+            outer: Unescaper::new(outer),
+            inner: inner.map(Unescaper::new),
+            kind: outer,
+            state: StateID::default(),
+            joined: false,
+        }
+    }
+
+    /// Whether `byte` begins an escape of one of the layers.
+    fn begins_with(&self, byte: u8) -> bool {
+        byte == Unescaper::introducer(self.kind)
+            || (self.inner.is_some() && byte == Unescaper::introducer(Escapes::Backslash))
+    }
+
+    fn step(&mut self, byte: u8, needles: &Needles) -> Option<(usize, Encoding)> {
+        let Self {
+            outer,
+            inner,
+            state,
+            kind,
+            ..
+        } = self;
+        let mut found = None;
+        let mut advance = |byte| {
+            *state = needles.step(*state, byte);
+            found = found.or_else(|| needles.found(*state));
+        };
+        match inner {
+            None => outer.push(byte, advance),
+            Some(inner) => outer.push(byte, |byte| inner.push(byte, &mut advance)),
+        }
+        let outermost = match kind {
+            Escapes::Percent => Encoding::Percent,
+            Escapes::Backslash => Encoding::Json,
+        };
+        found.map(|(index, encoding)| match encoding {
+            Encoding::Raw => (index, outermost),
+            other => (index, other),
+        })
+    }
+}
+
+/// An automaton and, for each of its patterns, whose value it is and how written.
+struct Needles {
+    automaton: Option<NFA>,
+    patterns: Vec<(usize, Encoding)>,
+}
+
+impl Needles {
+    fn new(needles: Vec<(Vec<u8>, usize, Encoding)>) -> Self {
+        let needles: Vec<_> = needles
+            .into_iter()
+            .filter(|(bytes, ..)| bytes.len() >= SHORTEST)
+            .collect();
+        let automaton = NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(needles.iter().map(|(bytes, ..)| bytes))
+            .ok()
+            .filter(|_| !needles.is_empty());
+        Self {
+            automaton,
+            patterns: needles
+                .into_iter()
+                .map(|(_, index, encoding)| (index, encoding))
+                .collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.automaton.is_none()
+    }
+
+    fn start(&self) -> StateID {
+        self.automaton
+            .as_ref()
+            .and_then(|automaton| automaton.start_state(Anchored::No).ok())
+            .unwrap_or_default()
+    }
+
+    fn step(&self, state: StateID, byte: u8) -> StateID {
+        match &self.automaton {
+            Some(automaton) => automaton.next_state(Anchored::No, state, byte),
+            None => state,
+        }
+    }
+
+    fn found(&self, state: StateID) -> Option<(usize, Encoding)> {
+        let automaton = self.automaton.as_ref()?;
+        if !automaton.is_match(state) {
+            return None;
+        }
+        self.patterns
+            .get(automaton.match_pattern(state, 0).as_usize())
+            .copied()
+    }
+}
+
+fn is_white_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::spellings;
+    use proptest::prelude::*;
+
+    const SECRET: &[u8] = b"p4ss/W0rd+with=all&kinds?";
+
+    fn known() -> KnownSecrets {
+        KnownSecrets::new([
+            ("database password".to_owned(), SECRET.to_vec(), false),
+            ("short".to_owned(), b"hunter2".to_vec(), false),
+            (
+                "guessable".to_owned(),
+                b"correct-horse-battery".to_vec(),
+                true,
+            ),
+        ])
+    }
+
+    #[test]
+    fn invariant_4_every_spelling_is_found() {
+        for spelling in spellings(SECRET) {
+            let wrapped = [b"before ", spelling.as_slice(), b" after"].concat();
+            let hit = known().find(&wrapped);
+            assert_eq!(
+                hit.map(|hit| hit.label).as_deref(),
+                Some("database password"),
+                "{}",
+                String::from_utf8_lossy(&spelling)
+            );
+        }
+    }
+
+    #[test]
+    fn invariant_4_mixed_spellings_are_found() {
+        for (spelling, encoding) in [
+            ("p4ss%2fW0%72d+with%3Dall&kinds?", Encoding::Percent),
+            (r"p4ss\/W0\u0072d+with=all\u0026kinds?", Encoding::Json),
+            (r"p4ss%5c%2FW0%5Cu0072d+with=all&kinds?", Encoding::Percent),
+            ("p4ss/W0rd+wi\n  th=all&kinds?", Encoding::Raw),
+            ("cDRzcy9X\r\nMHJkK3dpdGg9YWxsJmtpbmRzPw==", Encoding::Base64),
+            (
+                "703473732F573072642b776974683D616c6c266B696e64733F",
+                Encoding::Hex,
+            ),
+        ] {
+            let hit = known().find(spelling.as_bytes());
+            assert_eq!(hit.map(|hit| hit.encoding), Some(encoding), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn short_and_guessable_values_are_known_in_slots_only() {
+        assert_eq!(known().find(b"hunter2 correct-horse-battery"), None);
+        assert_eq!(known().label_of(b"hunter2"), Some("short"));
+        assert_eq!(
+            known().label_of(b"correct-horse-battery"),
+            Some("guessable")
+        );
+        assert_eq!(known().label_of(b"else"), None);
+        let empty = KnownSecrets::new([(String::new(), Vec::new(), false)]);
+        assert!(empty.is_empty());
+        assert_eq!(empty.find(b"anything"), None);
+    }
+
+    #[test]
+    fn invariant_3_debug_shows_no_value() {
+        let text = format!(
+            "{:?} {:?} {:?}",
+            known(),
+            known().stream(),
+            known().find(SECRET)
+        );
+        assert!(!text.contains("p4ss"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_found_across_every_split(
+            secret in "[ -~]{12,40}",
+            before in "\\PC{0,12}",
+            which in 0_usize..20,
+            cut in 0_usize..200,
+            second in 0_usize..200,
+        ) {
+            let all = spellings(secret.as_bytes());
+            let spelling = &all[which % all.len()];
+            let stream = [before.as_bytes(), spelling, b"."].concat();
+            let known = KnownSecrets::new([("it".to_owned(), secret.into_bytes(), false)]);
+            let (low, high) = (cut.min(second).min(stream.len()), cut.max(second).min(stream.len()));
+            let mut finder = known.stream();
+            let hit = finder.feed(&stream[..low])
+                .or_else(|| finder.feed(&stream[low..high]))
+                .or_else(|| finder.feed(&stream[high..]));
+            // Escapes in front can swallow the beginning of a value that stands as it is, and only
+            // of one that does not: the raw reading finds that one.
+            prop_assert!(hit.is_some());
+        }
+
+        #[test]
+        fn what_holds_no_value_is_clean(text in "[a-z ]{0,200}") {
+            prop_assert_eq!(known().find(text.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The decoy copy of a file: the same bytes, with each found value replaced where it stands.
+
+use crate::decoy::DecoyKey;
+use crate::encoding::{Escapes, unescaped};
+use crate::finding::Finding;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// `bytes` with every finding's value replaced by its decoy: as long as `bytes`, lines where they
+/// were. Findings that lie outside `bytes` are cut to it.
+pub fn twin(bytes: &[u8], findings: &[Finding], key: &DecoyKey) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    for finding in findings {
+        let start = finding.span.start.min(bytes.len());
+        let end = finding.span.end.clamp(start, bytes.len());
+        let (Some(value), Some(place)) = (bytes.get(start..end), copy.get_mut(start..end)) else {
+            continue;
+        };
+        if let Some(wide) = Wide::of(bytes) {
+            wide.replace(value, place, key);
+        } else {
+            place.copy_from_slice(&key.decoy(value));
+        }
+    }
+    copy
+}
+
+/// What a finding's bytes mean: the value as it stands, and without the escapes or the base64 that the
+/// file's format puts around it. All of them belong into [`KnownSecrets`](crate::KnownSecrets).
+pub fn known_values(bytes: &[u8], finding: &Finding) -> Vec<Vec<u8>> {
+    let Some(raw) = bytes.get(finding.span.clone()) else {
+        return Vec::new();
+    };
+    let raw = match Wide::of(bytes) {
+        Some(wide) => wide.narrowed(raw),
+        None => raw.to_vec(),
+    };
+    let mut values = vec![raw.clone()];
+    let mut add = |value: Vec<u8>| {
+        if !value.is_empty() && !values.contains(&value) {
+            values.push(value);
+        }
+    };
+    add(unescaped(Escapes::Percent, &raw));
+    add(unescaped(Escapes::Backslash, &raw));
+    if finding.kind == "basic-authorization" || finding.kind == "base64-secret" {
+        if let Some(decoded) = decoded_base64(&raw) {
+            if let Some(colon) = decoded.iter().position(|&byte| byte == b':')
+                && finding.kind == "basic-authorization"
+            {
+                add(decoded.get(colon + 1..).unwrap_or_default().to_vec());
+            }
+            add(decoded);
+        }
+    }
+    values
+}
+
+/// Base64 of either alphabet, padded or not.
+pub(crate) fn decoded_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(&alphabet::STANDARD, config)
+        .decode(text)
+        .or_else(|_| GeneralPurpose::new(&alphabet::URL_SAFE, config).decode(text))
+        .ok()
+}
+
+/// UTF-16 with a byte order mark.
+#[derive(Clone, Copy)]
+pub(crate) enum Wide {
+    Little,
+    Big,
+}
+
+impl Wide {
+    /// The byte order that the mark at the beginning of a file tells.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0xFF, 0xFE, ..] => Some(Self::Little),
+            [0xFE, 0xFF, ..] => Some(Self::Big),
+            _ => None,
+        }
+    }
+
+    /// One byte for each unit: its character where that is ASCII, else 0xFF. Two bytes of the file
+    /// are one byte of the answer, so spans translate by doubling.
+    pub(crate) fn narrowed(self, bytes: &[u8]) -> Vec<u8> {
+        bytes
+            .chunks(2)
+            .map(|unit| match (self, unit) {
+                (Self::Little, [low, 0]) | (Self::Big, [0, low]) if low.is_ascii() => *low,
+                _ => 0xFF,
+            })
+            .collect()
+    }
+
+    fn replace(self, value: &[u8], place: &mut [u8], key: &DecoyKey) {
+        let decoy = key.decoy(&self.narrowed(value));
+        for (unit, byte) in place.chunks_mut(2).zip(decoy) {
+            match (self, unit) {
+                (Self::Little, [low, high]) | (Self::Big, [high, low]) => {
+                    *low = byte;
+                    *high = 0;
+                }
+                (_, unit) => unit.fill(b'x'),
+            }
+        }
+    }
+}
