@@ -1,0 +1,94 @@
+//! A control group of the session's own, where the host delegates one: it can stop everything inside at one instant.
+//!
+//! It is a convenience, never a wall: the pid namespace is what ends everything.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// A control group (version 2) below this process's own.
+pub(crate) struct ControlGroup {
+    path: PathBuf,
+}
+
+impl ControlGroup {
+    /// Makes one, where this process may; `None` where the host delegates nothing.
+    pub(crate) fn create() -> Option<ControlGroup> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let root = mounts.lines().find_map(|line| {
+            let (mount, filesystem) = line.split_once(" - ")?;
+            filesystem
+                .starts_with("cgroup2 ")
+                .then(|| mount.split(' ').nth(4))?
+        })?;
+        let parent = PathBuf::from(root).join(own);
+        // The name is the supervisor's, of which one process can have several sandboxes.
+        let path = (0..64).find_map(|number| {
+            let path = parent.join(format!("tagout-{}-{number}", std::process::id()));
+            fs::create_dir(&path).ok().map(|()| path)
+        })?;
+        let group = ControlGroup { path };
+        let usable = group.path.join("cgroup.freeze").exists() && group.processes().is_ok();
+        if usable {
+            Some(group)
+        } else {
+            group.remove();
+            None
+        }
+    }
+
+    /// `cgroup.procs`, open for writing; who writes `0` into it joins.
+    pub(crate) fn processes(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .write(true)
+            .open(self.path.join("cgroup.procs"))
+    }
+
+    /// Stops everything in it; returns once all of it stands still.
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.freeze"), "1")?;
+        self.await_event("frozen 1")
+    }
+
+    /// Lets everything in it go on.
+    pub(crate) fn thaw(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.freeze"), "0")
+    }
+
+    /// Removes it; it must be empty.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir(&self.path);
+    }
+
+    fn await_event(&self, wanted: &str) -> io::Result<()> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let mut events = File::open(self.path.join("cgroup.events"))?;
+        loop {
+            let mut text = String::new();
+            io::Seek::rewind(&mut events)?;
+            events.read_to_string(&mut text)?;
+            if text.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+            if std::time::Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: 100_000_000,
+            };
+            match poll(
+                &mut [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI)],
+                Some(&timeout),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! As whom the command runs.
+//!
+//! An ordinary user stays who they are. Started as root, the command must not be root, whatever the kernel then still allows (a
+//! `core_pattern` is written by uid 0 without any capability): it runs under an id that owns nothing on the host, and the trees are mounted
+//! with their owner mapped to that id, so that what it writes belongs to the owner. Only the owner's id is mapped: files of others in a
+//! tree appear as nobody's. Where a file system cannot map (overlayfs), the command runs as the workspace's owner, unless that is root.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::process::{Gid, Pid, Signal, Uid};
+use rustix::thread::UnshareFlags;
+
+use crate::mounts;
+use crate::spec::{OverlayFile, Spec, Tree};
+use crate::step::{Named, Step, failed};
+
+/// A user and group id on the host that no account has by convention: above the range of system and login users (login.defs: up to
+/// 60000), of systemd's dynamic users (61184 to 65519 is theirs, but only while a service with that very id runs) and below nobody's.
+const UNPRIVILEGED: u32 = 64_321;
+
+/// The id under which [`UNPRIVILEGED`] appears inside: the first login user's.
+const INSIDE: u32 = 1000;
+
+/// Name of the step that fails where root can run as nobody safe.
+pub(crate) const STEP: &str = "find an unprivileged identity for a command started as root";
+
+/// Ids of the command.
+pub(crate) struct Identity {
+    outside: (u32, u32),
+    inside: (u32, u32),
+    /// For each tree the user namespace that maps its owner; empty where nothing is mapped.
+    pub(crate) id_maps: Vec<OwnedFd>,
+}
+
+/// Decides as whom the command runs. As root this looks at the owner of each tree and tries whether its file system can map.
+pub(crate) fn decide(spec: &Spec) -> Step<Identity> {
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    if own.0 != 0 {
+        return Ok(Identity {
+            outside: own,
+            inside: own,
+            id_maps: Vec::new(),
+        });
+    }
+    let trees: Vec<&Tree> = std::iter::once(&spec.workspace)
+        .chain(&spec.extra_trees)
+        .collect();
+    match trees
+        .iter()
+        .map(|tree| map_owner(&tree.path))
+        .collect::<io::Result<Vec<_>>>()
+    {
+        Ok(id_maps) => Ok(Identity {
+            outside: (UNPRIVILEGED, UNPRIVILEGED),
+            inside: (INSIDE, INSIDE),
+            id_maps,
+        }),
+        Err(error) => {
+            let owner = rustix::fs::stat(&spec.workspace.path).step(|| STEP)?;
+            if owner.st_uid == 0 || owner.st_gid == 0 {
+                return failed(
+                    STEP,
+                    format!(
+                        "{} belongs to root and cannot be mapped: {error}",
+                        spec.workspace.path.display()
+                    ),
+                );
+            }
+            let owner = (owner.st_uid, owner.st_gid);
+            Ok(Identity {
+                outside: owner,
+                inside: owner,
+                id_maps: Vec::new(),
+            })
+        }
+    }
+}
+
+impl Identity {
+    /// Whether this process has to be root until it has gathered what only root can reach.
+    pub(crate) fn is_started_as_root(&self) -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    /// Makes this process, which is root, the unprivileged one, for good.
+    pub(crate) fn assume(&self) -> Step<()> {
+        let (uid, gid) = (Uid::from_raw(self.outside.0), Gid::from_raw(self.outside.1));
+        rustix::thread::set_thread_groups(&[]).step(|| STEP)?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid).step(|| STEP)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).step(|| STEP)?;
+        // The change made this process undumpable, so that its own /proc/self/uid_map is root's. It is undumpable again once that is written.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+            .step(|| STEP)
+    }
+
+    /// Writes the id maps of this process's new user namespace.
+    pub(crate) fn write_maps(&self) -> io::Result<()> {
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write(
+            "/proc/self/uid_map",
+            format!("{} {} 1\n", self.inside.0, self.outside.0),
+        )?;
+        fs::write(
+            "/proc/self/gid_map",
+            format!("{} {} 1\n", self.inside.1, self.outside.1),
+        )
+    }
+
+    /// Where the id inside is not one of the host's: `passwd` and `group` that name it, unless the specification has its own.
+    pub(crate) fn add_accounts(&self, spec: &mut Spec) {
+        if self.inside == self.outside {
+            return;
+        }
+        let setting = |name: &str| {
+            spec.environment
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
+        let plain = |text: &String| !text.is_empty() && !text.contains([':', '\n']);
+        let name = setting("USER")
+            .filter(plain)
+            .filter(|name| name != "root")
+            .unwrap_or("agent".into());
+        let shell = setting("SHELL").filter(plain).unwrap_or("/bin/sh".into());
+        let home = spec.home.display().to_string();
+        let (uid, gid) = self.inside;
+        for (path, first) in [
+            (
+                "/etc/passwd",
+                format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"),
+            ),
+            ("/etc/group", format!("{name}:x:{gid}:\n")),
+        ] {
+            if spec
+                .overlays
+                .iter()
+                .any(|overlay| overlay.path == Path::new(path))
+            {
+                continue;
+            }
+            let mut text = first;
+            for line in fs::read_to_string(path).unwrap_or_default().lines() {
+                let mut fields = line.split(':');
+                let same_name = fields.next() == Some(&name);
+                if !same_name && fields.nth(1) != Some(&uid.to_string()) {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+            spec.overlays.push(OverlayFile {
+                path: path.into(),
+                bytes: text.into_bytes(),
+                mode: 0o644,
+            });
+        }
+    }
+}
+
+/// A user namespace that maps the owner of `tree` to [`UNPRIVILEGED`], tried on the tree.
+fn map_owner(tree: &Path) -> io::Result<OwnedFd> {
+    let owner = rustix::fs::stat(tree)?;
+    let namespace = user_namespace(owner.st_uid, owner.st_gid)?;
+    mounts::restrict_mapped(
+        mounts::clone_path(tree)?,
+        mounts::NO_SET_ID,
+        std::os::fd::AsFd::as_fd(&namespace),
+    )?;
+    Ok(namespace)
+}
+
+/// A user namespace in which `uid` and `gid` stand for [`UNPRIVILEGED`]. A child makes it, waits for its maps, and is ended.
+fn user_namespace(uid: u32, gid: u32) -> io::Result<OwnedFd> {
+    let (mut made, tell) = io::pipe()?;
+    // SAFETY: the stage has one thread, so the child may do anything; it makes a few system calls and waits to be killed.
+    let child = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            drop(made);
+            // SAFETY: CLONE_NEWUSER shares nothing that Rust relies on; it changes only this process's credentials.
+            let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) };
+            let _ = (&tell).write_all(&[u8::from(unshared.is_ok())]);
+            loop {
+                // SAFETY: pause(2) has no arguments and touches no memory.
+                unsafe { libc::pause() };
+            }
+        }
+        child => Pid::from_raw(child).ok_or(io::ErrorKind::Other)?,
+    };
+    drop(tell);
+    let result = (|| {
+        let mut answer = [0];
+        made.read_exact(&mut answer)?;
+        if answer != [1] {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let folder = format!("/proc/{}", child.as_raw_nonzero());
+        fs::write(
+            format!("{folder}/uid_map"),
+            format!("{uid} {UNPRIVILEGED} 1\n"),
+        )?;
+        fs::write(
+            format!("{folder}/gid_map"),
+            format!("{gid} {UNPRIVILEGED} 1\n"),
+        )?;
+        Ok(OwnedFd::from(fs::File::open(format!("{folder}/ns/user"))?))
+    })();
+    rustix::process::kill_process(child, Signal::KILL)?;
+    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
+    result
+}

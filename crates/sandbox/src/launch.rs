@@ -1,0 +1,290 @@
+//! The supervisor's side of a launch: starts the stage, tells it what to build, and waits until all of it stands.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::control_group::ControlGroup;
+use crate::error::LaunchError;
+use crate::network;
+use crate::placeholder::Placeholders;
+use crate::probe;
+use crate::sandbox::{Control, Ends, LaunchReport, Listeners, Sandbox, Shared, State};
+use crate::spec::{Spec, Stream};
+use crate::stage::STAGE_ARGUMENT;
+use crate::wire::{self, Event, Order};
+
+/// Builds a sandbox. The command does not run yet.
+///
+/// Call it from a thread that lives as long as the sandbox (best the main thread): the kernel ties the stage's life to the thread that
+/// made it.
+pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
+    validate(&spec)?;
+    let found_outside = find_program(&spec);
+    let mut trees = std::iter::once(spec.workspace)
+        .chain(spec.extra_trees)
+        .collect::<Vec<_>>();
+    let placeholders = Placeholders::make(&mut trees, spec.placeholder_journal.clone())?;
+    let shared_trees = trees.clone();
+    spec.extra_trees = trees.split_off(1);
+    spec.workspace = trees.remove(0);
+
+    let ports = spec.ports.clone();
+    let streams = [spec.streams.input, spec.streams.output, spec.streams.error];
+    let (ends, theirs) = make_pipes(streams).map_err(LaunchError::system("making pipes"))?;
+    let (ours, stage) = start_stage(spec.stage_executable.as_deref())?;
+    // From here on every early return drops `building`, which ends the stage.
+    let mut building = Building { stage: Some(stage) };
+
+    let control_group = ControlGroup::create();
+    let processes = match &control_group {
+        Some(group) => Some(
+            group
+                .processes()
+                .map_err(LaunchError::system("opening the control group"))?,
+        ),
+        None => None,
+    };
+    let mut sent: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
+    sent.extend(processes.iter().map(AsFd::as_fd));
+    let order = Order::Build {
+        spec: Box::new(spec),
+        control_group: processes.is_some(),
+    };
+    wire::send(&ours, &order, &sent).map_err(LaunchError::system("sending the specification"))?;
+    drop(theirs);
+
+    let built = await_ready(&ours, &ports)?;
+    let wake = Shared::new_wake().map_err(LaunchError::system("making an event descriptor"))?;
+    let control = Control(Arc::new(Shared {
+        stream: ours,
+        init: built.init,
+        ordering: Mutex::new(()),
+        state: Mutex::new(State::default()),
+        changed: Condvar::new(),
+        wake,
+        trees: shared_trees,
+        control_group,
+    }));
+    let reader = {
+        let control = control.clone();
+        std::thread::Builder::new()
+            .name("sandbox-events".into())
+            .spawn(move || control.read_events())
+            .map_err(LaunchError::system("starting a thread"))?
+    };
+    Ok(Sandbox {
+        listeners: Some(built.listeners),
+        ends: Some(Ends {
+            terminal: built.terminal,
+            ..ends
+        }),
+        control,
+        report: built.report,
+        stage: building
+            .stage
+            .take()
+            .ok_or(LaunchError::Lost("being built"))?,
+        placeholders,
+        found_outside,
+        reader: Some(reader),
+    })
+}
+
+/// Ends the stage unless it was taken over.
+struct Building {
+    stage: Option<Child>,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if let Some(mut stage) = self.stage.take() {
+            let _ = stage.kill();
+            let _ = stage.wait();
+        }
+    }
+}
+
+/// What the inside hands over when it stands.
+struct Built {
+    init: OwnedFd,
+    listeners: Listeners,
+    terminal: Option<OwnedFd>,
+    report: LaunchReport,
+}
+
+fn await_ready(stream: &UnixStream, ports: &[u16]) -> Result<Built, LaunchError> {
+    const WHILE: &str = "being built";
+    let mut listeners = None;
+    loop {
+        let (event, descriptors) = wire::receive::<Event>(stream)
+            .map_err(LaunchError::system("hearing from the sandbox"))?
+            .ok_or(LaunchError::Lost(WHILE))?;
+        match event {
+            Event::Listening => {
+                let (name_server_udp, name_server_tcp, gates) =
+                    network::parse_sockets(descriptors, ports).ok_or(LaunchError::Lost(WHILE))?;
+                listeners = Some(Listeners {
+                    name_server_udp,
+                    name_server_tcp,
+                    gates,
+                });
+            }
+            Event::Ready(report) => {
+                let mut descriptors = descriptors.into_iter();
+                let (Some(listeners), Some(init)) = (listeners, descriptors.next()) else {
+                    return Err(LaunchError::Lost(WHILE));
+                };
+                return Ok(Built {
+                    init,
+                    listeners,
+                    terminal: descriptors.next(),
+                    report,
+                });
+            }
+            Event::Failed(failure) => return Err(probe::explain(failure)),
+            _ => return Err(LaunchError::Lost(WHILE)),
+        }
+    }
+}
+
+fn validate(spec: &Spec) -> Result<(), LaunchError> {
+    let refuse = |what: &str, why: &str| {
+        Err(LaunchError::Specification {
+            what: what.into(),
+            why: why.into(),
+        })
+    };
+    if spec.command.first().is_none_or(String::is_empty) {
+        return refuse("the command", "it is empty");
+    }
+    let has_nul = |text: &String| text.contains('\0');
+    if spec.command.iter().any(has_nul)
+        || spec
+            .environment
+            .iter()
+            .any(|(k, v)| has_nul(k) || has_nul(v))
+    {
+        return refuse("the command or its environment", "it contains a NUL byte");
+    }
+    if spec
+        .environment
+        .iter()
+        .any(|(name, _)| name.is_empty() || name.contains('='))
+    {
+        return refuse("the environment", "a name is empty or contains `=`");
+    }
+    if spec.ports.len() + 2 > wire::MAX_DESCRIPTORS {
+        return refuse("the ports", "there are more than 251");
+    }
+    let trees = std::iter::once(&spec.workspace)
+        .chain(&spec.extra_trees)
+        .map(|tree| &tree.path);
+    for path in trees
+        .chain(&spec.readable)
+        .chain([&spec.home, &spec.working_directory])
+    {
+        let plain = path
+            .components()
+            .skip(1)
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !path.is_absolute() || !plain || path.to_str().is_none() {
+            return refuse(
+                &path.display().to_string(),
+                "it is not an absolute path in UTF-8 without `..`",
+            );
+        }
+        if path == Path::new("/") {
+            return refuse(
+                "/",
+                "a sandbox around the root of the file system confines nothing",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where the command's program is outside, as its `search_path` finds it.
+pub(crate) fn find_program(spec: &Spec) -> Option<PathBuf> {
+    let program = Path::new(spec.command.first()?);
+    let executable = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if program.components().count() > 1 {
+        let path = spec.working_directory.join(program);
+        return executable(&path).then_some(path);
+    }
+    std::env::split_paths(&spec.search_path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(program))
+        .find(|path| executable(path))
+}
+
+/// Our ends, and theirs in the order of the streams that are pipes.
+fn make_pipes(streams: [Stream; 3]) -> io::Result<(Ends, Vec<OwnedFd>)> {
+    let mut ends = Ends::default();
+    let mut theirs = Vec::new();
+    for (number, stream) in streams.into_iter().enumerate() {
+        if stream == Stream::Terminal {
+            continue;
+        }
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        match number {
+            0 => {
+                ends.input = Some(File::from(write));
+                theirs.push(read);
+            }
+            1 => {
+                ends.output = Some(File::from(read));
+                theirs.push(write);
+            }
+            _ => {
+                ends.error = Some(File::from(read));
+                theirs.push(write);
+            }
+        }
+    }
+    Ok((ends, theirs))
+}
+
+/// Starts the stage: this executable anew, with no environment and no descriptor but its end of the channel as standard input.
+fn start_stage(executable: Option<&Path>) -> Result<(UnixStream, Child), LaunchError> {
+    let (ours, theirs) = UnixStream::pair().map_err(LaunchError::system("making a socket pair"))?;
+    let mut command = Command::new(executable.unwrap_or(Path::new("/proc/self/exe")));
+    command
+        .arg0("tagout")
+        .arg(STAGE_ARGUMENT)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: between fork and exec the closure makes one system call on its own descriptor table and allocates nothing, so it is safe
+    // after a fork from a process with threads.
+    unsafe {
+        command.pre_exec(|| {
+            let result = libc::syscall(
+                libc::SYS_close_range,
+                3u32,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
+            if result == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+    let stage = command
+        .spawn()
+        .map_err(LaunchError::system("starting the stage"))?;
+    Ok((ours, stage))
+}

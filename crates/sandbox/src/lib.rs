@@ -1,0 +1,45 @@
+//! Linux confinement from a plain specification.
+//!
+//! [`launch`] builds namespaces, a private file tree, two network namespaces and a terminal around one command, and hands the supervisor
+//! the only ways out: the gates' sockets and the terminal. It knows no policy: what is shown, hidden, guarded or replaced was decided by
+//! whoever made the [`Spec`].
+//!
+//! Three processes take part. The *supervisor* calls [`launch`]. The *stage* is the same executable started anew with an empty
+//! environment (see [`stage_main`]), so that no memory of the supervisor is ever in a process inside; it makes the namespaces and waits.
+//! *Init* is process 1 inside: it builds the mounts, runs the command, reaps, obeys the supervisor, and dies with it.
+//!
+//! What must stay true: everything here fails closed. A step that cannot be done ends the launch; nothing is silently left out except the
+//! second walls, whose absence is in [`LaunchReport::warnings`].
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!(
+    "the sandbox is written for Linux on x86_64: its system call table and its mounts are"
+);
+
+mod command;
+mod control_group;
+mod error;
+mod identity;
+mod init;
+mod launch;
+mod mounts;
+mod network;
+mod placeholder;
+mod probe;
+mod roots;
+mod sandbox;
+mod seccomp;
+mod spec;
+mod stage;
+mod step;
+mod view;
+mod watch;
+mod wire;
+
+pub use error::LaunchError;
+pub use launch::launch;
+pub use placeholder::sweep_placeholders;
+pub use sandbox::{Control, Ended, Ends, Exit, LaunchReport, Listeners, Sandbox};
+pub use spec::{Guard, OverlayFile, Placeholder, Spec, Stream, Streams, Tree, Twin};
+pub use stage::{STAGE_ARGUMENT, stage_main};
+pub use watch::{HostReplaced, Watch};

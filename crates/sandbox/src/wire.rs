@@ -1,0 +1,203 @@
+//! The one channel between supervisor and inside: a Unix stream socket that carries length-framed JSON and descriptors.
+//!
+//! What must stay true: everything the inside is told travels here, so its end-of-file means that the supervisor is gone. The supervisor
+//! reads the inside's messages as foreign bytes: bounded, parsed, never trusted with more than their type says.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::{Exit, LaunchReport};
+use crate::spec::Spec;
+
+/// Most descriptors in one message; the kernel's own limit (`SCM_MAX_FD`).
+pub(crate) const MAX_DESCRIPTORS: usize = 253;
+
+/// Most bytes in one message.
+const MAX_FRAME: usize = 256 << 20;
+
+/// From the supervisor to the inside.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Build the sandbox. Descriptors: the command's ends of the pipes, in the order of the streams that are pipes; then, when
+    /// `control_group` says so, the control group's `cgroup.procs`, open for writing.
+    Build {
+        spec: Box<Spec>,
+        control_group: bool,
+    },
+    /// Run the command.
+    Start,
+    /// Send this signal to the foreground process group of the terminal, or to the command's own without one.
+    Signal(i32),
+    /// Send this signal to every process inside.
+    SignalAll(i32),
+    /// Stop every process inside until `Thaw`.
+    Freeze,
+    /// Undo `Freeze`.
+    Thaw,
+    /// Mount anew what the host replaced at `path`, relative to the tree with this index (0 is the workspace).
+    MountOver {
+        tree: usize,
+        path: PathBuf,
+        cover: Cover,
+    },
+}
+
+/// What stands over a path of a tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Cover {
+    /// The path itself, read-only.
+    Itself,
+    /// These bytes, read-only.
+    Bytes(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
+}
+
+/// From the inside to the supervisor.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Event {
+    /// The gates' sockets exist. Descriptors: name server UDP, name server TCP, then one listener for each port of the specification.
+    Listening,
+    /// Everything stands; the command waits for `Start`. Descriptors: a pidfd of process 1 inside; the terminal's master side, if
+    /// there is a terminal.
+    Ready(LaunchReport),
+    /// The sandbox could not be built.
+    Failed(StageFailure),
+    /// The command could not be run; `Exited` follows.
+    NotExecuted { program: String, errno: i32 },
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// The command ended, and with it everything inside.
+    Exited(Exit),
+    /// Answer to `Freeze`, `Thaw` and `MountOver`.
+    Done(Result<(), String>),
+}
+
+/// Why the stage could not build the sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StageFailure {
+    /// What was being done, such as "mount a fresh /proc".
+    pub(crate) step: String,
+    /// The error number of the kernel, 0 if the cause is not one.
+    pub(crate) errno: i32,
+    /// The cause where it is not an error number.
+    pub(crate) detail: String,
+}
+
+/// Sends one message with its descriptors.
+pub(crate) fn send<T: Serialize>(
+    stream: &UnixStream,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let length =
+        u32::try_from(frame.len() - 4).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "too many descriptors in one message",
+        ));
+    }
+    let sent = retry(|| {
+        rustix::net::sendmsg(
+            stream,
+            &[IoSlice::new(&frame)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+    })?;
+    (&*stream).write_all(&frame[sent..])
+}
+
+/// Receives one message with its descriptors; `None` at end-of-file.
+pub(crate) fn receive<T: DeserializeOwned>(
+    stream: &UnixStream,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut header = [0; 4];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut descriptors = Vec::new();
+    let got = retry(|| {
+        rustix::net::recvmsg(
+            stream.as_fd(),
+            &mut [IoSliceMut::new(&mut header)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })?
+    .bytes;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
+        }
+    }
+    if got == 0 {
+        return Ok(None);
+    }
+    let mut reader = stream;
+    reader.read_exact(&mut header[got..])?;
+    let length = u32::from_le_bytes(header) as usize;
+    if length > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut body = Vec::new();
+    reader.take(length as u64).read_to_end(&mut body)?;
+    if body.len() != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some((serde_json::from_slice(&body)?, descriptors)))
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_message_arrives_whole_with_its_descriptors(length in 0usize..300_000, byte: u8, descriptors in 0usize..20) {
+            let (near, far) = UnixStream::pair().unwrap();
+            let null = std::fs::File::open("/dev/null").unwrap();
+            let bytes = vec![byte; length];
+            let sent = Cover::Bytes(bytes.clone());
+            let sender = std::thread::spawn(move || send(&near, &sent, &vec![null.as_fd(); descriptors]));
+            let (cover, received) = receive::<Cover>(&far).unwrap().unwrap();
+            sender.join().unwrap().unwrap();
+            prop_assert!(matches!(cover, Cover::Bytes(b) if b == bytes));
+            prop_assert_eq!(received.len(), descriptors);
+            prop_assert!(receive::<Cover>(&far).unwrap().is_none());
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes: Vec<u8>) {
+            let (near, far) = UnixStream::pair().unwrap();
+            (&near).write_all(&bytes).unwrap();
+            drop(near);
+            let _ = receive::<Event>(&far);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What the tests of real sandboxes share: the stage inside the test executable, a specification to start from, both kinds of user.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tagout_sandbox::{
+    Ended, OverlayFile, STAGE_ARGUMENT, Sandbox, Spec, Streams, Tree, launch, stage_main,
+};
+
+/// Makes the test executable its own stage: the C library calls this before `main` with the arguments, so that the test harness never
+/// sees them.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static STAGE: extern "C" fn(i32, *const *const libc::c_char) = {
+    extern "C" fn stage(count: i32, arguments: *const *const libc::c_char) {
+        if count < 2 {
+            return;
+        }
+        // SAFETY: the C library passes `count` pointers to NUL-terminated strings that live as long as the process.
+        let first = unsafe { std::ffi::CStr::from_ptr(*arguments.add(1)) };
+        if first.to_bytes() == STAGE_ARGUMENT.as_bytes() {
+            stage_main();
+        }
+    }
+    stage
+};
+
+/// An ordinary user for tests that start as root; no account needs to exist.
+const ORDINARY: u32 = 12_345;
+
+/// Runs `body` as who started the tests and, if that was root, this same test once more as an ordinary user.
+pub fn as_root_and_as_ordinary_user(name: &str, body: impl FnOnce()) {
+    body();
+    if rustix::process::geteuid().is_root() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("TMPDIR", "/tmp")
+            .uid(ORDINARY)
+            .gid(ORDINARY)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "as an ordinary user: {}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+            "{name} did not run"
+        );
+    }
+}
+
+/// A workspace and a home in a folder of their own.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["work", "home", "outside"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Place { folder }
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("work")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    /// A specification that runs `script` in bash in the workspace, with pipes.
+    pub fn spec(&self, script: &str) -> Spec {
+        let home = self.path("home");
+        Spec {
+            command: vec!["bash".into(), "-c".into(), script.into()],
+            environment: vec![
+                ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+                ("HOME".into(), home.to_str().unwrap().into()),
+                ("TERM".into(), "xterm".into()),
+            ],
+            working_directory: self.work(),
+            workspace: Tree::open(&self.work()).unwrap(),
+            extra_trees: Vec::new(),
+            readable: Vec::new(),
+            overlays: vec![OverlayFile {
+                path: "/etc/resolv.conf".into(),
+                bytes: b"nameserver 198.18.0.1\n".to_vec(),
+                mode: 0o644,
+            }],
+            home,
+            search_path: "/usr/local/bin:/usr/bin:/bin".into(),
+            ports: vec![80, 443],
+            hostname: "tagout".into(),
+            umask: 0o022,
+            streams: Streams::PIPES,
+            placeholder_journal: None,
+            stage_executable: None,
+        }
+    }
+
+    /// Runs `script` and gives what it wrote and how it ended.
+    pub fn run(&self, script: &str) -> Outcome {
+        run(self.spec(script))
+    }
+}
+
+#[derive(Debug)]
+pub struct Outcome {
+    pub output: String,
+    pub error: String,
+    pub status: u8,
+    pub ended: Ended,
+}
+
+impl Outcome {
+    /// The output, if the command succeeded.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.status, 0, "{self:?}");
+        &self.output
+    }
+}
+
+pub fn run(spec: Spec) -> Outcome {
+    let sandbox = launch(spec).unwrap_or_else(|error| panic!("{error}"));
+    finish(sandbox)
+}
+
+pub fn finish(mut sandbox: Sandbox) -> Outcome {
+    let mut ends = sandbox.start().unwrap();
+    drop(ends.input.take());
+    let (mut out, mut err) = (ends.output.take().unwrap(), ends.error.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        err.read_to_end(&mut text).unwrap();
+        text
+    });
+    let mut text = Vec::new();
+    out.read_to_end(&mut text).unwrap();
+    let error = reader.join().unwrap();
+    let ended = sandbox.wait().unwrap();
+    Outcome {
+        output: String::from_utf8_lossy(&text).into_owned(),
+        error: String::from_utf8_lossy(&error).into_owned(),
+        status: ended.exit.status(),
+        ended,
+    }
+}
+
+/// The lines of `text`.
+pub fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+/// Whether a path exists, without following a link.
+pub fn present(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
