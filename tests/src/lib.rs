@@ -10,11 +10,13 @@ mod certificates;
 pub mod model;
 mod person;
 mod server;
+mod terminal;
 mod world;
 
 pub use certificates::TestAuthority;
 pub use person::Person;
 pub use server::{Answer, Received, Server};
+pub use terminal::Terminal;
 pub use world::{Finished, World, eventually, finish, json_lines};
 
 /// Writes one test twice: `NAME::as_root` and `NAME::as_ordinary_user`, each given that [`Person`].

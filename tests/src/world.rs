@@ -248,6 +248,15 @@ impl World {
         });
     }
 
+    /// Fails the test if a session still runs, in a world where other programs (a terminal) may.
+    #[track_caller]
+    pub fn assert_no_session_left(&self) {
+        let program = self.folder.path().join("bin/tagout").display().to_string();
+        eventually("no process of the binary is left", || {
+            processes_with(&program).is_empty()
+        });
+    }
+
     /// Puts a program at a place in this world: a second name of the same file where the file system
     /// allows it, else a copy. Build folders may lie where the person cannot enter.
     pub fn place(&self, program: &Path, place: &Path) {
@@ -260,8 +269,9 @@ impl World {
 
     fn search_path(&self) -> String {
         format!(
-            "{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            self.home().join(".local/bin").display()
+            "{}:{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            self.home().join(".local/bin").display(),
+            self.folder.path().join("bin").display(),
         )
     }
 

@@ -77,7 +77,7 @@ for_each_person! {
         assert_eq!(world.run(&[], "exit 7").status, 7);
         assert_eq!(world.run(&[], "kill -TERM $$").status, 128 + 15);
         assert_eq!(world.tagout(&["run", "--", "no-such-command-anywhere"]).status, 127);
-        assert_eq!(world.tagout(&["run", "--", "/etc/hostname"]).status, 126);
+        assert_eq!(world.tagout(&["run", "--", "/etc/passwd"]).status, 126);
         world.assert_nothing_left();
     }
 }
