@@ -1,0 +1,624 @@
+//! The decision itself, top to bottom: locate, ask the policy, hold if it must be, record, permit.
+//! `judge` is meant to be read aloud.
+
+use serde_json::json;
+use tagout_core::json::Json;
+use tagout_core::{
+    Action, Digest, Effect, EnvironmentName, Flag, Flags, Operation, OperationName, Refusal,
+    RefusalKind, ResourceId, Scope, Target,
+};
+use tagout_policy::{Connection, Decision, Question};
+use tagout_store::HoldRecord;
+
+use crate::environment::{Freshness, Provider, Whereabouts};
+use crate::holds::{Answered, Held};
+use crate::permit::{Admission, Permit};
+use crate::{Authority, shown};
+
+/// An action after everything about it was found out.
+struct Judged {
+    decision: Decision,
+    /// The operation that decided.
+    operation: Operation,
+    resources: Vec<ResourceId>,
+    /// The environment that decided, as it is shown and digested.
+    environment: Option<String>,
+    preview: Vec<String>,
+    digest: Digest,
+}
+
+impl Authority {
+    /// The connection verdict: may this name be resolved and dialled? Durable before anyone does.
+    ///
+    /// # Errors
+    /// The refusal, recorded.
+    pub async fn admit(&self, target: &Target) -> Result<Admission, Refusal> {
+        let inner = &*self.inner;
+        let environment = inner.task.environment_of_host(&target.host);
+        let decision = inner.policy.decide_connection(&Connection {
+            session: &inner.session,
+            target,
+            faults: &[],
+            granted: inner.task.grants_connection(&target.host, target.port),
+            environment,
+        });
+        let inspect = inner.task.inspects(&target.host, target.port);
+        let (verdict, refusal) = match decision {
+            Decision::Allow => ("allow", None),
+            // Nobody can be asked about a connection before its request is known.
+            Decision::Ask { reason, .. } => (
+                "deny",
+                Some(Refusal::denied(
+                    reason,
+                    "Ask your user to grant this host in tagout.toml.",
+                )),
+            ),
+            Decision::Deny {
+                reason,
+                how_to_proceed,
+                ..
+            } => ("deny", Some(Refusal::denied(reason, how_to_proceed))),
+        };
+        let fields = json!({
+            "host": target.host,
+            "port": target.port,
+            "transport": target.transport,
+            "inspected": inspect,
+            "verdict": verdict,
+            "reason": refusal.as_ref().map(|refusal| refusal.reason.clone()),
+        });
+        let sequence = inner
+            .record
+            .append("connection", fields)
+            .await
+            .map_err(|error| unrecorded(&error))?;
+        match refusal {
+            None => Ok(Admission::new(target.clone(), inspect, sequence)),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// May this action happen? Waits while it is held, as long as the session's hold-wait.
+    ///
+    /// # Errors
+    /// The refusal, recorded. A held action's refusal names the hold; the same request sent again
+    /// joins it.
+    pub async fn judge(&self, action: Action) -> Result<Permit, Refusal> {
+        let judged = self.evaluate(&action, Freshness::Cached, false).await;
+        match &judged.decision {
+            Decision::Allow => self.release(action, &judged, None).await,
+            Decision::Ask { .. } => self.hold(action, judged).await,
+            Decision::Deny { .. } => Err(self.refuse(&action, &judged).await),
+        }
+    }
+
+    /// Finds out where every operation acts and asks the policy about each. The strictest answer is
+    /// the action's.
+    async fn evaluate(&self, action: &Action, freshness: Freshness, approved: bool) -> Judged {
+        let inner = &*self.inner;
+        let unrecognised = [not_recognised(action)];
+        let operations = match action.operations() {
+            [] => &unrecognised[..],
+            operations => operations,
+        };
+        let mut strictest: Option<(Decision, &Operation, Option<String>)> = None;
+        let mut resources = Vec::new();
+        let mut environments = Vec::new();
+        let mut preview = Vec::new();
+        for operation in operations {
+            let freshness = match operation.effect {
+                Effect::Destructive | Effect::Irreversible => Freshness::Anew,
+                Effect::Read | Effect::Write => freshness,
+            };
+            let place = self.place(action, operation, freshness).await;
+            let decision = inner.policy.decide(
+                &Question {
+                    session: &inner.session,
+                    channel: action.channel(),
+                    target: &action.request().target,
+                    method: &action.request().method,
+                    path: &action.request().path,
+                    operation,
+                    faults: action.faults(),
+                    granted: inner.task.grants_request(
+                        &action.request().target,
+                        &action.request().method,
+                        &action.request().path,
+                    ),
+                    operation_granted: inner.task.grants_operation(
+                        operation,
+                        &action.request().target,
+                        &action.request().method,
+                        &action.request().path,
+                        action.credentials(),
+                    ),
+                    has_pack: tagout_catalog::pack_for_host(&action.request().target.host)
+                        .is_some(),
+                    credential: action.credentials().first().map(|used| used.name.as_str()),
+                    resources: &place.resources,
+                    unresolved: place.unresolved.as_deref(),
+                    environment: place.environment.as_ref(),
+                    protected: place.protected,
+                    disposable: place.disposable,
+                    task_environment: &inner.task.environment,
+                    in_task_environment: place.in_task_environment,
+                    in_credential_environments: place.in_credential_environments,
+                    manifest_has_protected: inner.task.has_protected_environment(),
+                    only_task_resources: place.only_task_resources,
+                    fields_withheld: false,
+                    two_approvers_enrolled: inner.two_approvers_enrolled,
+                },
+                approved,
+            );
+            let environment = place.shown();
+            environments.extend(environment.clone());
+            preview.extend(tagout_catalog::preview(operation, &place.resolved));
+            resources.extend(place.resources);
+            let stricter = strictest
+                .as_ref()
+                .is_none_or(|(other, ..)| decision.strictness() > other.strictness());
+            if stricter {
+                strictest = Some((decision, operation, environment));
+            }
+        }
+        resources.sort();
+        resources.dedup();
+        environments.sort();
+        environments.dedup();
+        // `operations` is never empty, so there is a strictest one; if there were not, deny.
+        let (decision, operation, environment) = strictest.unwrap_or((
+            Decision::Deny {
+                policies: Vec::new(),
+                reason: "nothing was recognised.".to_owned(),
+                how_to_proceed: "Send a request that does one named thing.".to_owned(),
+            },
+            &unrecognised[0],
+            None,
+        ));
+        let digest = action.digest(
+            &inner.session,
+            inner.policy.digest(),
+            &resources,
+            &environments.join(" and "),
+        );
+        Judged {
+            decision,
+            operation: operation.clone(),
+            resources,
+            environment,
+            preview,
+            digest,
+        }
+    }
+
+    /// Where one operation acts, compared with the task.
+    async fn place(&self, action: &Action, operation: &Operation, freshness: Freshness) -> Place {
+        let task = &*self.inner.task;
+        let target = &action.request().target;
+        let whereabouts = match operation.scope {
+            Scope::Account => Whereabouts::default(),
+            Scope::None => {
+                // A plain host has no resources; a pinned one is itself a resource.
+                let pinned = task.environment_of_host(&target.host);
+                Whereabouts {
+                    environments: pinned.cloned().into_iter().collect(),
+                    ..Whereabouts::default()
+                }
+            }
+            Scope::Resources => self.whereabouts(action, operation, freshness).await,
+        };
+        let listed = |environment: &EnvironmentName| {
+            action.credentials().iter().all(|used| {
+                task.credential(&used.name)
+                    .is_some_and(|grant| grant.lists(environment))
+            })
+        };
+        let resolved = whereabouts.unresolved.is_none();
+        let environment = whereabouts
+            .environments
+            .iter()
+            .max_by_key(|name| {
+                (
+                    task.is_protected(Some(name)),
+                    **name != task.environment,
+                    !task.is_disposable(Some(name)),
+                )
+            })
+            .filter(|_| resolved)
+            .cloned();
+        let in_task_environment = resolved
+            && whereabouts
+                .environments
+                .iter()
+                .all(|name| *name == task.environment);
+        let needs_environment = operation.scope == Scope::Resources;
+        Place {
+            in_credential_environments: resolved && whereabouts.environments.iter().all(listed),
+            only_task_resources: resolved && in_task_environment,
+            protected: (needs_environment || environment.is_some())
+                && !(resolved && whereabouts.environments.is_empty())
+                && task.is_protected(environment.as_ref()),
+            disposable: !whereabouts.environments.is_empty()
+                && resolved
+                && whereabouts
+                    .environments
+                    .iter()
+                    .all(|name| task.is_disposable(Some(name))),
+            resources: operation.resources.clone(),
+            unresolved: whereabouts.unresolved,
+            resolved: whereabouts.resolved,
+            environment,
+            in_task_environment,
+        }
+    }
+
+    async fn whereabouts(
+        &self,
+        action: &Action,
+        operation: &Operation,
+        freshness: Freshness,
+    ) -> Whereabouts {
+        if let Some(why) = &operation.unresolved {
+            return Whereabouts::unresolved(why.clone());
+        }
+        if operation.resources.is_empty() {
+            return if operation.known {
+                Whereabouts::unresolved("the request does not say what it acts on")
+            } else {
+                Whereabouts::default()
+            };
+        }
+        // What is refused anyway must not make the provider work for the agent.
+        if !action.faults().is_empty() {
+            return Whereabouts::unresolved("the request was not fit to be looked up");
+        }
+        let target = &action.request().target;
+        let Some(pack) = tagout_catalog::pack_for_host(&target.host) else {
+            return Whereabouts::unresolved("no provider pack knows the host");
+        };
+        let credential = action.credentials().iter().find(|used| {
+            self.inner
+                .task
+                .credential(&used.name)
+                .is_some_and(|grant| grant.provider == pack.name)
+        });
+        let Some(credential) = credential else {
+            return Whereabouts::unresolved(
+                "the request uses no credential of the task, so nobody can be asked",
+            );
+        };
+        let provider = Provider {
+            pack,
+            target,
+            credential: &credential.name,
+        };
+        self.inner
+            .environments
+            .locate(provider, operation, freshness)
+            .await
+    }
+
+    /// Holds the action until a person has answered, or the agent has to come back.
+    async fn hold(&self, action: Action, judged: Judged) -> Result<Permit, Refusal> {
+        let inner = &*self.inner;
+        let (reason, approvers, policies) = match &judged.decision {
+            Decision::Ask {
+                reason,
+                approvers,
+                policies,
+            } => (reason.clone(), *approvers, policies.clone()),
+            Decision::Allow | Decision::Deny { .. } => {
+                return Err(self.refuse(&action, &judged).await);
+            }
+        };
+        let environment = judged.environment.clone().unwrap_or_default();
+        let text = shown::text(&shown::Facts {
+            session: &inner.session,
+            task: &inner.task.name,
+            action: &action,
+            operation: &judged.operation,
+            environment: &environment,
+            preview: &judged.preview,
+            reason: &reason,
+            approvers,
+            digest: judged.digest,
+        });
+        let summary = summary(&judged);
+        let fields = entry(self, &action, &judged, "hold", &reason, &policies);
+        let held = Held {
+            action,
+            digest: judged.digest,
+            environment,
+            effect: judged.operation.effect,
+            flags: judged.operation.flags,
+            resources: judged.resources.clone(),
+            summary,
+            preview: judged.preview.clone(),
+            shown: text,
+            approvers,
+        };
+        let (hold, fresh) = inner
+            .holds
+            .open(held)
+            .await
+            .map_err(|problem| problem.refusal(&judged.operation))?;
+        if fresh {
+            let mut fields = fields;
+            fields["hold"] = json!(hold.id);
+            inner
+                .record
+                .append("hold", fields)
+                .await
+                .map_err(|error| unrecorded(&error))?;
+        }
+        match inner
+            .holds
+            .answered(&hold.id)
+            .await
+            .map_err(|problem| problem.refusal(&judged.operation))?
+        {
+            Answered::Approved(hold) => self.use_approval(*hold).await,
+            Answered::Pending => Err(Refusal {
+                kind: RefusalKind::Held,
+                reason: reason.clone(),
+                operation: Some(judged.operation.name.to_string()),
+                resource: judged.resources.first().map(ToString::to_string),
+                environment: judged.environment.clone(),
+                hold: Some(hold.id.clone()),
+                how_to_proceed: format!(
+                    "Ask your user to run `tagout approve {0}` (or `tagout deny {0}`) in another \
+                     terminal. Then send exactly the same request again; it passes once. Do not \
+                     look for another way.",
+                    hold.id
+                ),
+            }),
+            Answered::Denied(by) => {
+                let fields = json!({"hold": hold.id, "by": by.by, "reason": by.reason});
+                inner
+                    .record
+                    .append("denied", fields)
+                    .await
+                    .map_err(|error| unrecorded(&error))?;
+                Err(Refusal {
+                    kind: RefusalKind::Denied,
+                    reason: match by.reason {
+                        Some(reason) => format!("a person denied it: {reason}"),
+                        None => "a person denied it.".to_owned(),
+                    },
+                    operation: Some(judged.operation.name.to_string()),
+                    resource: judged.resources.first().map(ToString::to_string),
+                    environment: judged.environment.clone(),
+                    hold: Some(hold.id),
+                    how_to_proceed: "Do not try again or by another way. Ask your user what to do \
+                                     instead."
+                        .to_owned(),
+                })
+            }
+            Answered::Gone(state) => Err(Refusal {
+                kind: RefusalKind::Denied,
+                reason: format!("the hold is {state}."),
+                operation: Some(judged.operation.name.to_string()),
+                resource: judged.resources.first().map(ToString::to_string),
+                environment: judged.environment.clone(),
+                hold: Some(hold.id),
+                how_to_proceed:
+                    "An approval covers one exact action, once. If it is needed again, \
+                                 send the request again and ask your user."
+                        .to_owned(),
+            }),
+        }
+    }
+
+    /// Everything is looked at anew: approvals, environment, preview and policy. Then the approval
+    /// is used up, and what was stored and shown is released.
+    async fn use_approval(&self, hold: HoldRecord) -> Result<Permit, Refusal> {
+        let inner = &*self.inner;
+        let void = |reason: String| Refusal {
+            kind: RefusalKind::Denied,
+            reason,
+            operation: None,
+            resource: None,
+            environment: None,
+            hold: Some(hold.id.clone()),
+            how_to_proceed: "Send the request again; it will be held anew with what is true now."
+                .to_owned(),
+        };
+        let approvers = match inner.holds.verified(&hold).await {
+            Ok(approvers) => approvers,
+            Err(why) => {
+                inner.holds.supersede(&hold.id).await;
+                return Err(void(why));
+            }
+        };
+        let judged = self.evaluate(&hold.action, Freshness::Anew, true).await;
+        if judged.digest != hold.digest {
+            inner.holds.supersede(&hold.id).await;
+            return Err(void(
+                "what was approved is no longer what would happen: environment, policy or \
+                 credential changed since."
+                    .to_owned(),
+            ));
+        }
+        if !judged.decision.is_allow() {
+            inner.holds.supersede(&hold.id).await;
+            return Err(self.refuse(&hold.action, &judged).await);
+        }
+        if !inner.holds.use_once(&hold.id).await {
+            return Err(void(
+                "the approval was used already, or its time is over.".to_owned(),
+            ));
+        }
+        let approval = json!({"hold": hold.id, "approvers": approvers});
+        self.release(hold.action, &judged, Some(approval)).await
+    }
+
+    /// Records the intent, and only then makes the permit.
+    async fn release(
+        &self,
+        action: Action,
+        judged: &Judged,
+        approval: Option<Json>,
+    ) -> Result<Permit, Refusal> {
+        let mut fields = entry(self, &action, judged, "allow", "", &[]);
+        fields["approval"] = approval.unwrap_or(Json::Null);
+        let sequence = self
+            .inner
+            .record
+            .append("intent", fields)
+            .await
+            .map_err(|error| unrecorded(&error))?;
+        Ok(Permit::new(
+            action,
+            sequence,
+            std::sync::Arc::clone(&self.inner.broker),
+            self.inner.record.clone(),
+        ))
+    }
+
+    async fn refuse(&self, action: &Action, judged: &Judged) -> Refusal {
+        let (reason, how_to_proceed, policies) = match &judged.decision {
+            Decision::Deny {
+                reason,
+                how_to_proceed,
+                policies,
+            } => (reason.clone(), how_to_proceed.clone(), policies.clone()),
+            Decision::Ask {
+                reason, policies, ..
+            } => (
+                reason.clone(),
+                "Send the request again; it will be held anew.".to_owned(),
+                policies.clone(),
+            ),
+            Decision::Allow => (String::new(), String::new(), Vec::new()),
+        };
+        let fields = entry(self, action, judged, "deny", &reason, &policies);
+        if let Err(error) = self.inner.record.append("verdict", fields).await {
+            return unrecorded(&error);
+        }
+        Refusal {
+            kind: RefusalKind::Denied,
+            reason,
+            operation: Some(judged.operation.name.to_string()),
+            resource: judged.resources.first().map(ToString::to_string),
+            environment: judged.environment.clone(),
+            hold: None,
+            how_to_proceed,
+        }
+    }
+}
+
+/// Where one operation acts, as the policy is asked about it.
+struct Place {
+    resources: Vec<ResourceId>,
+    unresolved: Option<String>,
+    resolved: tagout_catalog::Resolved,
+    environment: Option<EnvironmentName>,
+    protected: bool,
+    disposable: bool,
+    in_task_environment: bool,
+    in_credential_environments: bool,
+    only_task_resources: bool,
+}
+
+impl Place {
+    /// The environment as it is shown and digested.
+    fn shown(&self) -> Option<String> {
+        match (&self.environment, &self.unresolved) {
+            (_, Some(_)) => Some("unresolved (counts as production)".to_owned()),
+            (Some(name), None) => Some(name.to_string()),
+            (None, None) => None,
+        }
+    }
+}
+
+/// An entry about an action, without a value of any argument: those may be secrets.
+fn entry(
+    authority: &Authority,
+    action: &Action,
+    judged: &Judged,
+    verdict: &str,
+    reason: &str,
+    policies: &[String],
+) -> Json {
+    let request = action.request();
+    let operations: Vec<_> = action
+        .operations()
+        .iter()
+        .map(|operation| {
+            json!({
+                "name": operation.name,
+                "effect": operation.effect,
+                "flags": operation.flags,
+                "resources": operation.resources,
+            })
+        })
+        .collect();
+    let faults: Vec<_> = action
+        .faults()
+        .iter()
+        .map(|fault| fault.kind.as_str())
+        .collect();
+    // A path that carries a secret in some encoding is no path to write down.
+    let path = if faults.is_empty() {
+        Some(authority.inner.broker.redact_text(request.path.as_str()))
+    } else {
+        None
+    };
+    json!({
+        "channel": action.channel(),
+        "verdict": verdict,
+        "reason": reason,
+        "policies": policies,
+        "policy": authority.inner.policy.digest(),
+        "operations": operations,
+        "resources": judged.resources,
+        "environment": judged.environment,
+        "host": request.target.host,
+        "port": request.target.port,
+        "method": request.method,
+        "path": path,
+        "credentials": action
+            .credentials()
+            .iter()
+            .map(|used| json!({"name": used.name, "generation": used.generation, "slot": used.slot}))
+            .collect::<Vec<_>>(),
+        "faults": faults,
+        "digest": judged.digest,
+    })
+}
+
+fn summary(judged: &Judged) -> String {
+    let mut summary = judged.operation.name.to_string();
+    for resource in &judged.operation.resources {
+        summary.push(' ');
+        summary.push_str(resource.as_str());
+    }
+    if let Some(environment) = &judged.environment {
+        summary.push_str(" in ");
+        summary.push_str(environment);
+    }
+    summary
+}
+
+/// Stands for a request in which nothing could be recognised; its faults deny it.
+fn not_recognised(action: &Action) -> Operation {
+    let name = format!("{}.unrecognised", action.channel());
+    Operation {
+        name: OperationName::parse(&name).unwrap_or_else(|_| unreachable!("a constant name")),
+        known: false,
+        effect: Effect::Irreversible,
+        flags: Flags::NONE.with(Flag::Exec),
+        scope: Scope::Resources,
+        resources: Vec::new(),
+        unresolved: Some("the request was not understood".to_owned()),
+        arguments: Json::Null,
+    }
+}
+
+fn unrecorded(error: &tagout_ledger::LedgerError) -> Refusal {
+    Refusal::denied(
+        format!("the verdict could not be recorded: {error}."),
+        "Nothing passes until the ledger can be written. Ask your user to free disk space and start \
+         a new session.",
+    )
+}

@@ -1,0 +1,109 @@
+//! What a gate needs to go on: an [`Admission`] to dial, a [`Permit`] to send. Only the authority
+//! makes them, and only after the verdict behind them was written to the ledger and synced, so a
+//! gate that has one in its hands cannot have skipped a step.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tagout_core::{Action, Target};
+use tagout_credentials::Broker;
+
+use crate::record::Record;
+
+/// Leave to resolve a name and dial it.
+#[derive(Debug)]
+pub struct Admission {
+    target: Target,
+    inspect: bool,
+    sequence: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(target: Target, inspect: bool, sequence: u64) -> Self {
+        Self {
+            target,
+            inspect,
+            sequence,
+        }
+    }
+
+    /// What may be dialled.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Whether requests on this connection are read. When not, TLS is passed through and no
+    /// credential can be attached.
+    pub fn inspect(&self) -> bool {
+        self.inspect
+    }
+
+    /// The ledger entry of the verdict.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+}
+
+/// Leave to send one action, once. Dropping it without [`Permit::outcome`] leaves an intent without
+/// an outcome in the ledger, which is what happened.
+pub struct Permit {
+    action: Action,
+    sequence: u64,
+    broker: Arc<Broker>,
+    record: Record,
+}
+
+/// How sending went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The answer's status, when there was an answer.
+    pub status: Option<u16>,
+    /// What failed, when something did. Never contains a secret.
+    pub error: Option<String>,
+    /// Bytes of content sent.
+    pub request_bytes: u64,
+    /// Bytes of content received.
+    pub response_bytes: u64,
+}
+
+impl Permit {
+    pub(crate) fn new(action: Action, sequence: u64, broker: Arc<Broker>, record: Record) -> Self {
+        Self {
+            action,
+            sequence,
+            broker,
+            record,
+        }
+    }
+
+    /// What is to be sent. For an approved hold this is the request that was stored and shown, not
+    /// the retry's.
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The ledger entry that proves the verdict was recorded.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The broker that attaches this action's credentials, and those alone, through
+    /// [`Action::credentials`].
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Records how it went. An error here means that the ledger is closed; the action has happened
+    /// and the missing outcome says so.
+    pub async fn outcome(self, outcome: Outcome) {
+        let fields = json!({
+            "intent": self.sequence,
+            "status": outcome.status,
+            "error": outcome.error.map(|error| self.broker.redact_text(&error)),
+            "request_bytes": outcome.request_bytes,
+            "response_bytes": outcome.response_bytes,
+        });
+        // The ledger is poisoned after an error, and every later verdict then denies.
+        let _ = self.record.append("outcome", fields).await;
+    }
+}

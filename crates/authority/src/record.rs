@@ -1,0 +1,27 @@
+//! The ledger as the authority and the gates write it: an entry a fact, durable before anyone goes
+//! on. What is written here was redacted before.
+
+use std::sync::Arc;
+
+use tagout_core::json::Json;
+use tagout_ledger::{Ledger, LedgerError};
+
+/// A handle on the session's ledger.
+#[derive(Clone)]
+pub struct Record {
+    ledger: Arc<Ledger>,
+}
+
+impl Record {
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger }
+    }
+
+    /// Appends an entry and waits until it is durable. The number proves that it is there.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; then nothing may be released.
+    pub async fn append(&self, kind: &'static str, fields: Json) -> Result<u64, LedgerError> {
+        self.ledger.append(kind, fields).await
+    }
+}
