@@ -1,9 +1,10 @@
-//! The project's chores: `cargo xtask test` and `cargo xtask ci`.
+//! The project's chores: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
 //!
 //! A clone needs nothing set up by hand: what a chore needs and the machine lacks is installed first
 //! (see [`tools`]), as root with the system's package manager, otherwise by saying in one line what
 //! to install. `ci` is all that `.ci/run` does, so that what passes here passes there.
 
+mod bench;
 mod run;
 mod tools;
 
@@ -12,7 +13,8 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask <chore>
   test [NEXTEST ARGUMENTS...]  install what the tests need, then run all of them
-  ci                           format, dependencies, lints, tests: what a change has to pass";
+  ci                           format, dependencies, lints, tests: what a change has to pass
+  bench                        measure, and write docs/benchmarks.md";
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -21,6 +23,7 @@ fn main() -> Result<()> {
     match (chore.as_deref(), rest.as_slice()) {
         (Some("test"), rest) => run::test(rest),
         (Some("ci"), []) => run::ci(),
+        (Some("bench"), []) => bench::bench(),
         _ => bail!("{USAGE}"),
     }
 }

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 /// ordinary user, who cannot run them. Root runs both halves: the tests make themselves an ordinary
 /// user for the other one.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
-    tools::install_debian_packages()?;
+    tools::install_debian_packages(tools::TEST_PACKAGES)?;
     tools::install_agents()?;
     let nextest = tools::install_nextest()?;
 

