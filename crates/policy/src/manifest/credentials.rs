@@ -188,17 +188,25 @@ impl Reading<'_> {
                     continue;
                 }
                 name => {
-                    if let Some(pack) = pack {
-                        let known = pack.expand_operation(name);
-                        self.mistakes.keep(word.line, "not an operation", known);
-                    } else if plain && Method::parse(name).is_err() {
-                        self.mistakes.add(
-                            word.line,
-                            "operations of provider \"http\" are `read`, `write` and methods such as \
-                             DELETE",
-                        );
-                    }
-                    OperationGrant::Named(name.to_owned())
+                    let name = match pack {
+                        // The name that requests will have, whether written with the provider or not.
+                        Some(pack) => {
+                            let known = pack.expand_operation(name);
+                            let known = self.mistakes.keep(word.line, "not an operation", known);
+                            known.map(|known| known.without_prefix().to_owned())
+                        }
+                        None if plain && Method::parse(name).is_err() => {
+                            self.mistakes.add(
+                                word.line,
+                                "operations of provider \"http\" are `read`, `write` and methods such \
+                                 as DELETE",
+                            );
+                            None
+                        }
+                        None => Some(name.to_owned()),
+                    };
+                    let Some(name) = name else { continue };
+                    OperationGrant::Named(name)
                 }
             };
             if !grants.contains(&grant) {
