@@ -1,1 +1,23 @@
-//! The HTTP gate.
+//! The HTTP gate: reads every request of a captured connection once, in full, under one strict
+//! grammar; has it recognised and judged; sends the canonical form of what was judged with the
+//! credential attached; cleans the answer.
+//!
+//! What must stay true: the gate decides nothing, a fault in a request is put before the authority
+//! like everything else; nothing is sent without a permit; no byte is forwarded in the form in which
+//! it came.
+
+mod answer;
+mod client;
+mod content;
+mod exchange;
+mod framing;
+mod gate;
+mod handed_out;
+mod head;
+mod outgoing;
+mod refusal;
+mod understand;
+
+pub use gate::Gate;
+pub use head::{Framing, Malformed, RequestHead, parse_head};
+pub use understand::names_target;

@@ -1,0 +1,420 @@
+//! A small world for the gate's tests: an origin that speaks raw HTTP/1.1 behind TLS and remembers
+//! every octet it was sent, a real authority, and a client that can send anything at all.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tagout_core::HostName;
+use tagout_http::Gate;
+use tagout_net::{Captured, Destination, SessionCa, Upstream, UpstreamConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+pub mod authority;
+
+/// A granted host whose requests are read.
+pub const HOST: &str = "api.example.com";
+/// A granted host that is passed through.
+pub const OPAQUE: &str = "opaque.example.com";
+/// A host that no task grants.
+pub const STRANGER: &str = "stranger.example.com";
+
+/// What the origin saw and how it is steered.
+#[derive(Default)]
+pub struct Seen {
+    /// Connections, after their handshake.
+    pub connections: Mutex<usize>,
+    /// Requests as they arrived: head and content, framing and all.
+    pub requests: Mutex<Vec<Vec<u8>>>,
+    /// Lets `/events` go on.
+    pub go_on: Notify,
+}
+
+impl Seen {
+    pub fn last(&self) -> String {
+        let requests = self.requests.lock().unwrap();
+        String::from_utf8_lossy(requests.last().expect("a request")).into_owned()
+    }
+
+    pub fn count(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+}
+
+pub struct World {
+    pub origin: Arc<Seen>,
+    pub authority: authority::Judged,
+    gate: Gate,
+    ca: Arc<SessionCa>,
+    origin_ca: Arc<SessionCa>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = Arc::new(Seen::default());
+        let origin_ca = Arc::new(SessionCa::generate().unwrap());
+        let ca_file = folder.path().join("origin.pem");
+        std::fs::write(&ca_file, origin_ca.ca_pem()).unwrap();
+        let tls = serve_origin(Arc::clone(&origin), Some(Arc::clone(&origin_ca))).await;
+        let plain = serve_origin(Arc::clone(&origin), None).await;
+        let nobody = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut addresses = std::collections::HashMap::new();
+        for (host, port, address) in [
+            (HOST, 443, tls),
+            (OPAQUE, 443, tls),
+            (HOST, 80, plain),
+            (HOST, 8443, nobody),
+        ] {
+            addresses.insert((HostName::parse(host).unwrap(), port), address);
+        }
+        let upstream = Upstream::new(UpstreamConfig {
+            addresses,
+            ca_files: vec![PathBuf::from(&ca_file)],
+        })
+        .unwrap();
+        let authority = authority::Judged::new(folder.path()).await;
+        let ca = Arc::new(SessionCa::generate().unwrap());
+        Self {
+            gate: Gate::new(
+                authority.authority.clone(),
+                Arc::new(upstream),
+                Arc::clone(&ca),
+            ),
+            origin,
+            authority,
+            ca,
+            origin_ca,
+            _folder: folder,
+        }
+    }
+
+    /// A connection as a program in the sandbox makes one.
+    pub async fn connect(&self, destination: Destination, port: u16) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let captured = Captured::new(accepted.unwrap().0, destination, port);
+        let gate = self.gate.clone();
+        tokio::spawn(async move { gate.serve(captured).await });
+        client.unwrap()
+    }
+
+    /// A TLS connection to a granted host, trusting the session's CA.
+    pub async fn tls(&self) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+        let stream = self.connect(known(HOST), 443).await;
+        handshake(&self.ca, stream, HOST).await.unwrap()
+    }
+
+    /// A handshake with any name on any connection.
+    pub async fn handshake(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + use<>> {
+        handshake(&self.ca, stream, name).await
+    }
+
+    /// The same, trusting the origin's own CA.
+    pub async fn handshake_with_origin(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + use<>> {
+        handshake(&self.origin_ca, stream, name).await
+    }
+
+    /// Sends octets on a fresh TLS connection and reads the answer to its end.
+    pub async fn ask(&self, request: &str) -> Answer {
+        let mut stream = self.tls().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_answer(&mut stream).await
+    }
+}
+
+pub fn known(host: &str) -> Destination {
+    Destination::Known(HostName::parse(host).unwrap())
+}
+
+/// A well-formed request to the granted host.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
+}
+
+/// The same with a body.
+pub fn post(path: &str, fields: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// An answer as the client sees it.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub content: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.content).into_owned()
+    }
+
+    /// The structured refusal, which must be one.
+    pub fn refusal(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.content)
+            .unwrap_or_else(|_| panic!("no refusal: {} {}", self.head, self.text()))
+    }
+}
+
+/// Reads one answer, by its own framing.
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
+            break at + 4;
+        }
+        let count = stream.read_buf(&mut bytes).await.unwrap_or(0);
+        assert!(count > 0, "no answer: {}", String::from_utf8_lossy(&bytes));
+    };
+    let mut content = bytes.split_off(end);
+    let head = String::from_utf8(bytes).unwrap().to_ascii_lowercase();
+    let status = head[9..12].parse().unwrap();
+    let field = |name: &str| {
+        head.lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned))
+    };
+    if status == 100 || status == 204 || status == 304 {
+        assert!(content.is_empty());
+    } else if let Some(length) = field("content-length") {
+        let length: usize = length.parse().unwrap();
+        while content.len() < length {
+            if stream.read_buf(&mut content).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+    } else if field("transfer-encoding").is_some() {
+        let mut whole = Vec::new();
+        loop {
+            let line = read_line(stream, &mut content).await;
+            let size = usize::from_str_radix(&line, 16).unwrap();
+            while content.len() < size + 2 {
+                assert!(stream.read_buf(&mut content).await.unwrap() > 0, "cut off");
+            }
+            let rest = content.split_off(size + 2);
+            whole.extend(&content[..size]);
+            content = rest;
+            if size == 0 {
+                break;
+            }
+        }
+        content = whole;
+    } else {
+        let _ = stream.read_to_end(&mut content).await;
+    }
+    Answer {
+        status,
+        head,
+        content,
+    }
+}
+
+/// A line of `buffer`, filled from `stream`, without its end.
+pub async fn read_line(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> String {
+    loop {
+        if let Some(at) = buffer.windows(2).position(|part| part == b"\r\n") {
+            let rest = buffer.split_off(at + 2);
+            let line = String::from_utf8(buffer[..at].to_vec()).unwrap();
+            *buffer = rest;
+            return line;
+        }
+        assert!(stream.read_buf(buffer).await.unwrap() > 0, "cut off");
+    }
+}
+
+async fn handshake(
+    ca: &SessionCa,
+    stream: TcpStream,
+    name: &str,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(ca.ca_pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+async fn serve_origin(seen: Arc<Seen>, ca: Option<Arc<SessionCa>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (seen, ca) = (Arc::clone(&seen), ca.clone());
+            tokio::spawn(async move {
+                match ca {
+                    None => serve_connection(&seen, stream).await,
+                    Some(ca) => {
+                        // Both names have one address; the client says which it wants.
+                        let mut first = [0u8; 1024];
+                        let count = stream.peek(&mut first).await.unwrap();
+                        let is_opaque = first[..count]
+                            .windows(OPAQUE.len())
+                            .any(|part| part == OPAQUE.as_bytes());
+                        let host = HostName::parse(if is_opaque { OPAQUE } else { HOST }).unwrap();
+                        if let Ok(tls) = ca.accept(stream, &host).await {
+                            serve_connection(&seen, tls).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn serve_connection(seen: &Seen, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    *seen.connections.lock().unwrap() += 1;
+    let mut buffer = Vec::new();
+    loop {
+        let index = {
+            let mut requests = seen.requests.lock().unwrap();
+            requests.push(Vec::new());
+            requests.len() - 1
+        };
+        let Some(head) = read_request(seen, index, &mut stream, &mut buffer).await else {
+            let mut requests = seen.requests.lock().unwrap();
+            if requests.get(index).is_some_and(Vec::is_empty) {
+                requests.remove(index);
+            }
+            return;
+        };
+        if answer_request(seen, index, &head, &mut stream)
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads one request; all that arrives of it is remembered, whole or not.
+async fn read_request(
+    seen: &Seen,
+    index: usize,
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Option<String> {
+    let keep = |bytes: &[u8]| seen.requests.lock().unwrap()[index].extend(bytes);
+    let end = loop {
+        if let Some(at) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let mut content = buffer.split_off(end);
+    keep(buffer);
+    let head = String::from_utf8(std::mem::take(buffer)).unwrap();
+    let lower = head.to_ascii_lowercase();
+    let length = lower
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map(|digits| digits.parse::<usize>().unwrap());
+    let mut kept = 0;
+    loop {
+        let done = match length {
+            Some(length) => content.len() >= length,
+            None if lower.contains("transfer-encoding: chunked") => content.ends_with(b"0\r\n\r\n"),
+            None => true,
+        };
+        keep(&content[kept..]);
+        kept = content.len();
+        if done {
+            return Some(head);
+        }
+        if stream.read_buf(&mut content).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn answer_request(
+    seen: &Seen,
+    index: usize,
+    head: &str,
+    stream: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    let path = head.split(' ').nth(1).unwrap_or("/");
+    let path = path.split('?').next().unwrap_or(path);
+    let answer = match path {
+        "/events" => {
+            let front = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                         Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+            stream.write_all(front.as_bytes()).await?;
+            stream.flush().await?;
+            seen.go_on.notified().await;
+            "9\r\ndata: 2\n\n\r\n0\r\nX-Trailer: 1\r\n\r\n".to_owned()
+        }
+        "/echo" => {
+            let text = seen.requests.lock().unwrap()[index].clone();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let mark = text
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: "))
+                .unwrap_or("none")
+                .to_owned();
+            let (front, back) = text.split_at(text.find("Bearer ").map_or(0, |at| at + 12));
+            format!(
+                "HTTP/1.1 200 OK\r\nX-Echo: {mark}\r\nSet-Cookie: sid=1\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{front}\r\n{:x}\r\n{back}\r\n0\r\n\r\n",
+                front.len().max(1),
+                back.len(),
+            )
+            .replace("1\r\n\r\n", "1\r\n\n\r\n")
+        }
+        "/encoded" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc".into(),
+        "/fields" => "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
+                      Keep-Alive: timeout=5\r\nX-Kept: 1\r\nSet-Cookie: sid=1\r\nContent-Length: 2\r\n\r\nok"
+            .into(),
+        "/nothing" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        "/unchanged" => "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n".into(),
+        "/hints" => "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+                     HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            .into(),
+        "/broken" => {
+            let front = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+            stream.write_all(front.as_bytes()).await?;
+            stream.shutdown().await?;
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        "/login" => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n\
+                     {\"access_token\":\"handed-out\"}"
+            .replace("28", "29"),
+        _ if head.starts_with("HEAD ") => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".into(),
+        _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
+    };
+    stream.write_all(answer.as_bytes()).await?;
+    stream.flush().await
+}
