@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use tagout_catalog::SlotPlace;
 use tagout_core::{CredentialUse, Digest, HostName, HostPattern};
@@ -36,9 +36,9 @@ pub struct Credential {
 /// The credentials of one session.
 pub struct Broker {
     pub(crate) credentials: Vec<Credential>,
-    pub(crate) known: KnownSecrets,
+    known: RwLock<KnownSecrets>,
     /// Decoys that stand in twins, with the file's name.
-    pub(crate) file_decoys: HashMap<String, String>,
+    file_decoys: RwLock<HashMap<String, String>>,
     handed_out: Mutex<HashSet<(HostName, Digest)>>,
 }
 
@@ -61,8 +61,8 @@ impl Broker {
             .collect();
         Self {
             credentials,
-            known,
-            file_decoys,
+            known: RwLock::new(known),
+            file_decoys: RwLock::new(file_decoys),
             handed_out: Mutex::default(),
         }
     }
@@ -72,14 +72,37 @@ impl Broker {
         &self.credentials
     }
 
-    /// The values that must not leave.
-    pub fn known(&self) -> &KnownSecrets {
-        &self.known
+    /// The values that must not leave, as they are known now.
+    pub fn known(&self) -> KnownSecrets {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks for values that must not leave in content that is streamed.
     pub fn stream(&self) -> StreamFinder {
-        self.known.stream()
+        self.known().stream()
+    }
+
+    /// Values that turned up during the session: a file was changed from outside and holds secrets
+    /// now. `values` as for [`KnownSecrets::new`], `decoys` as for [`Broker::new`].
+    pub fn learn(
+        &self,
+        values: impl IntoIterator<Item = (String, Vec<u8>, bool)>,
+        decoys: impl IntoIterator<Item = (Vec<u8>, String)>,
+    ) {
+        let more = self.known().with(values);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = more;
+        let mut known = self.file_decoys.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(
+            decoys
+                .into_iter()
+                .filter_map(|(decoy, file)| Some((String::from_utf8(decoy).ok()?, file))),
+        );
+    }
+
+    /// The file in whose twin a decoy stands.
+    pub(crate) fn file_of_decoy(&self, decoy: &str) -> Option<String> {
+        let known = self.file_decoys.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(decoy).cloned()
     }
 
     /// Takes the attached values out of an answer again.
@@ -99,7 +122,7 @@ impl Broker {
 
     /// Replaces every known value in `text`, for the ledger and for screens.
     pub fn redact_text(&self, text: &str) -> String {
-        if self.known.find(text.as_bytes()).is_none() {
+        if self.known().find(text.as_bytes()).is_none() {
             return text.to_owned();
         }
         // Which spelling it has does not matter here: a text with a secret in it says nothing else

@@ -44,6 +44,7 @@ impl Broker {
 
     fn examine_slot(&self, request: &HttpRequest, slot: &Slot, examination: &mut Examination) {
         let host = &request.target.host;
+        let known_secrets = self.known();
         for value in slot.values.iter().filter(|value| !value.is_empty()) {
             let owner = self
                 .credentials
@@ -73,7 +74,7 @@ impl Broker {
                         ),
                     });
                 }
-            } else if let Some(file) = self.file_decoys.get(value) {
+            } else if let Some(file) = self.file_of_decoy(value) {
                 examination.faults.push(Fault {
                     kind: FaultKind::StrayDecoy,
                     reason: format!(
@@ -87,7 +88,7 @@ impl Broker {
                 });
             } else if self.was_handed_out(host, value.as_bytes()) {
             } else {
-                let known = self.known.label_of(value.as_bytes());
+                let known = known_secrets.label_of(value.as_bytes());
                 examination.faults.push(Fault {
                     kind: FaultKind::ForeignCredential,
                     reason: match known {
@@ -126,8 +127,9 @@ impl Broker {
             places.push((format!("header {name}"), value.as_bytes().to_vec()));
             places.push(("a header's name".to_owned(), name.as_bytes().to_vec()));
         }
+        let known = self.known();
         for (place, bytes) in &places {
-            if let Some(hit) = self.known.find(bytes) {
+            if let Some(hit) = known.find(bytes) {
                 examination.faults.push(Fault {
                     kind: FaultKind::KnownSecret,
                     reason: format!("a real secret ({}) stands in {place}", hit.label),
