@@ -32,6 +32,7 @@ mod seccomp;
 mod spec;
 mod stage;
 mod step;
+mod terminal;
 mod view;
 mod watch;
 mod wire;

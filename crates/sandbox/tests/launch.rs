@@ -1,5 +1,6 @@
 //! A command runs inside, as itself and as root, and what surrounds it is what the specification says.
 
+#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use support::{Place, as_root_and_as_ordinary_user};

@@ -23,9 +23,37 @@ static STAGE: extern "C" fn(i32, *const *const libc::c_char) = {
         if first.to_bytes() == STAGE_ARGUMENT.as_bytes() {
             stage_main();
         }
+        if first.to_bytes() == ATTACH.as_bytes() && count > 2 {
+            // SAFETY: as above.
+            let file = unsafe { std::ffi::CStr::from_ptr(*arguments.add(2)) };
+            attach(file.to_str().unwrap());
+        }
     }
     stage
 };
+
+/// First argument of a test executable that is to run a specification on its own standard streams; the second names its file.
+pub const ATTACH: &str = "__attach";
+
+/// What `tagout run` does with a specification.
+fn attach(file: &str) -> ! {
+    let mut spec: Spec = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    spec.streams = Streams::of_this_process();
+    let ended = launch(spec).unwrap().attach().unwrap();
+    if let Some(why) = ended.not_executed {
+        eprintln!("{why}");
+    }
+    std::process::exit(ended.exit.status().into())
+}
+
+/// The test executable as a program that runs `spec` on its own standard streams.
+pub fn attached(place: &Place, spec: &Spec) -> Command {
+    let file = place.path("spec.json");
+    std::fs::write(&file, serde_json::to_vec(spec).unwrap()).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(ATTACH).arg(file);
+    command
+}
 
 /// An ordinary user for tests that start as root; no account needs to exist.
 const ORDINARY: u32 = 12_345;
