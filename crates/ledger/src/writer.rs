@@ -361,4 +361,4 @@ fn report_marks(marks: &Receiver<Mark>, mut on_mark: impl FnMut(Mark)) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
