@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 
-use cedar_policy::{Effect, Policy as CedarPolicy, PolicyId, PolicySet, ValidationMode, Validator};
+use cedar_policy::{
+    Effect, Policy as CedarPolicy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+};
 use miette::Diagnostic;
 
 use crate::file_errors::{FileError, FileErrors, line_at};
@@ -19,6 +21,8 @@ const LONGEST: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) policy: CedarPolicy,
+    /// Where it begins in its file.
+    offset: usize,
     pub(crate) id: String,
     /// How many approvers it asks for; `None` when it denies whoever approves, or permits.
     pub(crate) ask: Option<u8>,
@@ -26,7 +30,8 @@ pub(crate) struct Rule {
     pub(crate) how_to_proceed: Option<String>,
 }
 
-/// Reads and checks every policy of `text`. `taken` are ids that it may not use.
+/// Reads every policy of `text` and checks what Cedar does not: ids and annotations. `taken` are ids
+/// that it may not use.
 ///
 /// # Errors
 /// Everything that is wrong with the file, each with its line.
@@ -34,7 +39,6 @@ pub(crate) fn read(
     file_name: &str,
     text: &str,
     taken: &HashSet<&str>,
-    schema: &cedar_policy::Schema,
 ) -> Result<Vec<Rule>, FileErrors> {
     if text.len() > LONGEST {
         return Err(FileErrors::one(
@@ -44,78 +48,77 @@ pub(crate) fn read(
         ));
     }
     let mut errors = Vec::new();
-    let mut rules: Vec<(usize, Rule)> = Vec::new();
-    for (start, piece) in statements(text) {
-        let placeholder = PolicyId::new(format!("at {start}"));
+    let mut rules: Vec<Rule> = Vec::new();
+    for (offset, piece) in statements(text) {
+        let placeholder = PolicyId::new(format!("at {offset}"));
         let policy = match CedarPolicy::parse(Some(placeholder), piece) {
             Ok(policy) => policy,
             Err(parse_errors) => {
                 errors.extend(parse_errors.iter().map(|error| FileError {
-                    line: line_at(text, start + offset_of(error)),
+                    line: line_at(text, offset + offset_in_policy(error)),
                     message: with_help(error),
                 }));
                 continue;
             }
         };
         // Annotations stand in front, behind comments and blank lines.
-        let line = line_at(text, start + leading(piece));
-        match annotations(&policy) {
-            Ok(rule) => rules.push((start, rule)),
-            Err(messages) => {
-                errors.extend(
-                    messages
-                        .into_iter()
-                        .map(|message| FileError { line, message }),
-                );
+        let line = line_at(text, offset + leading(piece));
+        let mut add = |message: String| errors.push(FileError { line, message });
+        match annotations(&policy, offset) {
+            Ok(rule) if taken.contains(rule.id.as_str()) => add(format!(
+                "`{}` is the id of one of Tagout's own policies; use another",
+                rule.id
+            )),
+            Ok(rule) if rules.iter().any(|earlier| earlier.id == rule.id) => {
+                add(format!("a second policy with the id `{}`", rule.id));
             }
+            Ok(rule) => rules.push(rule),
+            Err(messages) => messages.into_iter().for_each(add),
         }
     }
-    let mut seen: HashSet<&str> = HashSet::new();
-    let mut set = PolicySet::new();
-    for (start, rule) in &rules {
-        let line = line_at(
-            text,
-            start + leading(text.get(*start..).unwrap_or_default()),
-        );
-        let id = &rule.id;
-        if taken.contains(id.as_str()) {
-            let message = format!("`{id}` is the id of one of Tagout's own policies; use another");
-            errors.push(FileError { line, message });
-        } else if !seen.insert(id) {
-            let message = format!("a second policy with the id `{id}`");
-            errors.push(FileError { line, message });
-        } else if let Err(error) = set.add(rule.policy.clone()) {
-            errors.push(FileError {
-                line,
-                message: error.to_string(),
-            });
-        }
-    }
+    FileErrors::check(file_name, errors)?;
+    Ok(rules)
+}
+
+/// Validates policies that were read from `text`, strictly. What passes cannot fail for a missing
+/// attribute or a wrong type while it decides.
+///
+/// # Errors
+/// Everything that does not fit the schema, and every policy that can never match or that reads
+/// differently than it looks: such a policy protects nobody, whatever its author believes.
+pub(crate) fn validate(
+    file_name: &str,
+    text: &str,
+    rules: &[Rule],
+    schema: &Schema,
+) -> Result<(), FileErrors> {
+    let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone()))
+        .map_err(|error| FileErrors::one(file_name, 1, error.to_string()))?;
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+    let mut errors = Vec::new();
     let mut report = |policy: &PolicyId, problem: &dyn Diagnostic| {
-        let found = rules.iter().find(|(_, rule)| rule.policy.id() == policy);
-        let start = found.map_or(0, |(start, _)| *start);
+        let rule = rules.iter().find(|rule| rule.policy.id() == policy);
+        let offset = rule.map_or(0, |rule| rule.offset);
         errors.push(FileError {
-            line: line_at(text, start + offset_of(problem)),
+            line: line_at(text, offset + offset_in_policy(problem)),
             message: with_help(problem),
         });
     };
     for error in result.validation_errors() {
         report(error.policy_id(), error);
     }
-    // A policy that can never match, or that reads differently than it looks, is a mistake too.
     for warning in result.validation_warnings() {
         report(warning.policy_id(), warning);
     }
-    FileErrors::check(file_name, errors)?;
-    Ok(rules.into_iter().map(|(_, rule)| rule).collect())
+    FileErrors::check(file_name, errors)
 }
 
 /// What a policy's annotations say, or everything that is wrong with them.
-fn annotations(policy: &CedarPolicy) -> Result<Rule, Vec<String>> {
+fn annotations(policy: &CedarPolicy, offset: usize) -> Result<Rule, Vec<String>> {
     let mut errors = Vec::new();
     let mut rule = Rule {
         policy: policy.clone(),
+        offset,
         id: String::new(),
         ask: None,
         reason: None,
@@ -239,7 +242,7 @@ fn leading(text: &str) -> usize {
 }
 
 /// Where a problem stands within the policy, as far as it says.
-fn offset_of(problem: &(impl Diagnostic + ?Sized)) -> usize {
+fn offset_in_policy(problem: &(impl Diagnostic + ?Sized)) -> usize {
     problem
         .labels()
         .and_then(|mut labels| labels.next())

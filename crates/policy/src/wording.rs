@@ -181,6 +181,7 @@ fn unresolved(question: &Question<'_>) -> String {
         .unresolved
         .or(question.operation.unresolved.as_deref())
         .unwrap_or("its environment could not be looked up")
+        .trim_end_matches('.')
         .to_owned()
 }
 

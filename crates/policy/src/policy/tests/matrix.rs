@@ -3,6 +3,13 @@
 use super::*;
 
 #[test]
+fn invariant_8_our_own_policies_pass_strict_validation() {
+    let policy = base();
+    let schema = policy.evaluator.schema();
+    policy_file::validate("base.cedar", BASE, &policy.rules, schema).unwrap();
+}
+
+#[test]
 fn invariant_5_the_verdict_list_step_by_step() {
     use Effect::{Destructive, Irreversible, Read, Write};
     let resources = |effect| Case::new(effect, Scope::Resources);
