@@ -3,12 +3,16 @@
 //! asked for. Nothing here does I/O, nothing decides, and every function is total: bytes that have
 //! no one meaning come back as [`Unrecognised`], never as a guess.
 
+mod graphql;
 mod meaning;
 mod pack;
 mod plain;
 mod preview;
+mod reach;
+mod recognise;
 mod resolution;
 mod slots;
+mod tables;
 
 pub use meaning::{CanonicalBody, Meaning, Unrecognised, recognise};
 pub use pack::{Pack, UnknownOperation, pack, pack_for_host};

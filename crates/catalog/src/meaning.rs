@@ -58,12 +58,10 @@ impl From<Unrecognised> for Fault {
 /// [`Unrecognised`] when a pack must read the request and cannot.
 pub fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
     match pack_for_host(&request.target.host) {
-        Some(_) => Err(Unrecognised {
-            kind: FaultKind::Unparsable,
-            reason: "the host's pack cannot read the request yet".to_owned(),
-            how_to_proceed: "Wait for it.".to_owned(),
-            graphql: true,
-        }),
+        Some(pack) => crate::recognise::recognise(pack, request),
         None => crate::plain::recognise(request),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! Provider packs: data compiled into the program, parsed when the first request needs them. Who
 //! adds a provider adds a folder under `packs/` and a row in `PACKS`.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 use tagout_core::{CanonicalPath, HostName, HostPattern, Operation, OperationName};
 
+use crate::graphql::document::Kind;
+use crate::graphql::schema::Schema;
 use crate::resolution::Resolution;
 use crate::slots::{SlotPlace, SlotTable};
+use crate::tables::{TableTexts, Tables};
 
 /// A provider: its hosts, its credential slots, what its operations mean and how the environment of
 /// its resources is asked for.
@@ -20,6 +23,11 @@ pub struct Pack {
     slots: Vec<SlotPlace>,
     graphql_paths: Vec<String>,
     oauth_paths: Vec<String>,
+    table_texts: TableTexts,
+    schema_text: &'static str,
+    /// Parsed when the first request needs them.
+    tables: OnceLock<Tables>,
+    schema: OnceLock<Schema>,
 }
 
 /// A manifest names an operation that the pack does not know.
@@ -46,6 +54,15 @@ static PACKS: LazyLock<Vec<Pack>> = LazyLock::new(|| {
     vec![Pack::read(
         "railway",
         include_str!("../packs/railway/pack.toml"),
+        include_str!("../packs/railway/schema.txt"),
+        TableTexts {
+            mutations: include_str!("../packs/railway/mutations.tsv"),
+            arguments: include_str!("../packs/railway/arguments.tsv"),
+            queries: include_str!("../packs/railway/queries.tsv"),
+            kinds: include_str!("../packs/railway/kinds.tsv"),
+            secrets: include_str!("../packs/railway/secrets.tsv"),
+            identity: include_str!("../packs/railway/identity.tsv"),
+        },
     )]
 });
 
@@ -60,7 +77,12 @@ struct PackFile {
 }
 
 impl Pack {
-    fn read(name: &'static str, text: &str) -> Self {
+    fn read(
+        name: &'static str,
+        text: &str,
+        schema_text: &'static str,
+        table_texts: TableTexts,
+    ) -> Self {
         // The file is part of the program; tests read every pack.
         let file: PackFile = toml::from_str(text).expect("the pack's file is well-formed");
         Self {
@@ -69,6 +91,10 @@ impl Pack {
             slots: file.slots.places(),
             graphql_paths: file.graphql_paths,
             oauth_paths: file.oauth_paths,
+            table_texts,
+            schema_text,
+            tables: OnceLock::new(),
+            schema: OnceLock::new(),
         }
     }
 
@@ -94,6 +120,17 @@ impl Pack {
             .any(|endpoint| endpoint == path.as_str())
     }
 
+    /// Whether a server might take `path` for the GraphQL endpoint: by case, a slash behind it, a
+    /// parameter, or an encoded separator.
+    pub(crate) fn resembles_graphql_endpoint(&self, path: &CanonicalPath) -> bool {
+        let readings = path.readings();
+        readings.iter().any(|reading| {
+            let folded = reading.to_ascii_lowercase();
+            // A reading that is no path at all might be anything.
+            folded.is_empty() || folded.contains("graphql")
+        })
+    }
+
     /// Whether tokens are handed out below `path`.
     pub(crate) fn mints_tokens(&self, path: &CanonicalPath) -> bool {
         self.oauth_paths.iter().any(|prefix| {
@@ -110,11 +147,46 @@ impl Pack {
     /// # Errors
     /// [`UnknownOperation`] when the pack has no operation of that name.
     pub fn expand_operation(&self, manifest_word: &str) -> Result<OperationName, UnknownOperation> {
-        Err(UnknownOperation {
+        let word = manifest_word
+            .strip_prefix(self.name)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .unwrap_or(manifest_word);
+        let roots = [Kind::Mutation, Kind::Query].map(Schema::root);
+        let is_known = roots
+            .iter()
+            .any(|root| self.schema().field(root, word).is_some());
+        let name = OperationName::parse(&format!("{}.{word}", self.name)).ok();
+        name.filter(|_| is_known).ok_or_else(|| UnknownOperation {
             pack: self.name,
-            word: manifest_word.to_owned(),
-            hint: String::new(),
+            word: manifest_word.chars().take(64).collect(),
+            hint: self
+                .nearest(word)
+                .map(|other| format!("; did you mean `{other}`?"))
+                .unwrap_or_default(),
         })
+    }
+
+    /// An operation that is written almost like `word`.
+    fn nearest(&self, word: &str) -> Option<&'static str> {
+        let folded = word.to_ascii_lowercase();
+        let roots = [Kind::Mutation, Kind::Query].map(Schema::root);
+        roots
+            .iter()
+            .filter_map(|root| self.schema().get(root))
+            .flat_map(|root| root.fields.keys().copied())
+            .filter(|name| {
+                let name = name.to_ascii_lowercase();
+                name == folded || !folded.is_empty() && name.starts_with(&folded)
+            })
+            .min()
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        self.schema.get_or_init(|| Schema::read(self.schema_text))
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        self.tables.get_or_init(|| Tables::read(self.table_texts))
     }
 
     /// How to learn the environments of everything that `operation` names. Where the operation names
