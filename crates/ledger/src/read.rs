@@ -118,3 +118,70 @@ pub(crate) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Re
         Line::Partial
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::InstallKey;
+    use crate::writer::tests::sample;
+
+    fn ledger() -> Vec<u8> {
+        let home = tempfile::tempdir().unwrap();
+        let install = InstallKey::load_or_create(home.path()).unwrap();
+        sample(&install, &[1, 3], true)
+    }
+
+    #[test]
+    fn a_growing_ledger_is_followed_batch_by_batch() {
+        let ledger = ledger();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut entries = Entries::open(file.path()).unwrap();
+        let mut seen = Vec::new();
+        let mut written = 0;
+        for piece in ledger.chunks(7) {
+            file.write_all(piece).unwrap();
+            written += piece.len();
+            seen.extend(entries.by_ref().map(|entry| entry.unwrap().seq));
+            // Only what a whole checkpoint stands behind.
+            let known = crate::verify_bytes(&ledger[..written], &crate::Known::default());
+            assert_eq!(seen.len() as u64, known.entries);
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_an_error_that_names_its_place() {
+        let mut ledger = ledger();
+        let second = ledger.windows(2).rposition(|pair| pair == b"\n{").unwrap() + 1;
+        ledger[second + 1] = b'!';
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &ledger).unwrap();
+        let errors: Vec<_> = Entries::open(file.path())
+            .unwrap()
+            .filter_map(Result::err)
+            .collect();
+        assert!(matches!(
+            errors.as_slice(),
+            [LedgerError::Malformed { entry: 5, .. }]
+        ));
+        assert!(Entries::open(Path::new("/nonexistent/x.ledger")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_neither_panic_nor_loop(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            long in any::<bool>(),
+        ) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let padding = if long { vec![b'x'; LARGEST_ENTRY + 2] } else { vec![] };
+            std::fs::write(file.path(), [padding, bytes].concat()).unwrap();
+            let lines = Entries::open(file.path()).unwrap().count();
+            prop_assert!(lines <= 401);
+        }
+    }
+}

@@ -421,6 +421,9 @@ impl<'a> Pass<'a> {
                                 &format!("and those up to {last} are not what the session signed"),
                             );
                         }
+                        (false, true) if checkpoint.mark.entries > mark.entries => {
+                            self.blame(self.expected, "is missing");
+                        }
                         (false, true) => self.blame(last, "was changed"),
                         (false, false) => {
                             self.blame(last, "or the checkpoint behind it was changed");

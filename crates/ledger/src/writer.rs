@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -349,11 +349,8 @@ fn create_file(path: &Path) -> Result<File, LedgerError> {
 fn report_marks(marks: &Receiver<Mark>, mut on_mark: impl FnMut(Mark)) {
     let mut due = Instant::now();
     while let Ok(mut newest) = marks.recv() {
-        loop {
-            match marks.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(newer) => newest = newer,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(newer) = marks.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            newest = newer;
         }
         on_mark(newest);
         due = Instant::now() + BETWEEN_MARKS;
