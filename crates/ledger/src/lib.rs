@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod entry;
+mod header;
 mod key;
 mod read;
 mod receipt;

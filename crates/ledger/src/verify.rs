@@ -10,15 +10,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek as _};
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
 use tagout_core::{Digest, SessionId};
 
 use crate::LedgerError;
-use crate::checkpoint::{self, Checkpoint, LINES, Mark, signature_line_length};
-use crate::entry::{END, Links, START};
-use crate::key::{PublicKey, is_certified};
+use crate::checkpoint::{Checkpoint, LINES, Mark, signature_line_length};
+use crate::entry::{END, Links};
+use crate::header::Header;
+use crate::key::PublicKey;
 use crate::read::{Line, read_line};
 use crate::tree::{Tree, leaf};
 
@@ -140,23 +138,6 @@ struct Pass<'a> {
     end_seen: bool,
     in_rubbish: bool,
     roots: Vec<Mark>,
-}
-
-/// Who may sign a ledger's checkpoints, from its first entry.
-struct Header {
-    origin: String,
-    public_key: PublicKey,
-}
-
-/// The members of the first entry that say who may sign.
-#[derive(Deserialize)]
-struct HeaderFields {
-    format: u64,
-    origin: String,
-    session: SessionId,
-    public_key: String,
-    install_key: String,
-    certificate: String,
 }
 
 impl<'a> Pass<'a> {
@@ -537,7 +518,7 @@ impl<'a> Pass<'a> {
 }
 
 impl Report {
-    fn blame(&mut self, entry: u64, what: &str) {
+    pub(crate) fn blame(&mut self, entry: u64, what: &str) {
         let known = self.problems.iter().any(|problem| problem.entry == entry);
         if !known && self.problems.len() < MOST_PROBLEMS {
             self.problems.push(Problem {
@@ -546,55 +527,6 @@ impl Report {
             });
         }
     }
-}
-
-impl Header {
-    /// Reads the first line; reports and gives up where it is not a ledger's first entry.
-    fn read(line: &[u8], known: &Known, report: &mut Report) -> Option<Self> {
-        let Some((fields, public_key, install_key, certificate)) = parse_header(line) else {
-            report.blame(0, "is not the first entry of a ledger: it was changed");
-            return None;
-        };
-        let origin = checkpoint::origin(&fields.session);
-        if origin != fields.origin
-            || !is_certified(&install_key, &fields.session, &public_key, &certificate)
-        {
-            report.blame(
-                0,
-                "was changed: the install key did not certify its session key",
-            );
-        }
-        if known.install_key.is_some_and(|key| key != install_key) {
-            report.blame(
-                0,
-                "was changed: the session key is certified by another install key",
-            );
-        }
-        if known
-            .session
-            .as_ref()
-            .is_some_and(|session| *session != fields.session)
-        {
-            report.blame(0, "belongs to another session");
-        }
-        report.session = Some(fields.session);
-        report.install_key = Some(install_key);
-        Some(Self { origin, public_key })
-    }
-}
-
-type HeaderParts = (HeaderFields, PublicKey, PublicKey, [u8; 64]);
-
-fn parse_header(line: &[u8]) -> Option<HeaderParts> {
-    let links: Links<'_> = serde_json::from_slice(line).ok()?;
-    let fields: HeaderFields = serde_json::from_slice(line).ok()?;
-    if links.seq != 0 || links.kind != START || fields.format != 1 {
-        return None;
-    }
-    let public_key = fields.public_key.parse().ok()?;
-    let install_key = fields.install_key.parse().ok()?;
-    let certificate = BASE64.decode(&fields.certificate).ok()?.try_into().ok()?;
-    Some((fields, public_key, install_key, certificate))
 }
 
 /// A root in base64.

@@ -14,14 +14,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{Digest, SessionId, Timestamp};
 
 use crate::checkpoint::{self, Mark};
 use crate::entry::{END, Fields, Place, START, encode};
+use crate::header::header;
 use crate::key::{InstallKey, SessionKey};
 use crate::receipt::{Completion, Receipt, pair};
 use crate::tree::{Tree, leaf};
@@ -294,34 +292,6 @@ impl Writer {
             let _ = marker.join();
         }
     }
-}
-
-/// The fields of the first entry: whose ledger this is and who may sign its checkpoints.
-fn header(
-    session: &SessionId,
-    install: &InstallKey,
-    key: &SessionKey,
-    about: Json,
-) -> Result<Fields, LedgerError> {
-    let mut header = json!({
-        "format": 1,
-        "origin": checkpoint::origin(session),
-        "session": session,
-        "public_key": key.public().to_string(),
-        "install_key": install.public().to_string(),
-        "certificate": BASE64.encode(install.certify(session, &key.public())),
-    });
-    if let (Some(header), Json::Object(about)) = (header.as_object_mut(), about) {
-        for (name, value) in about {
-            if header.contains_key(&name) {
-                return Err(LedgerError::Entry(format!(
-                    "`{START}` has a field `{name}`, which the ledger sets"
-                )));
-            }
-            header.insert(name, value);
-        }
-    }
-    Fields::new(START, header)
 }
 
 /// Makes the file, which nobody else may read, and makes its name durable.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
+use crate::checkpoint;
 use crate::key::{InstallKey, SessionKey};
 use crate::writer::tests::sample;
 

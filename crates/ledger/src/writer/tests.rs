@@ -10,6 +10,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake};
 
+use serde_json::json;
+
 use super::*;
 use crate::{Entries, Known, verify, verify_bytes};
 
