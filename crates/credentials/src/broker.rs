@@ -1,165 +1,524 @@
-//! Everything that one session knows about credentials: those of the task with their decoys, the
-//! decoys that stand in twins, the values that must not leave, and what hosts have handed out.
+//! The broker of a session: knows every credential and every decoy, examines what the agent sends,
+//! attaches values to what was permitted, and takes them out of answers and texts again.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use tagout_catalog::SlotPlace;
-use tagout_core::{CredentialUse, Digest, HostName, HostPattern};
-use tagout_secrets::{KnownSecrets, Redactor, StreamFinder};
+use tagout_catalog::{SlotPlace, fold_field_name, generic_slots, pack_for_host};
+use tagout_core::{CredentialUse, Digest, FaultKind, HostName, HttpRequest, Transport};
+use tagout_secrets::{DecoyKey, KnownSecrets, Redactor, StreamFinder, is_guessable};
 
-use crate::secret::{Decoy, Secret};
+use crate::body;
+use crate::credential::Credential;
+use crate::examination::Examination;
+use crate::slots::{Carried, Outgoing, SlotTable, visit};
+use crate::value::Decoy;
 
-/// Cookies and tokens that are remembered for one session.
-const MOST_HANDED_OUT: usize = 4096;
-
-/// A credential of the task.
-#[derive(Clone)]
-pub struct Credential {
-    /// Its name in the manifest.
-    pub name: String,
-    /// A pack's name, or `http`.
-    pub provider: String,
-    /// The hosts that it is bound to.
-    pub hosts: Vec<HostPattern>,
-    /// The slots that may carry it there.
-    pub slots: Vec<SlotPlace>,
-    /// Its value.
-    pub secret: Secret,
-    /// What stands for it inside.
-    pub decoy: Decoy,
-    /// Counts up when source or value change.
-    pub generation: u64,
-}
-
-/// The credentials of one session.
+/// All credentials of a session, with what is known beside them.
 pub struct Broker {
-    pub(crate) credentials: Vec<Credential>,
-    known: RwLock<KnownSecrets>,
-    /// Decoys that stand in twins, with the file's name.
-    file_decoys: RwLock<HashMap<String, String>>,
+    credentials: Vec<Credential>,
+    /// Makes decoys of known values for model hosts.
+    decoy_key: Option<DecoyKey>,
+    /// Grows while a session runs; each state of it stays as it is.
+    learned: RwLock<Arc<Learned>>,
+    /// Digests of what each host handed out in this session.
     handed_out: Mutex<HashSet<(HostName, Digest)>>,
 }
 
+/// What is known at one moment.
+struct Learned {
+    known: KnownSecrets,
+    /// Every decoy, with what it stands for.
+    decoys: KnownSecrets,
+    /// Decoys that stand in twins, with the name of what they stand for.
+    file_decoys: HashMap<String, String>,
+    /// Known values to decoys; built when first needed.
+    mask: OnceLock<Redactor>,
+    /// Known values to notices; built when first needed.
+    notices: OnceLock<Redactor>,
+}
+
+/// A credential that was to be attached cannot be. Nothing may be sent then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// The session has no credential of that name.
+    #[error("there is no credential `{0}` in this session")]
+    Unknown(String),
+    /// Its source or value changed since the action was judged.
+    #[error("credential `{0}` has changed since this was allowed; ask again")]
+    Changed(String),
+    /// Its decoy does not stand in the slot.
+    #[error("the request does not carry credential `{name}` in its slot {slot}")]
+    NotInSlot {
+        /// The credential.
+        name: String,
+        /// The slot.
+        slot: String,
+    },
+    /// Its value is not text, so it cannot stand in a header field.
+    #[error("the value of credential `{0}` cannot stand in a request; it is not plain text")]
+    NotText(String),
+}
+
+const USE_PLACEHOLDER: &str = "Use the placeholder value that the environment or the file holds, in the place where the provider wants its \
+     credential; Tagout puts the real value in on the way. A credential that the task was not given must be granted in tagout.toml by your user.";
+const TAKE_OUT: &str = "Take the value out of the request; refer to it by its name instead.";
+
 impl Broker {
-    /// A broker. The credentials' own values are added to `known`; `file_decoys` are the decoys of
-    /// twins, each with the name of its file.
+    /// A broker of `credentials`. `known` are further values that must not leave (found in files and
+    /// in git history), `file_decoys` the decoys that stand for them in twins, each with a name that
+    /// may be said.
     pub fn new(
         credentials: Vec<Credential>,
-        known: &KnownSecrets,
-        file_decoys: impl IntoIterator<Item = (Vec<u8>, String)>,
+        known: impl Borrow<KnownSecrets>,
+        file_decoys: impl IntoIterator<Item = (Decoy, String)>,
     ) -> Self {
-        let known = known.with(credentials.iter().map(|credential| {
-            let value = credential.secret.expose().to_vec();
-            let guessable = tagout_secrets::is_guessable(&value);
-            (format!("credential {}", credential.name), value, guessable)
-        }));
-        let file_decoys = file_decoys
+        let values = credentials.iter().map(|credential| {
+            let value = credential.secret.expose();
+            (label(&credential.name), value.to_vec(), is_guessable(value))
+        });
+        // The credentials' own labels come first: they say more than the file that holds a copy.
+        let known = KnownSecrets::new(values).with(known.borrow().values());
+        let file_decoys: HashMap<String, String> = file_decoys
             .into_iter()
-            .filter_map(|(decoy, file)| Some((String::from_utf8(decoy).ok()?, file)))
+            .map(|(decoy, label)| (decoy.as_str().to_owned(), label))
             .collect();
+        let learned = Learned::new(&credentials, known, file_decoys);
         Self {
             credentials,
-            known: RwLock::new(known),
-            file_decoys: RwLock::new(file_decoys),
+            decoy_key: None,
+            learned: RwLock::new(Arc::new(learned)),
             handed_out: Mutex::default(),
         }
     }
 
-    /// The session's credentials.
-    pub fn credentials(&self) -> &[Credential] {
-        &self.credentials
+    /// The key by which [`mask_for_model_host`](Self::mask_for_model_host) makes decoys: the
+    /// workspace's, so that they are those of its twins.
+    #[must_use]
+    pub fn with_decoy_key(mut self, key: DecoyKey) -> Self {
+        self.decoy_key = Some(key);
+        self
+    }
+
+    /// Values that turned up during the session: a file was changed from outside and holds secrets
+    /// now. Arguments as for [`KnownSecrets::new`] and [`Broker::new`].
+    pub fn learn(
+        &self,
+        values: impl IntoIterator<Item = (String, Vec<u8>, bool)>,
+        file_decoys: impl IntoIterator<Item = (Decoy, String)>,
+    ) {
+        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
+        let mut decoys = learned.file_decoys.clone();
+        decoys.extend(
+            file_decoys
+                .into_iter()
+                .map(|(decoy, label)| (decoy.as_str().to_owned(), label)),
+        );
+        let known = learned.known.with(values);
+        *learned = Arc::new(Learned::new(&self.credentials, known, decoys));
+    }
+
+    fn learned(&self) -> Arc<Learned> {
+        Arc::clone(&self.learned.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The values that must not leave, as they are known now.
     pub fn known(&self) -> KnownSecrets {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.learned().known.clone()
     }
 
     /// Looks for values that must not leave in content that is streamed.
     pub fn stream(&self) -> StreamFinder {
-        self.known().stream()
+        self.learned().known.stream()
     }
 
-    /// Values that turned up during the session: a file was changed from outside and holds secrets
-    /// now. `values` as for [`KnownSecrets::new`], `decoys` as for [`Broker::new`].
-    pub fn learn(
+    /// The credentials of the session.
+    pub fn credentials(&self) -> &[Credential] {
+        &self.credentials
+    }
+
+    /// What `request` carries, in its slots and elsewhere. To a model host a body has no slots. A
+    /// streamed body is not looked at; run [`stream`](Self::stream) over it.
+    pub fn examine(&self, request: &HttpRequest, is_model_host: bool) -> Examination {
+        let mut examination = Examination::default();
+        let learned = self.learned();
+        let table = self.table(&request.target.host);
+        let mut parts = Outgoing::new(&request.headers, &request.query);
+        let mut ambiguous = visit(&mut parts, &table, &mut |carried| {
+            self.weigh(request, &carried, &learned, &mut examination);
+            None
+        });
+        if !is_model_host {
+            ambiguous.extend(body::visit(request, &table, &mut |carried| {
+                self.weigh(request, carried, &learned, &mut examination);
+            }));
+        }
+        for what in ambiguous {
+            examination.fault(
+                FaultKind::ForeignCredential,
+                format!("{what}, and servers disagree on what that means"),
+                "Send each credential once, in one place, in a request that reads in one way.",
+            );
+        }
+        find_known(request, &learned, &mut examination);
+        note_decoys(request, &learned, &mut examination);
+        examination
+    }
+
+    fn table(&self, host: &HostName) -> SlotTable<'_> {
+        let of_pack = pack_for_host(host).map_or(&[][..], |pack| pack.slots());
+        let bound = self
+            .credentials
+            .iter()
+            .filter(|credential| credential.is_bound_to(host))
+            .flat_map(|credential| &credential.slots);
+        SlotTable::new(of_pack.iter().chain(generic_slots()).chain(bound))
+    }
+
+    /// Weighs what one slot carries.
+    fn weigh(
         &self,
-        values: impl IntoIterator<Item = (String, Vec<u8>, bool)>,
-        decoys: impl IntoIterator<Item = (Vec<u8>, String)>,
+        request: &HttpRequest,
+        carried: &Carried<'_>,
+        learned: &Learned,
+        examination: &mut Examination,
     ) {
-        let more = self.known().with(values);
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = more;
-        let mut known = self.file_decoys.write().unwrap_or_else(PoisonError::into_inner);
-        known.extend(
-            decoys
-                .into_iter()
-                .filter_map(|(decoy, file)| Some((String::from_utf8(decoy).ok()?, file))),
+        let host = &request.target.host;
+        let value = carried.value;
+        if value.is_empty() {
+            return;
+        }
+        let standing_for: Vec<&Credential> = self
+            .credentials
+            .iter()
+            .filter(|credential| credential.decoy.as_str().as_bytes() == value)
+            .collect();
+        if !standing_for.is_empty() {
+            let bound = standing_for
+                .iter()
+                .find(|credential| binds(credential, request, carried));
+            match bound {
+                Some(credential) => {
+                    examination.used(
+                        &credential.name,
+                        credential.generation,
+                        carried.slot.clone(),
+                    );
+                }
+                None => {
+                    let names: Vec<_> = standing_for
+                        .iter()
+                        .map(|credential| format!("`{}`", credential.name))
+                        .collect();
+                    let why = if request.target.transport == Transport::Plain {
+                        "without encryption"
+                    } else {
+                        "and is not bound to that place"
+                    };
+                    examination.fault(
+                        FaultKind::StrayDecoy,
+                        format!("{} of {host} carries the placeholder of credential {} {why}", carried.slot, names.join(" or ")),
+                        "Send this credential only to its own provider, over TLS, in the field where that provider wants it.",
+                    );
+                }
+            }
+            return;
+        }
+        if let Some(label) = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| learned.file_decoys.get(text))
+        {
+            examination.fault(
+                FaultKind::StrayDecoy,
+                format!("{} of {host} carries the placeholder of {label}, a secret that this session was not given", carried.slot),
+                USE_PLACEHOLDER,
+            );
+            return;
+        }
+        if let Some(label) = learned.known.label_of(value) {
+            examination.fault(
+                FaultKind::KnownSecret,
+                format!(
+                    "{} of {host} carries the real value of {label}",
+                    carried.slot
+                ),
+                USE_PLACEHOLDER,
+            );
+            return;
+        }
+        if self.was_handed_out(host, value) {
+            return;
+        }
+        // A user name is none of the slot's business while it does not look like a key.
+        let is_name = carried.beside_password
+            && (value.len() < 20 || is_guessable(value) || value.contains(&b'@'));
+        if is_name {
+            return;
+        }
+        examination.fault(
+            FaultKind::ForeignCredential,
+            format!(
+                "{} of {host} carries a credential that Tagout did not attach",
+                carried.slot
+            ),
+            USE_PLACEHOLDER,
         );
     }
 
-    /// The file in whose twin a decoy stands.
-    pub(crate) fn file_of_decoy(&self, decoy: &str) -> Option<String> {
-        let known = self.file_decoys.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(decoy).cloned()
+    /// Puts the values of `uses` where their decoys stand, in the named slots and nowhere else.
+    ///
+    /// # Errors
+    /// See [`AttachError`]; `parts` must then be dropped.
+    pub fn attach(&self, parts: &mut Outgoing, uses: &[CredentialUse]) -> Result<(), AttachError> {
+        for used in uses {
+            let credential = self.of_use(used)?;
+            if std::str::from_utf8(credential.secret.expose()).is_err() {
+                return Err(AttachError::NotText(used.name.clone()));
+            }
+            let mut attached = false;
+            let table = SlotTable::new(&credential.slots);
+            visit(parts, &table, &mut |carried| {
+                let here = carried.slot == used.slot
+                    && carried.value == credential.decoy.as_str().as_bytes()
+                    && takes(&credential.slots, &carried);
+                attached |= here;
+                here.then(|| credential.secret.expose().to_vec())
+            });
+            if !attached {
+                return Err(AttachError::NotInSlot {
+                    name: used.name.clone(),
+                    slot: used.slot.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
-    /// Takes the attached values out of an answer again.
+    /// Takes the values of `uses` out of an answer again, putting their decoys there.
     pub fn redactor(&self, uses: &[CredentialUse]) -> Redactor {
         let pairs = uses
             .iter()
-            .filter_map(|used| self.used(used))
+            .filter_map(|used| self.of_use(used).ok())
             .map(|credential| {
-                (
-                    credential.secret.expose().to_vec(),
-                    credential.decoy.as_str().as_bytes().to_vec(),
-                )
+                let decoy = credential.decoy.as_str().as_bytes();
+                (credential.secret.expose().to_vec(), decoy.to_vec())
             })
             .collect();
         Redactor::new(pairs)
     }
 
-    /// Replaces every known value in `text`, for the ledger and for screens.
-    pub fn redact_text(&self, text: &str) -> String {
-        if self.known().find(text.as_bytes()).is_none() {
-            return text.to_owned();
-        }
-        // Which spelling it has does not matter here: a text with a secret in it says nothing else
-        // that could not be said without.
-        "(removed: it contained a known secret)".to_owned()
+    /// `body` with every known value replaced by its decoy; `None` when there is none to replace. For
+    /// model hosts only, before examining: what is spelled in a way that cannot be replaced is found
+    /// then and refused.
+    pub fn mask_for_model_host(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let learned = self.learned();
+        learned.known.find(body)?;
+        let mask = learned.mask.get_or_init(|| {
+            let decoy = |value: &[u8]| {
+                let own = self
+                    .credentials
+                    .iter()
+                    .find(|credential| credential.secret.expose() == value);
+                match (own, &self.decoy_key) {
+                    (Some(credential), _) => credential.decoy.as_str().as_bytes().to_vec(),
+                    (None, Some(key)) => key.decoy(value),
+                    (None, None) => vec![b'x'; value.len()],
+                }
+            };
+            let pairs = learned.known.matchable();
+            Redactor::new(
+                pairs
+                    .map(|(_, value)| (value.to_vec(), decoy(value)))
+                    .collect(),
+            )
+        });
+        let masked = mask.redact(body);
+        (masked != body).then_some(masked)
     }
 
-    /// Remembers a cookie or token that `host` handed out in this session: it may go back there, and
-    /// nowhere else.
+    /// `text` with every known value replaced by a notice, for logs, ledgers and what people are
+    /// shown.
+    pub fn redact_text(&self, text: &str) -> String {
+        let learned = self.learned();
+        if learned.known.find(text.as_bytes()).is_none() {
+            return text.to_owned();
+        }
+        let notices = learned.notices.get_or_init(|| {
+            let pairs = learned.known.matchable();
+            Redactor::with_notices(
+                pairs
+                    .map(|(label, value)| (value.to_vec(), format!("[{label}]").into_bytes()))
+                    .collect(),
+            )
+        });
+        let redacted = notices.redact(text.as_bytes());
+        match learned.known.find(&redacted) {
+            None => String::from_utf8_lossy(&redacted).into_owned(),
+            // Spelled in a way that only the search sees through.
+            Some(hit) => format!("[withheld: it holds the value of {}]", hit.label),
+        }
+    }
+
+    /// Remembers a cookie or token that `host` handed out: it may go back there, and nowhere else.
+    /// Hosts with a pack hand out nothing so; neither does anyone hand out what is known.
     pub fn remember_handed_out(&self, host: &HostName, value: &[u8]) {
-        if let Ok(mut handed_out) = self.handed_out.lock()
-            && handed_out.len() < MOST_HANDED_OUT
-        {
+        let learned = self.learned();
+        let is_ours =
+            learned.known.label_of(value).is_some() || learned.decoys.label_of(value).is_some();
+        if value.is_empty() || is_ours || pack_for_host(host).is_some() {
+            return;
+        }
+        let mut handed_out = self
+            .handed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if handed_out.len() < MOST_HANDED_OUT {
             handed_out.insert((host.clone(), Digest::of(value)));
         }
     }
 
-    /// Whether `host` handed `value` out in this session.
-    pub(crate) fn was_handed_out(&self, host: &HostName, value: &[u8]) -> bool {
+    fn was_handed_out(&self, host: &HostName, value: &[u8]) -> bool {
+        let digest = Digest::of(value);
         self.handed_out
             .lock()
-            .is_ok_and(|handed_out| handed_out.contains(&(host.clone(), Digest::of(value))))
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&(host.clone(), digest))
     }
 
-    /// The credential behind a use, when it is still the same.
-    pub(crate) fn used(&self, used: &CredentialUse) -> Option<&Credential> {
-        self.credentials
+    fn of_use(&self, used: &CredentialUse) -> Result<&Credential, AttachError> {
+        let credential = self
+            .credentials
             .iter()
-            .find(|known| known.name == used.name && known.generation == used.generation)
+            .find(|credential| credential.name == used.name)
+            .ok_or_else(|| AttachError::Unknown(used.name.clone()))?;
+        if credential.generation != used.generation {
+            return Err(AttachError::Changed(used.name.clone()));
+        }
+        Ok(credential)
     }
 }
+
+impl Learned {
+    fn new(
+        credentials: &[Credential],
+        known: KnownSecrets,
+        file_decoys: HashMap<String, String>,
+    ) -> Self {
+        let of_credentials = credentials
+            .iter()
+            .map(|credential| (label(&credential.name), &credential.decoy));
+        let texts =
+            of_credentials.map(|(label, decoy)| (label, decoy.as_str().as_bytes().to_vec(), false));
+        let of_files = file_decoys
+            .iter()
+            .map(|(decoy, label)| (label.clone(), decoy.as_bytes().to_vec(), false));
+        Self {
+            decoys: KnownSecrets::new(texts.chain(of_files)),
+            known,
+            file_decoys,
+            mask: OnceLock::new(),
+            notices: OnceLock::new(),
+        }
+    }
+}
+
+/// Known values anywhere in the request, in any encoding.
+fn find_known(request: &HttpRequest, learned: &Learned, examination: &mut Examination) {
+    let mut search = |place: &str, bytes: &[u8]| {
+        if let Some(hit) = learned.known.find(bytes) {
+            examination.fault(
+                FaultKind::KnownSecret,
+                format!(
+                    "{place} holds the real value of {} ({})",
+                    hit.label, hit.encoding
+                ),
+                TAKE_OUT,
+            );
+        }
+    };
+    search("the path", request.path.as_str().as_bytes());
+    search("the query", request.query.as_str().as_bytes());
+    for (name, value) in &request.headers {
+        search("a header field's name", name.as_bytes());
+        search(&format!("the header field {name}"), value.as_bytes());
+    }
+    search("the content", request.body.bytes());
+}
+
+/// Decoys outside slots pass, and are worth a line in the record.
+fn note_decoys(request: &HttpRequest, learned: &Learned, examination: &mut Examination) {
+    let mut search = |place: &str, slot: &str, bytes: &[u8]| {
+        let in_slot = examination
+            .uses
+            .iter()
+            .any(|used| used.slot.starts_with(slot));
+        if !in_slot && let Some(hit) = learned.decoys.find(bytes) {
+            examination.note(format!(
+                "the placeholder of {} stands in {place}",
+                hit.label
+            ));
+        }
+    };
+    search("the path", "path", request.path.as_str().as_bytes());
+    search("the query", "query ", request.query.as_str().as_bytes());
+    for (name, value) in &request.headers {
+        let slot = match fold_field_name(name) {
+            cookie if cookie == "cookie" => "cookie ".to_owned(),
+            name => format!("header {name}"),
+        };
+        search(&format!("the header field {name}"), &slot, value.as_bytes());
+    }
+    search("the content", "body ", request.body.bytes());
+}
+
+/// So many values of one session are remembered.
+const MOST_HANDED_OUT: usize = 65_536;
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.credentials.iter().map(|known| &known.name).collect();
         f.debug_struct("Broker")
-            .field("credentials", &names)
+            .field("credentials", &self.credentials)
+            .field("known", &self.learned().known)
             .finish_non_exhaustive()
     }
 }
+
+fn label(name: &str) -> String {
+    format!("credential {name}")
+}
+
+/// Whether `credential` may be attached where it is carried.
+fn binds(credential: &Credential, request: &HttpRequest, carried: &Carried<'_>) -> bool {
+    request.target.transport == Transport::Tls
+        && credential.is_bound_to(&request.target.host)
+        && takes(&credential.slots, carried)
+}
+
+/// Whether one of `slots` is where it is carried, under the scheme that the slot asks for.
+fn takes(slots: &[SlotPlace], carried: &Carried<'_>) -> bool {
+    slots.iter().any(|slot| match (slot, &carried.place) {
+        (SlotPlace::Header { name, scheme: None }, SlotPlace::Header { name: sent, .. }) => {
+            name == sent
+        }
+        (
+            SlotPlace::Header {
+                name,
+                scheme: Some(scheme),
+            },
+            SlotPlace::Header { name: sent, .. },
+        ) => {
+            name == sent
+                && carried
+                    .scheme
+                    .as_ref()
+                    .is_some_and(|sent| sent.eq_ignore_ascii_case(scheme))
+        }
+        (SlotPlace::AnyCookie, SlotPlace::Cookie(_)) => true,
+        (slot, place) => slot == place,
+    })
+}
+
+#[cfg(test)]
+mod tests;

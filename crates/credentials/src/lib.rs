@@ -1,18 +1,26 @@
-//! Credentials: where their values come from, the decoys that stand for them inside, the slots that
-//! carry them, and the one place that turns a decoy into a value.
+//! Credentials: where their values come from, which decoy stands for each, in which slot of which
+//! host it may go, and the one place where a decoy becomes a value.
 //!
-//! What must stay true: a [`Secret`] is never shown, logged or serialised; a value is attached only
-//! in the slot whose decoy was found there, on a host that the credential is bound to; everything
-//! else that stands in a slot is foreign.
+//! [`Broker`] is the whole of it to a gate: [`examine`](Broker::examine) says what a request carries,
+//! the authority decides, [`attach`](Broker::attach) puts values where their decoys stood,
+//! [`redactor`](Broker::redactor) takes them out of the answer.
+//!
+//! What must stay true: examining and attaching read a request through one walk over its slots
+//! (`slots`), so a slot that one of them sees is a slot for both; a value is attached only where its
+//! decoy stood alone; what a slot carries that is nobody's decoy is a fault; no value is ever shown by
+//! `Debug`, `Display` or an error.
 
-mod attach;
+mod body;
 mod broker;
-mod examine;
-mod secret;
+mod credential;
+mod examination;
+mod slots;
 mod source;
+mod value;
 
-pub use attach::{AttachError, Outgoing};
-pub use broker::{Broker, Credential};
-pub use examine::Examination;
-pub use secret::{Decoy, Secret};
+pub use broker::{AttachError, Broker};
+pub use credential::{Credential, CredentialError};
+pub use examination::Examination;
+pub use slots::Outgoing;
 pub use source::{Source, SourceError};
+pub use value::{Decoy, Secret};

@@ -1,250 +1,378 @@
-//! Where a credential's value comes from: a variable or a file of the operator's, read outside the
-//! sandbox. A manifest only names the place.
+//! Where a manifest says a value comes from: `env:VAR` or `file:PATH[#key]`. Read once, outside the
+//! sandbox, before anything starts.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use tagout_core::json::Json;
+use tagout_core::json;
+use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::value::Secret;
 
-/// The longest value that is taken over.
-const LONGEST: usize = 16 * 1024;
-/// The largest file that a value is read from.
-const LARGEST_FILE: u64 = 1024 * 1024;
-
-/// A place that a manifest names.
+/// A credential's source. Names a place, so it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// `env:VAR`
-    Variable(String),
-    /// `file:PATH` or `file:PATH#key`
+    /// A variable of the environment in which `tagout` runs.
+    Env(String),
+    /// A file, or one key of it.
     File {
-        /// Absolute, or relative to the manifest's folder; `~/` is the operator's home.
+        /// Relative to the manifest's folder, unless absolute or beginning with `~/`.
         path: PathBuf,
-        /// The key whose value is meant; without it, the whole file.
+        /// The key, dotted for nested ones; absent, the whole file is the value.
         key: Option<String>,
     },
 }
 
-/// Why a source gave no value. Never contains one.
+/// Why a value could not be had. Names the place, never the value.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Not one of the forms.
-    #[error("`{0}` is no source: write env:VAR or file:PATH or file:PATH#key")]
-    Form(String),
-    /// A form that this version does not have.
-    #[error("`{0}:` sources come with a later version; use env:VAR or file:PATH#key")]
+    /// Not one of the known forms.
+    #[error("`{0}` is no source; write env:VAR or file:PATH#key")]
+    Unknown(String),
+    /// Forms that the manifest allows and this version lacks.
+    #[error("a source of the form {0}… comes with a later version; use env:VAR or file:PATH#key")]
     Later(&'static str),
-    /// The variable is not set, or empty.
-    #[error("the variable {0} is not set; set it before `tagout run`")]
-    NoVariable(String),
+    /// The variable is not there.
+    #[error("the variable {0} is not set; export it before starting tagout")]
+    NotSet(String),
     /// The file cannot be read.
-    #[error("{path}: {reason}")]
+    #[error("cannot read {path}: {error}")]
     File {
-        /// The file.
+        /// Which file.
         path: PathBuf,
         /// Why.
-        reason: String,
+        error: std::io::Error,
     },
-    /// The file has no such key.
-    #[error("{path} has no key `{key}` with a value")]
+    /// The file lacks the key.
+    #[error("{path} has no key `{key}` with a text as its value")]
     NoKey {
-        /// The file.
+        /// Which file.
         path: PathBuf,
-        /// The key.
+        /// Which key.
         key: String,
     },
-    /// A value that no slot could carry: it would end the field and begin another.
-    #[error(
-        "the value from {0} is empty, too long, or has a line break or a control character in it"
-    )]
-    Unusable(String),
+    /// Nothing there.
+    #[error("{0} is empty")]
+    Empty(String),
+    /// A line end or another control character, with which a value could leave its slot.
+    #[error("the value of {0} has a line end or control character in it; a credential is one line")]
+    ControlCharacter(String),
 }
 
+/// A file larger than this holds no credential.
+const LARGEST_FILE: u64 = 1 << 20;
+
 impl Source {
-    /// Reads a manifest's `source`.
+    /// Reads a source as a manifest writes it.
     ///
     /// # Errors
-    /// When it is none of the forms.
+    /// When the text is no source, or one that comes later (`vault:`, `command:`).
     pub fn parse(text: &str) -> Result<Self, SourceError> {
-        match text.split_once(':') {
-            Some(("env", name)) if is_variable(name) => Ok(Self::Variable(name.to_owned())),
-            Some(("file", place)) if !place.is_empty() => {
-                let (path, key) = match place.rsplit_once('#') {
-                    Some((path, key)) if !key.is_empty() => (path, Some(key.to_owned())),
-                    _ => (place, None),
+        let unknown = || SourceError::Unknown(text.to_owned());
+        let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
+        match kind {
+            "env" => {
+                let name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                if rest.is_empty() || !rest.bytes().all(name) {
+                    return Err(unknown());
+                }
+                Ok(Self::Env(rest.to_owned()))
+            }
+            "file" => {
+                let (path, key) = match rest.split_once('#') {
+                    Some((path, key)) => (path, Some(key.to_owned())),
+                    None => (rest, None),
                 };
+                if path.is_empty() || key.as_deref() == Some("") {
+                    return Err(unknown());
+                }
                 Ok(Self::File {
                     path: PathBuf::from(path),
                     key,
                 })
             }
-            Some(("vault", _)) => Err(SourceError::Later("vault")),
-            Some(("command", _)) => Err(SourceError::Later("command")),
-            _ => Err(SourceError::Form(text.chars().take(60).collect())),
+            "vault" => Err(SourceError::Later("vault:")),
+            "command" => Err(SourceError::Later("command:")),
+            _ => Err(unknown()),
         }
     }
 
-    /// Reads the value. `variable` looks one up outside; `folder` is the manifest's.
+    /// Gets the value. `environment` looks a variable up; `folder` is the manifest's. One line end at
+    /// the end of a file is not part of the value.
     ///
     /// # Errors
-    /// When there is no value, or one that no slot could carry.
+    /// See [`SourceError`].
     pub fn load(
         &self,
-        variable: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<String>,
         folder: &Path,
     ) -> Result<Secret, SourceError> {
-        match self {
-            Self::Variable(name) => {
-                let value = variable(name)
-                    .filter(|value| !value.is_empty())
-                    .ok_or_else(|| SourceError::NoVariable(name.clone()))?;
-                usable(value.into_bytes(), name)
+        let (place, value) = match self {
+            Self::Env(name) => {
+                let value = environment(name).ok_or_else(|| SourceError::NotSet(name.clone()))?;
+                (self.to_string(), value.into_bytes())
             }
             Self::File { path, key } => {
-                let path = match (path.strip_prefix("~"), variable("HOME")) {
-                    (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+                let full = match (path.strip_prefix("~"), environment("HOME")) {
+                    (Ok(rest), Some(home)) => Path::new(&home).join(rest),
                     _ => folder.join(path),
                 };
-                let bytes = read(&path)?;
+                let content = read(&full)?;
                 let value = match key {
-                    None => bytes,
-                    Some(key) => value_of(&bytes, key).ok_or_else(|| SourceError::NoKey {
-                        path: path.clone(),
-                        key: key.clone(),
-                    })?,
+                    None => without_line_end(&content).to_vec(),
+                    Some(key) => {
+                        let text = String::from_utf8_lossy(&content);
+                        let text = Zeroizing::new(text.into_owned());
+                        lookup(&full, &text, key)
+                            .ok_or_else(|| SourceError::NoKey {
+                                path: path.clone(),
+                                key: key.clone(),
+                            })?
+                            .into_bytes()
+                    }
                 };
-                usable(value, &path.display().to_string())
+                (self.to_string(), value)
             }
-        }
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
-    let failed = |reason: String| SourceError::File {
-        path: path.to_owned(),
-        reason,
-    };
-    let metadata = fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(failed("it is not a file".to_owned()));
-    }
-    if metadata.len() > LARGEST_FILE {
-        return Err(failed("it is larger than 1 MiB".to_owned()));
-    }
-    fs::read(path).map_err(|error| failed(error.to_string()))
-}
-
-/// The value of `key` in a JSON document (`a.b.c` goes down), or in a file of `key=value`,
-/// `key: value`, `export KEY="value"` lines.
-fn value_of(bytes: &[u8], key: &str) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    if let Ok(document) = tagout_core::json::parse(bytes) {
-        let mut value = &document;
-        for step in key.split('.') {
-            value = value.get(step)?;
-        }
-        return match value {
-            Json::String(text) => Some(text.clone().into_bytes()),
-            _ => None,
         };
+        if value.is_empty() {
+            return Err(SourceError::Empty(place));
+        }
+        if value.iter().any(u8::is_ascii_control) {
+            return Err(SourceError::ControlCharacter(place));
+        }
+        Ok(Secret::new(value))
     }
-    text.lines().find_map(|line| {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let rest = line.strip_prefix(key)?.trim_start();
-        let value = rest.strip_prefix(['=', ':'])?.trim();
-        let unquoted = ['"', '\'']
-            .into_iter()
-            .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
-            .unwrap_or(value);
-        (!unquoted.is_empty()).then(|| unquoted.as_bytes().to_vec())
-    })
-}
 
-/// One line break at the end is the editor's, not the value's.
-fn usable(mut value: Vec<u8>, place: &str) -> Result<Secret, SourceError> {
-    if value.last() == Some(&b'\n') {
-        value.pop();
-        if value.last() == Some(&b'\r') {
-            value.pop();
+    /// The file that is read, when one is and others can read it too: worth a warning.
+    pub fn is_readable_by_others(&self, folder: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        match self {
+            Self::Env(_) => false,
+            Self::File { path, .. } => std::fs::metadata(folder.join(path))
+                .is_ok_and(|data| data.permissions().mode() & 0o044 != 0),
         }
     }
-    let secret = Secret::new(value);
-    let text = std::str::from_utf8(secret.expose()).ok();
-    let fits = text.is_some_and(|text| {
-        !text.is_empty() && text.len() <= LONGEST && !text.chars().any(char::is_control)
-    });
-    if fits {
-        Ok(secret)
-    } else {
-        Err(SourceError::Unusable(place.to_owned()))
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File { path, key: None } => write!(f, "file:{}", path.display()),
+            Self::File {
+                path,
+                key: Some(key),
+            } => write!(f, "file:{}#{key}", path.display()),
+        }
     }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let error = |error| SourceError::File {
+        path: path.to_owned(),
+        error,
+    };
+    let data = std::fs::metadata(path).map_err(error)?;
+    if !data.is_file() || data.len() > LARGEST_FILE {
+        let reason = std::io::Error::other("not a file of at most 1 MiB");
+        return Err(error(reason));
+    }
+    std::fs::read(path).map(Zeroizing::new).map_err(error)
+}
+
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+/// The text under `key` in JSON or TOML, dotted for nested keys, else in the first line that reads
+/// `key = value`, `key: value`, `export key=value`, within `[section]` for `section.key`.
+fn lookup(path: &Path, text: &str, key: &str) -> Option<String> {
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or("");
+    if extension.eq_ignore_ascii_case("json") || text.trim_start().starts_with('{') {
+        let document = json::parse(text.as_bytes()).ok()?;
+        return document
+            .get(key)
+            .or_else(|| {
+                key.split('.')
+                    .try_fold(&document, |value, part| value.get(part))
+            })?
+            .as_str()
+            .map(str::to_owned);
+    }
+    if extension.eq_ignore_ascii_case("toml")
+        && let Ok(document) = text.parse::<toml::Table>()
+    {
+        let nested = || {
+            let mut parts = key.split('.');
+            let first = document.get(parts.next()?)?;
+            parts.try_fold(first, |value, part| value.get(part))
+        };
+        return document
+            .get(key)
+            .or_else(nested)?
+            .as_str()
+            .map(str::to_owned);
+    }
+    lookup_line(text, key)
+}
+
+fn lookup_line(text: &str, key: &str) -> Option<String> {
+    let mut section = String::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            section = name.trim().trim_matches(['"', '\'']).to_owned();
+            continue;
+        }
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        let Some(at) = line.find(['=', ':']) else {
+            continue;
+        };
+        let (name, value) = line.split_at(at);
+        let name = name.trim().trim_matches(['"', '\'']);
+        if name == key || (!section.is_empty() && key == format!("{section}.{name}")) {
+            return Some(unquoted(value.get(1..)?.trim()));
+        }
+    }
+    None
+}
+
+/// Takes quotes, or a comment behind blanks, off a value.
+fn unquoted(value: &str) -> String {
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote)
+            && let Some(end) = rest.find(quote)
+        {
+            return rest.get(..end).unwrap_or_default().to_owned();
+        }
+    }
+    let end = value.find(" #").unwrap_or(value.len());
+    value.get(..end).unwrap_or_default().trim_end().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn load(source: &str, folder: &Path) -> Result<Vec<u8>, SourceError> {
-        let variable = |name: &str| match name {
-            "TOKEN" => Some("value".to_owned()),
-            "SPLIT" => Some("a\r\nX-Evil: b".to_owned()),
-            _ => None,
-        };
-        Source::parse(source)?
-            .load(variable, folder)
-            .map(|secret| secret.expose().to_vec())
+    fn nothing(_: &str) -> Option<String> {
+        None
     }
 
     #[test]
-    fn reads_variables_files_and_keys() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        write("token", "value\n");
-        write(
-            ".env",
-            "OTHER=1\nexport API_KEY=\"two words\"\nAPI_KEY_2=x\n",
-        );
-        write("c.json", r#"{"user":{"token":"deep"}}"#);
-        for (source, value) in [
-            ("env:TOKEN", "value"),
-            ("file:token", "value"),
-            ("file:.env#API_KEY", "two words"),
-            ("file:.env#API_KEY_2", "x"),
-            ("file:c.json#user.token", "deep"),
-        ] {
-            assert_eq!(
-                load(source, folder.path()).unwrap(),
-                value.as_bytes(),
-                "{source}"
+    fn sources_read_and_write_alike() {
+        for text in ["env:TOKEN", "file:.env#TOKEN", "file:secrets/key"] {
+            assert_eq!(Source::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "TOKEN", "env:", "env:A B", "file:", "file:x#", "http:x"] {
+            assert!(
+                matches!(Source::parse(text), Err(SourceError::Unknown(_))),
+                "{text}"
             );
+        }
+        for text in ["vault:railway", "command:pass show x"] {
+            let error = Source::parse(text).unwrap_err();
+            assert!(error.to_string().contains("later version"), "{error}");
         }
     }
 
     #[test]
-    fn refuses_what_is_no_value() {
+    fn a_variable_is_looked_up() {
+        let source = Source::parse("env:TOKEN").unwrap();
+        let environment = |name: &str| (name == "TOKEN").then(|| "value".to_owned());
+        let secret = source.load(environment, Path::new(".")).unwrap();
+        assert_eq!(secret.expose(), b"value");
+        assert!(matches!(
+            source.load(nothing, Path::new(".")),
+            Err(SourceError::NotSet(_))
+        ));
+    }
+
+    #[test]
+    fn a_file_is_read_by_key() {
         let folder = tempfile::tempdir().unwrap();
-        for source in [
-            "ghp_0123",
-            "env:",
-            "env:A B",
-            "file:",
-            "vault:x",
-            "command:cat x",
-            "env:UNSET",
-            "env:SPLIT",
-            "file:absent",
-            "file:.",
+        for (name, content, key) in [
+            (
+                ".env",
+                "# TOKEN=no\nOTHER=x\nexport TOKEN=\"value\" # comment\n",
+                "TOKEN",
+            ),
+            ("plain.env", "TOKEN=value # comment\n", "TOKEN"),
+            (
+                "config.ini",
+                "[a]\ntoken=no\n[b]\ntoken = value\n",
+                "b.token",
+            ),
+            ("config.json", r#"{"a":{"token":"value"}}"#, "a.token"),
+            ("config.toml", "[a]\ntoken = 'value'\n", "a.token"),
+            ("config.yaml", "token: 'value'\n", "token"),
         ] {
-            assert!(load(source, folder.path()).is_err(), "{source}");
+            std::fs::write(folder.path().join(name), content).unwrap();
+            let source = Source::parse(&format!("file:{name}#{key}")).unwrap();
+            let secret = source.load(nothing, folder.path()).unwrap();
+            assert_eq!(secret.expose(), b"value", "{name}");
+            let absent = Source::parse(&format!("file:{name}#absent")).unwrap();
+            assert!(matches!(
+                absent.load(nothing, folder.path()),
+                Err(SourceError::NoKey { .. })
+            ));
+        }
+        std::fs::write(folder.path().join("key"), "value\n").unwrap();
+        let secret = Source::parse("file:key")
+            .unwrap()
+            .load(nothing, folder.path())
+            .unwrap();
+        assert_eq!(secret.expose(), b"value");
+    }
+
+    #[test]
+    fn invariant_3_values_that_could_leave_their_slot_are_refused_and_never_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for content in ["hunter2\r\nX-Evil: 1", "hunter2\nsecond", "hunter2\0", "\n"] {
+            std::fs::write(folder.path().join("key"), content).unwrap();
+            let error = Source::parse("file:key")
+                .unwrap()
+                .load(nothing, folder.path())
+                .err()
+                .unwrap();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+        let environment = |_: &str| Some("hunter2\nX: y".to_owned());
+        assert!(
+            Source::parse("env:A")
+                .unwrap()
+                .load(environment, folder.path())
+                .is_err()
+        );
+        assert!(
+            Source::parse("file:absent")
+                .unwrap()
+                .load(nothing, folder.path())
+                .is_err()
+        );
+        assert!(
+            Source::parse("file:.")
+                .unwrap()
+                .load(nothing, folder.path())
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_looked_up(text in "\\PC{0,80}", key in "[a-z.\\[\\]=#]{1,8}") {
+            for name in ["a", "a.json", "a.toml"] {
+                lookup(Path::new(name), &text, &key);
+            }
         }
     }
 }

@@ -171,6 +171,14 @@ impl KnownSecrets {
         }
     }
 
+    /// Label, value and whether it is guessable, of everything: for putting sets together.
+    pub fn values(&self) -> impl Iterator<Item = (String, Vec<u8>, bool)> {
+        self.shared
+            .values
+            .iter()
+            .map(|known| (known.label.clone(), known.value.to_vec(), known.guessable))
+    }
+
     /// Label and value of everything that is matched outside slots, for a redactor.
     pub fn matchable(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.shared

@@ -215,7 +215,7 @@ pub(crate) fn private_key_block(bytes: &[u8], begin: usize) -> Option<Range<usiz
     let rest = bytes.get(begin..(begin + LONGEST_VALUE).min(bytes.len()))?;
     let header_end = find(rest.get(11..)?.get(..80.min(rest.len() - 11))?, b"-----")? + 11;
     let label = rest.get(11..header_end)?.to_ascii_uppercase();
-    if !find(&label, b"PRIVATE KEY").is_some() && !label.starts_with(b"OPENVPN STATIC KEY") {
+    if find(&label, b"PRIVATE KEY").is_none() && !label.starts_with(b"OPENVPN STATIC KEY") {
         return None;
     }
     let end = match find(rest.get(header_end + 5..)?, b"-----END") {
@@ -421,12 +421,11 @@ fn value_at(bytes: &[u8], at: usize, by_line: bool) -> Option<(Range<usize>, boo
     let end = if by_line {
         let line = at..line_end(bytes, at);
         // A comment behind blanks is not part of the value.
-        let comment = bytes
+        bytes
             .get(line.clone())?
             .windows(2)
             .position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']))
-            .map_or(line.end, |found| at + found);
-        comment
+            .map_or(line.end, |found| at + found)
     } else {
         let limit = (at + LONGEST_VALUE).min(bytes.len());
         (at..limit)

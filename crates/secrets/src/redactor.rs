@@ -5,12 +5,14 @@
 //! Best effort by nature: an answer can spell a value in ways that nobody foresees. Read over identity
 //! encoding only.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use aho_corasick::automaton::Automaton;
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{AhoCorasick, Anchored, MatchKind};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::encoding::spellings;
@@ -38,22 +40,40 @@ impl Redactor {
     /// percent-encoded, JSON-escaped) becomes the same spelling of its decoy. A decoy of the value's
     /// length and shape keeps the length of what it stands in; otherwise lengths may change.
     pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        let spelled = |(value, decoy): &(Vec<u8>, Vec<u8>)| -> Vec<_> {
+            spellings(value).into_iter().zip(spellings(decoy)).collect()
+        };
+        Self::of(pairs, spelled)
+    }
+
+    /// A redactor that puts a notice, as it is, where any spelling of a value stood: for texts that
+    /// people read.
+    pub fn with_notices(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        let spelled = |(value, notice): &(Vec<u8>, Vec<u8>)| -> Vec<_> {
+            let all = spellings(value).into_iter();
+            all.map(|spelling| (spelling, notice.clone())).collect()
+        };
+        Self::of(pairs, spelled)
+    }
+
+    fn of(
+        pairs: Vec<(Vec<u8>, Vec<u8>)>,
+        spelled: impl Fn(&(Vec<u8>, Vec<u8>)) -> Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Self {
         let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut replacements = Vec::new();
-        for (value, decoy) in &pairs {
-            for (needle, replacement) in spellings(value).into_iter().zip(spellings(decoy)) {
-                if needle.len() >= SHORTEST && !needles.iter().any(|known| **known == needle) {
+        let mut seen = HashSet::new();
+        for pair in &pairs {
+            for (needle, replacement) in spelled(pair) {
+                if needle.len() >= SHORTEST && seen.insert(Sha256::digest(&needle)) {
                     needles.push(Zeroizing::new(needle));
                     replacements.push(replacement);
                 }
             }
         }
-        drop(
-            pairs
-                .into_iter()
-                .map(|(value, _)| Zeroizing::new(value))
-                .collect::<Vec<_>>(),
-        );
+        for (value, _) in pairs {
+            drop(Zeroizing::new(value));
+        }
         let longest = needles.iter().map(|needle| needle.len()).max().unwrap_or(0);
         let some = !needles.is_empty();
         let finder = some

@@ -44,15 +44,14 @@ pub fn known_values(bytes: &[u8], finding: &Finding) -> Vec<Vec<u8>> {
     };
     add(unescaped(Escapes::Percent, &raw));
     add(unescaped(Escapes::Backslash, &raw));
-    if finding.kind == "basic-authorization" || finding.kind == "base64-secret" {
-        if let Some(decoded) = decoded_base64(&raw) {
-            if let Some(colon) = decoded.iter().position(|&byte| byte == b':')
-                && finding.kind == "basic-authorization"
-            {
-                add(decoded.get(colon + 1..).unwrap_or_default().to_vec());
-            }
-            add(decoded);
+    let user_and_password = finding.kind == "basic-authorization";
+    if (user_and_password || finding.kind == "docker-auth")
+        && let Some(decoded) = decoded_base64(&raw)
+    {
+        if let Some(colon) = decoded.iter().position(|&byte| byte == b':') {
+            add(decoded.get(colon + 1..).unwrap_or_default().to_vec());
         }
+        add(decoded);
     }
     values
 }

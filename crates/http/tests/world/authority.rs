@@ -1,43 +1,159 @@
-//! The authority that the gate's tests ask.
+//! A real authority over a real store and ledger, for a task with one credential, one host that is
+//! read and one that is passed through.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tagout_authority::{Authority, Record};
-use tagout_credentials::Broker;
+use tagout_authority::approval::{Approval, Statement};
+use tagout_authority::approver::EnrolledKeys;
+use tagout_authority::{Answer, Ask, Authority, Setup};
+use tagout_catalog::{Query, SlotPlace};
+use tagout_core::{HoldId, HostPattern, SessionId, Target};
+use tagout_credentials::{Broker, Credential, Decoy, Secret};
+use tagout_ledger::{Entries, InstallKey, Ledger};
+use tagout_policy::{Manifest, Policy};
+use tagout_secrets::KnownSecrets;
+use tagout_store::Store;
+use tokio::sync::watch;
 
-/// The value that stands for a real credential.
+/// The value of the task's credential.
 pub const SECRET: &str = "real-0123456789-abcdefghij";
 /// What the sandbox sees instead.
 pub const DECOY: &str = "fake-9876543210-jihgfedcba";
 
+const MANIFEST: &str = r#"
+[task]
+name = "gate"
+environment = "staging"
+
+[[credential]]
+name = "example"
+provider = "http"
+hosts = ["api.example.com"]
+slot = "header:authorization"
+source = "env:EXAMPLE_TOKEN"
+expose = "EXAMPLE_TOKEN"
+operations = ["read", "write"]
+
+[[host]]
+name = "api.example.com"
+ports = [443, 80, 8443]
+methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+
+[[host]]
+name = "opaque.example.com"
+inspect = false
+"#;
+
 pub struct Judged {
     pub authority: Authority,
+    ledger: PathBuf,
+    store: Arc<Mutex<Store>>,
+    answered: watch::Sender<u64>,
+}
+
+/// No provider is asked anything here: hosts without a pack have no resources.
+struct NoProvider;
+
+impl Ask for NoProvider {
+    fn ask<'a>(&'a self, _: &'a Target, _: &'a str, _: &'a Query) -> Answer<'a> {
+        Box::pin(async { Err("there is no provider".to_owned()) })
+    }
 }
 
 impl Judged {
-    pub async fn new(_folder: &Path) -> Self {
+    /// `hold_wait`: how long a held request stays open.
+    pub async fn new(home: &Path, hold_wait: Duration) -> Self {
+        let session = SessionId::random().unwrap();
+        let install = InstallKey::load_or_create(home).unwrap();
+        let about = serde_json::json!({"command": ["true"]});
+        let ledger = Ledger::create(home, &session, &install, about, |_| ()).unwrap();
+        let path = ledger.path().to_owned();
+        let store = Arc::new(Mutex::new(Store::open(home).unwrap()));
+        let (answered, changes) = watch::channel(0);
+        let credential = Credential {
+            name: "example".to_owned(),
+            provider: "http".to_owned(),
+            hosts: vec![HostPattern::parse(super::HOST).unwrap()],
+            slots: vec![SlotPlace::Header {
+                name: "authorization".to_owned(),
+                scheme: None,
+            }],
+            secret: Secret::new(SECRET.as_bytes().to_vec()),
+            decoy: Decoy::new(DECOY),
+            generation: 1,
+        };
+        let broker = Broker::new(vec![credential], &KnownSecrets::new([]), []);
+        let authority = Authority::new(Setup {
+            session,
+            task: Arc::new(Manifest::parse(MANIFEST, "tagout.toml").unwrap().into_task()),
+            policy: Policy::load(None).unwrap(),
+            store: Arc::clone(&store),
+            ledger: Arc::new(ledger),
+            broker: Arc::new(broker),
+            ask: Arc::new(NoProvider),
+            enrolled: EnrolledKeys::default(),
+            hold_wait,
+            answered: changes,
+        });
         Self {
-            authority: Authority {
-                broker: Arc::new(Broker::stub(SECRET, DECOY)),
-                rec: Record::default(),
-                hosts: Arc::new(vec![
-                    (super::HOST.into(), true),
-                    (super::OPAQUE.into(), false),
-                ]),
-            },
+            authority,
+            ledger: path,
+            store,
+            answered,
         }
     }
 
-    /// The ledger's entries, kind and fields.
-    pub async fn entries(&self) -> Vec<(String, serde_json::Value)> {
-        self.authority
-            .rec
-            .0
-            .lock()
+    /// The ledger's durable entries so far, each with its kind and its own fields.
+    pub fn entries(&self) -> Vec<(String, serde_json::Value)> {
+        Entries::open(&self.ledger)
             .unwrap()
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.clone()))
+            .map(|entry| {
+                let entry = entry.unwrap().to_json();
+                (entry["kind"].as_str().unwrap().to_owned(), entry)
+            })
             .collect()
+    }
+
+    /// The entries of one kind, once there are at least `count` of them.
+    pub async fn wait_for(&self, kind: &str, count: usize) -> Vec<serde_json::Value> {
+        loop {
+            let found: Vec<_> = self
+                .entries()
+                .into_iter()
+                .filter(|(other, _)| other == kind)
+                .map(|(_, fields)| fields)
+                .collect();
+            if found.len() >= count {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Says yes to the one hold that waits, as the same user does while nobody is enrolled.
+    pub fn approve(&self, id: &HoldId) {
+        let store = self.store.lock().unwrap();
+        let hold = store.hold(id).unwrap();
+        let approval = Approval::unauthenticated(Statement::about(&hold));
+        let record = serde_json::to_value(&approval).unwrap();
+        store.approve(id, &approval.store_key(), &record).unwrap();
+        drop(store);
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    /// The one hold that waits, once there is one.
+    pub async fn pending(&self) -> HoldId {
+        loop {
+            let holds = {
+                let store = self.store.lock().unwrap();
+                store.holds(None, &[tagout_store::HoldState::Pending]).unwrap()
+            };
+            if let Some(hold) = holds.first() {
+                return hold.id.clone();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
