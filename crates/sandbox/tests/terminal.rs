@@ -81,7 +81,9 @@ impl Screen {
                 self.keyboard.as_fd(),
                 PollFlags::IN,
             )];
-            poll(&mut polled, Some(&timeout)).unwrap();
+            if poll(&mut polled, Some(&timeout)).unwrap() == 0 {
+                continue;
+            }
             let mut buffer = [0; 4096];
             match self.keyboard.read(&mut buffer) {
                 Ok(length) if length > 0 => self
@@ -135,7 +137,7 @@ fn control_c_interrupts_and_control_backslash_quits_the_command_alone() {
             let place = Place::new();
             let mut screen = Screen::start(
                 &place,
-                "trap 'echo caught' INT; echo ready; while :; do read line; done",
+                "trap 'exec sh -c \"echo caught; read line\"' INT; echo ready; while :; do read line; done",
             );
             screen.expect("ready");
             screen.type_in("\x03");
@@ -227,12 +229,15 @@ fn bash_inside_has_job_control_of_its_own() {
         let place = Place::new();
         let mut screen = Screen::start(&place, "exec bash --norc --noprofile -i");
         screen.expect("$ ");
-        screen.type_in("sleep 1000\n");
-        screen.expect("sleep 1000");
+        screen.type_in("bash -c 'echo running; exec sleep 1000'\n");
+        screen.expect("running\r\n");
         screen.type_in("\x1a");
         screen.expect("Stopped");
-        screen.type_in("kill %1; wait %1; echo over=$?\n");
-        screen.expect("over=143");
+        screen.type_in("fg; echo over=$?\n");
+        screen.expect("fg; echo over=$?");
+        screen.expect("sleep 1000'\r\n");
+        screen.type_in("\x03");
+        screen.expect("over=130");
         screen.type_in("exit 6\n");
         assert_eq!(screen.status(), Some(6));
     });

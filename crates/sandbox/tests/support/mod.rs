@@ -37,6 +37,9 @@ pub const ATTACH: &str = "__attach";
 
 /// What `tagout run` does with a specification.
 fn attach(file: &str) -> ! {
+    // What the Rust runtime does before `main`, which this precedes.
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let mut spec: Spec = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     spec.streams = Streams::of_this_process();
     let ended = launch(spec).unwrap().attach().unwrap();
