@@ -10,7 +10,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     PolicySet, Request, RestrictedExpression, Schema,
 };
-use tagout_core::{Effect, EnvironmentName};
+use tagout_core::{Effect, EnvironmentName, Scope};
 
 use crate::question::{Connection, Question};
 use crate::wording::Subject;
@@ -116,11 +116,11 @@ impl Evaluator {
     /// When it does not fit the schema, which denies.
     pub(crate) fn prepare(&self, subject: Subject<'_>) -> Result<Prepared, String> {
         let (session, host, environment) = match subject {
-            Subject::Operation(question) => {
-                let production = EnvironmentName::production();
-                let name = question.environment.unwrap_or(&production).to_string();
-                (question.session, &question.target.host, Some(name))
-            }
+            Subject::Operation(question) => (
+                question.session,
+                &question.target.host,
+                environment_of(question).map(|name| name.to_string()),
+            ),
             Subject::Connection(connection) => (
                 connection.session,
                 &connection.target.host,
@@ -245,22 +245,20 @@ fn connection_attributes(connection: &Connection<'_>) -> Vec<(String, Restricted
 
 fn request_attributes(question: &Question<'_>) -> Vec<(String, RestrictedExpression)> {
     let operation = question.operation;
-    let resolved = question.environment.is_some();
+    let resolved = question.environment.is_some() || operation.scope != Scope::Resources;
     let names_something = operation.known || !question.resources.is_empty();
     let unresolved = question.unresolved.is_some()
         || operation.unresolved.is_some()
         || (!resolved && names_something);
-    let production = EnvironmentName::production();
+    let name = environment_of(question);
+    let disposable = question.disposable && question.environment.is_some() && !question.protected;
     let environment = [
         (
             "name",
-            text(question.environment.unwrap_or(&production).as_str()),
+            text(name.as_ref().map_or("", EnvironmentName::as_str)),
         ),
         ("protected", truth(question.protected || !resolved)),
-        (
-            "disposable",
-            truth(question.disposable && resolved && !question.protected),
-        ),
+        ("disposable", truth(disposable)),
         ("resolved", truth(resolved)),
     ];
     // The names above are distinct, which is all that a record can fail on; were it to fail, the
@@ -316,6 +314,16 @@ fn request_attributes(question: &Question<'_>) -> Vec<(String, RestrictedExpress
         .map(|name| ("credential".to_owned(), text(name)));
     attributes.extend(credential);
     attributes
+}
+
+/// Where an operation acts. What has resources and cannot be located is in production; what has none
+/// and whose host is pinned nowhere is in no environment.
+fn environment_of(question: &Question<'_>) -> Option<EnvironmentName> {
+    match question.environment {
+        Some(name) => Some(name.clone()),
+        None if question.operation.scope == Scope::Resources => Some(EnvironmentName::production()),
+        None => None,
+    }
 }
 
 fn named(attributes: Vec<(&str, RestrictedExpression)>) -> Vec<(String, RestrictedExpression)> {

@@ -100,11 +100,6 @@ impl Policy {
         SCHEMA
     }
 
-    /// Tagout's own policies.
-    pub fn base_text() -> &'static str {
-        BASE
-    }
-
     fn decide_subject(&self, subject: Subject<'_>, approved: bool) -> Decision {
         let Ok(prepared) = self.evaluator.prepare(subject) else {
             return failed(Vec::new());
@@ -152,43 +147,41 @@ fn ids(rules: &[&Rule]) -> Vec<String> {
     rules.iter().map(|rule| rule.id.clone()).collect()
 }
 
-fn reasons(rules: &[&Rule], subject: Subject<'_>) -> String {
-    let sentences: Vec<String> = rules
-        .iter()
-        .map(|rule| match &rule.reason {
-            Some(template) => wording::fill(template, subject),
-            None => wording::fill(
-                &format!("The task's policy `{}` is against {{operation}}.", rule.id),
-                subject,
-            ),
-        })
-        .collect();
-    wording::each(sentences.iter().map(String::as_str))
-}
-
-fn ask(rules: &[&Rule], subject: Subject<'_>) -> Decision {
-    Decision::Ask {
-        policies: ids(rules),
-        approvers: rules.iter().filter_map(|rule| rule.ask).max().unwrap_or(2),
-        reason: reasons(rules, subject),
+fn reason(rule: &Rule, subject: Subject<'_>) -> String {
+    match &rule.reason {
+        Some(template) => wording::fill(template, subject),
+        None => {
+            let template = format!("The task's policy `{}` is against {{operation}}.", rule.id);
+            wording::fill(&template, subject)
+        }
     }
 }
 
+fn ask(rules: &[&Rule], subject: Subject<'_>) -> Decision {
+    let reasons: Vec<String> = rules.iter().map(|rule| reason(rule, subject)).collect();
+    Decision::Ask {
+        policies: ids(rules),
+        approvers: rules.iter().filter_map(|rule| rule.ask).max().unwrap_or(2),
+        reason: wording::each(reasons.iter().map(String::as_str)),
+    }
+}
+
+/// The first rule of the list that denies says why; what else would have denied follows from it more
+/// often than not, and is only named.
 fn deny(rules: &[&Rule], subject: Subject<'_>) -> Decision {
-    if rules.is_empty() {
+    let Some(first) = rules.first() else {
         return Decision::Deny {
             policies: Vec::new(),
             reason: "No policy permits this.".to_owned(),
             how_to_proceed: "Tell the user: Tagout's own policies are incomplete.".to_owned(),
         };
-    }
-    let first_advice = rules.iter().find_map(|rule| rule.how_to_proceed.as_deref());
-    let advice = first_advice.unwrap_or(
+    };
+    let advice = first.how_to_proceed.as_deref().unwrap_or(
         "Find another way to do the task, or ask the user about the task's policy.cedar.",
     );
     Decision::Deny {
         policies: ids(rules),
-        reason: reasons(rules, subject),
+        reason: reason(first, subject),
         how_to_proceed: wording::fill(advice, subject),
     }
 }

@@ -17,6 +17,11 @@ use crate::wording;
 /// More than a person writes; less than what makes loading slow.
 const LONGEST: usize = 1024 * 1024;
 
+/// What one policy may be long, and how deep its brackets may nest. Cedar reads, validates and
+/// evaluates by recursion, and a file from a repository must not be able to end the process.
+const LONGEST_POLICY: usize = 8 * 1024;
+const DEEPEST: usize = 32;
+
 /// One policy, with what its annotations say.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
@@ -50,6 +55,14 @@ pub(crate) fn read(
     let mut errors = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
     for (offset, piece) in statements(text) {
+        if piece.len() - leading(piece) > LONGEST_POLICY || depth(piece) > DEEPEST {
+            errors.push(FileError {
+                line: line_at(text, offset + leading(piece)),
+                message: "a policy is at most 8 KiB long and nests at most 32 brackets; split it"
+                    .to_owned(),
+            });
+            continue;
+        }
         let placeholder = PolicyId::new(format!("at {offset}"));
         let policy = match CedarPolicy::parse(Some(placeholder), piece) {
             Ok(policy) => policy,
@@ -199,28 +212,9 @@ fn reads_approval(policy: &CedarPolicy) -> bool {
 fn statements(text: &str) -> Vec<(usize, &str)> {
     let mut pieces = Vec::new();
     let mut start = 0;
-    let mut bytes = text.bytes().enumerate().peekable();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                // To the closing quote; a backslash takes the next byte with it.
-                while let Some((_, byte)) = bytes.next() {
-                    match byte {
-                        b'\\' => drop(bytes.next()),
-                        b'"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            b'/' if bytes.peek().is_some_and(|(_, next)| *next == b'/') => {
-                let _ = bytes.by_ref().find(|(_, byte)| *byte == b'\n');
-            }
-            b';' => {
-                pieces.extend(text.get(start..=at).map(|piece| (start, piece)));
-                start = at + 1;
-            }
-            _ => {}
-        }
+    for (at, _) in code(text).filter(|(_, byte)| *byte == b';') {
+        pieces.extend(text.get(start..=at).map(|piece| (start, piece)));
+        start = at + 1;
     }
     let rest = text.get(start..).unwrap_or_default();
     if leading(rest) < rest.len() {
@@ -229,13 +223,57 @@ fn statements(text: &str) -> Vec<(usize, &str)> {
     pieces
 }
 
+/// How deep the brackets of a policy nest.
+fn depth(policy: &str) -> usize {
+    let mut open: usize = 0;
+    let mut deepest = 0;
+    for (_, byte) in code(policy) {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest
+}
+
+/// The bytes of Cedar text with their offsets, without those of strings and comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let mut bytes = text.bytes().enumerate().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let (at, byte) = bytes.next()?;
+            match byte {
+                // To the closing quote; a backslash takes the next byte with it.
+                b'"' => {
+                    while let Some((_, byte)) = bytes.next_if(|(_, byte)| *byte != b'"') {
+                        if byte == b'\\' {
+                            bytes.next();
+                        }
+                    }
+                    bytes.next();
+                }
+                b'/' if bytes.peek().is_some_and(|(_, next)| *next == b'/') => {
+                    while bytes.next_if(|(_, byte)| !b"\r\n".contains(byte)).is_some() {}
+                }
+                _ => return Some((at, byte)),
+            }
+        }
+    })
+}
+
 /// How many bytes of white space and comments `text` begins with.
 fn leading(text: &str) -> usize {
     let mut rest = text;
     loop {
         rest = rest.trim_start();
         match rest.strip_prefix("//") {
-            Some(comment) => rest = comment.split_once('\n').map_or("", |(_, behind)| behind),
+            Some(comment) => {
+                rest = comment
+                    .split_once(['\r', '\n'])
+                    .map_or("", |(_, rest)| rest)
+            }
             None => return text.len() - rest.len(),
         }
     }

@@ -35,8 +35,9 @@ pub struct Question<'a> {
     pub resources: &'a [ResourceId],
     /// Why something of it stayed unresolved. The operation's own `unresolved` counts as well.
     pub unresolved: Option<&'a str>,
-    /// The environment it acts in, the most protected one where it spans several; `None` when it is
-    /// unresolved, which then counts as protected and never as disposable.
+    /// The environment it acts in, the most protected one where it spans several. `None` means, for
+    /// scope `resources`, that it is unresolved: then it counts as production, protected and never
+    /// disposable. For other scopes it means that no environment is spoken of.
     pub environment: Option<&'a EnvironmentName>,
     /// Whether that environment is protected.
     pub protected: bool,

@@ -208,28 +208,6 @@ impl Task {
         Ok(())
     }
 
-    /// Freezes what a lookup at launch found: `resource` belongs to `environment` until the session
-    /// ends. A resource that is pinned already keeps its environment.
-    pub fn pin(&mut self, environment: &EnvironmentName, resource: ResourceId) {
-        if self.environment_of_resource(&resource).is_some() {
-            return;
-        }
-        let pin = Pin::Resource(resource);
-        match self
-            .environments
-            .iter_mut()
-            .find(|entry| entry.name == *environment)
-        {
-            Some(entry) => entry.pins.push(pin),
-            None => self.environments.push(Environment {
-                name: environment.clone(),
-                protected: false,
-                disposable: false,
-                pins: vec![pin],
-            }),
-        }
-    }
-
     /// What the manifest says of `name`.
     pub fn environment_named(&self, name: &EnvironmentName) -> Option<&Environment> {
         self.environments.iter().find(|entry| entry.name == *name)

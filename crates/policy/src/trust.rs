@@ -113,10 +113,7 @@ impl Trust {
     }
 
     /// The content that was last accepted for `path`.
-    ///
-    /// # Errors
-    /// When the records cannot be read.
-    pub fn last_accepted(&self, path: &Path) -> Result<Option<String>, TrustError> {
+    fn last_accepted(&self, path: &Path) -> Result<Option<String>, TrustError> {
         let listing = fs::read_dir(&self.folder);
         let listing = listing.map_err(|error| file_error("read", &self.folder, error))?;
         let wanted = path_text(path);

@@ -22,6 +22,7 @@ pub(crate) const WORDS: &[&str] = &[
     "operation",
     "operation_grant",
     "path",
+    "place",
     "port",
     "request_grant",
     "resource",
@@ -124,6 +125,7 @@ fn value(word: &str, subject: Subject<'_>) -> String {
         },
         "task_environment" => of_request(|q| q.task_environment.to_string(), "the task"),
         "resource" => of_request(resources, target.host.as_str()),
+        "place" => of_request(place, target.host.as_str()),
         "unresolved" => of_request(unresolved, "nothing was asked yet"),
         "credential_refusal" => of_request(credential_refusal, "no credential was given for it"),
         "request_grant" => of_request(request_entry, ""),
@@ -156,6 +158,9 @@ fn resources(question: &Question<'_>) -> String {
         return format!("{} on {}", shown_path(question.path), question.target.host);
     }
     let all = question.resources;
+    if all.is_empty() && question.operation.scope == Scope::Account {
+        return "the whole account".to_owned();
+    }
     if all.is_empty() {
         return "something that the request does not name".to_owned();
     }
@@ -174,6 +179,18 @@ fn resources(question: &Question<'_>) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+/// What an operation acts on, with the environment where one is spoken of.
+fn place(question: &Question<'_>) -> String {
+    let resources = resources(question);
+    match question.environment {
+        None if question.operation.scope != Scope::Resources => resources,
+        name => format!(
+            "{resources} in {}",
+            environment(name.map(|name| name.as_str()))
+        ),
+    }
 }
 
 fn unresolved(question: &Question<'_>) -> String {

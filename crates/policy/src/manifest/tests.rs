@@ -339,21 +339,6 @@ fn the_most_protected_of_nested_host_pins_counts() {
 }
 
 #[test]
-fn a_name_that_was_looked_up_is_frozen_and_a_pin_wins() {
-    let mut task = example().into_task();
-    let staging = environment("staging");
-    let id: tagout_core::ResourceId = "railway:environment/e-stg".parse().unwrap();
-    task.pin(&staging, id.clone());
-    assert_eq!(task.environment_of_resource(&id), Some(&staging));
-    let pinned: tagout_core::ResourceId = "railway:environment/e-prd".parse().unwrap();
-    task.pin(&staging, pinned.clone());
-    assert_eq!(
-        task.environment_of_resource(&pinned),
-        Some(&environment("production"))
-    );
-}
-
-#[test]
 fn the_review_names_every_source_and_every_lowered_protection() {
     let text = "[task]\nenvironment = \"preview\"\n[[environment]]\nname = \"preview\"\n\
                 disposable = true\n[[host]]\nname = \"a.example.com\"\ninspect = false\n\
@@ -373,6 +358,24 @@ fn the_review_names_every_source_and_every_lowered_protection() {
         assert!(review.contains(part), "{part} is not in\n{review}");
     }
     assert!(manifest("").review().is_empty());
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_crash() {
+    for (open, middle, close) in [
+        ("a.", "a = 1", ""),
+        ("", "a = ", "["),
+        ("", "a = ", "{a="),
+        ("[", "a", "]"),
+        ("[a]\n[a.", "a]", ""),
+    ] {
+        for depth in [10, 300, 60_000] {
+            let text = format!("{}{middle}{}", open.repeat(depth), close.repeat(depth));
+            assert!(Manifest::parse(&text, "tagout.toml").is_err());
+        }
+    }
+    let header = format!("[{}a]\n", "a.".repeat(100_000));
+    assert!(Manifest::parse(&header, "tagout.toml").is_err());
 }
 
 proptest! {

@@ -217,10 +217,19 @@ fn invariant_5_the_verdict_list_step_by_step() {
             }),
             "allow",
         ),
-        // Unresolved counts as protected.
+        // What has resources and is unresolved counts as protected; what has none is nowhere.
+        (
+            unknown().with(|c| {
+                c.resources.clear();
+                c.operation.resources.clear();
+                c.environment = None;
+                c.two_approvers_enrolled = true;
+            }),
+            "ask 2 unknown-asks destructive-asks protected-asks-two",
+        ),
         (
             plain(Destructive).with(|c| c.two_approvers_enrolled = true),
-            "ask 2 destructive-asks protected-asks-two",
+            "ask 1 destructive-asks",
         ),
         // The order of the list is the order of the reasons.
         (

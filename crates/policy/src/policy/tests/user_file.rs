@@ -31,12 +31,26 @@ fn a_user_policy_denies_and_asks() {
 }
 
 #[test]
-fn unresolved_is_in_production() {
+fn invariant_5_unresolved_is_in_production_and_a_plain_host_is_nowhere() {
     let policy = user(
-        "@id(\"hands-off\") forbid (principal, action in Action::\"request\", resource in Environment::\"production\");",
+        "@id(\"hands-off\") @ask(\"one\")\n\
+         forbid (principal, action in Action::\"request\", resource in Environment::\"production\")\n\
+         unless { context has approval && context.approval.valid };",
     );
-    let case = Case::new(Effect::Read, Scope::None).with(|case| case.environment = None);
-    assert_eq!(summary(&case.decide(&policy)), "deny hands-off");
+    let case = Case::new(Effect::Destructive, Scope::Resources).with(|case| {
+        case.environment = None;
+        case.operation.known = false;
+        case.resources.clear();
+    });
+    assert_eq!(
+        summary(&case.decide(&policy)),
+        "ask 1 unknown-asks destructive-asks hands-off"
+    );
+    let plain = Case::new(Effect::Read, Scope::None).with(|case| case.environment = None);
+    assert!(plain.decide(&policy).is_allow());
+    let production = EnvironmentName::production();
+    let pinned = plain.with(|case| case.environment = Some(production));
+    assert_eq!(summary(&pinned.decide(&policy)), "ask 1 hands-off");
 }
 
 #[test]
@@ -312,4 +326,39 @@ fn the_digest_is_of_everything_that_decides() {
     assert_ne!(digests[0], digests[1]);
     assert_ne!(digests[1], digests[2]);
     assert_eq!(digests[0], Policy::load(None).unwrap().digest());
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_crash() {
+    let forms = [
+        ("(", "true", ")"),
+        ("!", "true", ""),
+        ("-", "1", ""),
+        ("[", "true", "]"),
+        ("{a:", "true", "}"),
+        ("if true then true else ", "true", ""),
+        ("if ", "true", " then true else true"),
+        ("true&&", "true", ""),
+        ("true||", "true", ""),
+        ("1+", "1", ""),
+        ("1*", "1", ""),
+        ("", "context", ".a"),
+        ("", "context", "[\"a\"]"),
+        ("", "context has a", ".a"),
+        ("", "true", ".isEmpty()"),
+        ("", "true", "} when {true"),
+        // A carriage return ends a comment, too.
+        ("//\r(", "true", "//\r)"),
+        ("(\")\" == ", "\")\"", ")"),
+    ];
+    for (open, middle, close) in forms {
+        let longest = 1_000_000 / (open.len() + close.len());
+        for depth in [10, 300, 2_000, longest] {
+            let (open, close) = (open.repeat(depth), close.repeat(depth));
+            let text = format!(
+                "@id(\"a\") forbid (principal, action, resource) when {{ {open}{middle}{close} }};"
+            );
+            let _ = Policy::load(Some(&text));
+        }
+    }
 }
