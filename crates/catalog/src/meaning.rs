@@ -64,4 +64,4 @@ pub fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,7 +10,7 @@ use crate::graphql::document::Kind;
 use crate::graphql::schema::Schema;
 use crate::resolution::Resolution;
 use crate::slots::{SlotPlace, SlotTable};
-use crate::tables::{TableTexts, Tables};
+use crate::tables::{Reach, TableTexts, Tables};
 
 /// A provider: its hosts, its credential slots, what its operations mean and how the environment of
 /// its resources is asked for.
@@ -120,6 +120,14 @@ impl Pack {
             .any(|endpoint| endpoint == path.as_str())
     }
 
+    /// Where the provider's questions are asked.
+    fn endpoint(&self) -> CanonicalPath {
+        self.graphql_paths
+            .first()
+            .and_then(|path| CanonicalPath::parse(path).ok())
+            .expect("the pack names its endpoint")
+    }
+
     /// Whether a server might take `path` for the GraphQL endpoint: by case, a slash behind it, a
     /// parameter, or an encoded separator.
     pub(crate) fn resembles_graphql_endpoint(&self, path: &CanonicalPath) -> bool {
@@ -196,12 +204,18 @@ impl Pack {
     /// The answer depends on the operation's name and arguments, not on its resources alone: a cache
     /// has the whole operation as its key.
     pub fn resolve(&self, operation: &Operation) -> Resolution {
-        Resolution::of(operation)
+        let no_arguments = serde_json::Map::new();
+        let arguments = operation.arguments.as_object().unwrap_or(&no_arguments);
+        let reach = self
+            .tables()
+            .judge(operation.name.without_prefix(), arguments)
+            .map_or(Reach::Own, |judgement| judgement.reach);
+        Resolution::of(operation, reach, self.endpoint())
     }
 
     /// How to learn every environment that the credential can see, for pinning names at launch. Each
     /// is a [`ResolvedResource`](crate::ResolvedResource) of its own.
     pub fn resolve_all_environments(&self) -> Resolution {
-        Resolution::of_everything()
+        Resolution::of_everything(self.endpoint())
     }
 }

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::execute::execute;
+use crate::resolve::Viewer;
 
 /// When everything in a fresh world was created.
 pub(crate) const CREATED: &str = "2026-01-12T09:30:00.000Z";
@@ -528,6 +532,14 @@ impl World {
         self.volume_instances
             .iter()
             .filter(move |instance| instance.volume_id == volume_id)
+    }
+
+    /// Answers one GraphQL request object as the server does, without the server: for tests of code
+    /// that reads answers. `token` is an account token; `page_size` the most items of a page.
+    pub fn respond(&mut self, token: &str, page_size: usize, request: &Json) -> Option<Json> {
+        let token = self.account_tokens.iter().find(|it| it.value == token)?;
+        let user = self.users.iter().find(|it| it.id == token.user_id)?.clone();
+        Some(execute(self, &Viewer::Account(user), page_size, request))
     }
 
     /// Whether the volume exists.
