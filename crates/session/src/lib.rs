@@ -1,1 +1,26 @@
-//! One governed run, from view to teardown.
+//! One governed run: builds the view, starts the sandbox and the gates, owns their lifetime, tears
+//! all of it down; and what other `tagout` commands need of running sessions.
+//!
+//! What must stay true: nothing of a session is left running or mounted after its end, however it
+//! came; whatever fails before the command starts is a refusal, never a run with less.
+
+pub mod check;
+pub mod control;
+mod home;
+mod keys;
+mod profiles;
+mod resolver;
+mod run;
+mod scan;
+mod sweep;
+pub mod task;
+mod variables;
+mod view;
+mod watcher;
+mod workspace;
+
+pub use home::{Home, HomeError};
+pub use run::{Options, RunError, Screen, run};
+pub use scan::{FoundFile, KnownValue, Scan, scan};
+pub use sweep::sweep;
+pub use workspace::{Git, Workspace, WorkspaceError, homes};

@@ -1,1 +1,57 @@
-fn main() {}
+//! The command line: parse, run, exit code. Everything that a test would want to reach lives in the
+//! crates below; this one wires them together and prints.
+
+mod arguments;
+mod command;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+/// Tagout itself refused or failed.
+const REFUSED: u8 = 125;
+
+fn main() -> ExitCode {
+    // The stage of a sandbox is this same program, started anew: nothing else may run before it.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == tagout_sandbox::STAGE_ARGUMENT)
+    {
+        tagout_sandbox::stage_main();
+    }
+    let arguments = Arguments::parse();
+    let refusing = matches!(arguments.command, Command::Run(_) | Command::Demo { .. });
+    match run(arguments.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            screen::error(&error);
+            ExitCode::from(if refusing { REFUSED } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(options) => command::run::run(options),
+        Command::Trust { digest, file } => command::trust::trust(digest, file),
+        Command::Holds { json, watch } => command::holds::list(json, watch),
+        Command::Approve { id, yes } => command::holds::approve(&id, yes),
+        Command::Deny { id, reason } => command::holds::deny(&id, reason),
+        Command::Sessions { json } => command::sessions::list(json),
+        Command::Kill { id } => command::sessions::kill(&id),
+        Command::Log { id, json, follow } => command::ledger::log(id, json, follow),
+        Command::Verify {
+            what,
+            key,
+            checkpoint,
+        } => command::ledger::verify(what, key, checkpoint),
+        Command::Check(options) => command::check::check(options),
+        Command::Secrets { command } => command::secrets::secrets(command),
+        Command::Policy { command } => command::policy::policy(command),
+        Command::Approver { command } => command::approver::approver(command),
+        Command::Demo { name } => command::demo::demo(&name),
+    }
+}

@@ -1,0 +1,450 @@
+//! Looks through a workspace for secrets before an agent may: every file, ignored ones too, in
+//! parallel; then the history of those files. What is found becomes twins (what the agent sees
+//! instead) and known values (what no gate lets out).
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ignore::{WalkBuilder, WalkState};
+use tagout_secrets::{
+    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, known_values, twin,
+};
+
+/// Larger files are not read, unless their name promises credentials.
+const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
+/// The largest file that is replaced by a twin.
+const LARGEST_TWIN: u64 = 16 * 1024 * 1024;
+/// Folders whose contents come from a package manager; only names that promise credentials are
+/// looked at there.
+const DEPENDENCIES: &[&str] = &[
+    "node_modules",
+    "target",
+    ".venv",
+    "__pycache__",
+    ".tox",
+    ".gradle",
+];
+/// Blobs of history that are read at the most.
+const MOST_BLOBS: usize = 5_000;
+/// How long history may take.
+const HISTORY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What was found in a workspace.
+#[derive(Default)]
+pub struct Scan {
+    /// Files that the agent sees a twin of, relative to the workspace.
+    pub twins: Vec<FoundFile>,
+    /// Values that stand in the files or in their history.
+    pub known: Vec<KnownValue>,
+    /// How many files were read.
+    pub files: u64,
+    /// What could not be looked at, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A file that holds secrets.
+pub struct FoundFile {
+    /// Relative to the workspace.
+    pub path: PathBuf,
+    /// What the agent sees instead.
+    pub twin: Vec<u8>,
+    /// The decoys that stand in the twin.
+    pub decoys: Vec<Vec<u8>>,
+    /// What was found, by kind.
+    pub kinds: Vec<String>,
+}
+
+/// A value that no gate lets out.
+pub struct KnownValue {
+    /// Where it was found: `.env`, or `.env in commit history`.
+    pub label: String,
+    /// The value itself.
+    pub value: Vec<u8>,
+    /// Whether it is matched in credential slots only.
+    pub guessable: bool,
+}
+
+/// Scans a workspace. `progress` hears the number of files read so far, now and then.
+pub fn scan(workspace: &Path, key: &DecoyKey, progress: &(dyn Fn(u64) + Sync)) -> Scan {
+    let found = Mutex::new(Scan::default());
+    let files = AtomicU64::new(0);
+    let device = fs::metadata(workspace)
+        .map(|folder| folder.dev())
+        .unwrap_or_default();
+    WalkBuilder::new(workspace)
+        .standard_filters(false)
+        .hidden(false)
+        .follow_links(false)
+        .same_file_system(false)
+        .threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(8),
+        )
+        .filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git")
+        .build_parallel()
+        .run(|| {
+            Box::new(|entry| {
+                let Ok(entry) = entry else {
+                    return WalkState::Continue;
+                };
+                if entry.file_type().is_some_and(|kind| kind.is_file()) {
+                    let count = files.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count % 512 == 0 {
+                        progress(count);
+                    }
+                    scan_file(workspace, entry.path(), device, key, &found);
+                }
+                WalkState::Continue
+            })
+        });
+    // A worker that panicked would poison the lock; what it had found is still right.
+    let mut found = found
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    found.files = files.into_inner();
+    found.twins.sort_by(|a, b| a.path.cmp(&b.path));
+    scan_history(workspace, &mut found);
+    found
+}
+
+/// What the agent should see instead of `bytes`, or `None` when there is no secret in them.
+pub(crate) fn find_in(
+    path: &Path,
+    bytes: &[u8],
+    key: &DecoyKey,
+) -> Option<(FoundFile, Vec<KnownValue>)> {
+    let mut findings = Detector::builtin().scan(path, bytes);
+    // In a file made for credentials, doubt counts as a finding; elsewhere it would break programs.
+    if file_kind(path) == FileKind::Plain {
+        findings.retain(|finding| finding.confidence > Confidence::Low);
+    }
+    if findings.is_empty() {
+        return None;
+    }
+    let twin = twin(bytes, &findings, key);
+    let known = values_of(&path.display().to_string(), bytes, &findings);
+    let decoys = known.iter().map(|known| key.decoy(&known.value)).collect();
+    let mut kinds: Vec<String> = findings.into_iter().map(|finding| finding.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    let file = FoundFile {
+        path: path.to_owned(),
+        twin,
+        decoys,
+        kinds,
+    };
+    Some((file, known))
+}
+
+fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue> {
+    findings
+        .iter()
+        .flat_map(|finding| {
+            known_values(bytes, finding)
+                .into_iter()
+                .map(|value| KnownValue {
+                    label: label.to_owned(),
+                    value,
+                    guessable: finding.guessable,
+                })
+        })
+        .collect()
+}
+
+fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: &Mutex<Scan>) {
+    let Ok(relative) = path.strip_prefix(workspace) else {
+        return;
+    };
+    let plain = file_kind(relative) == FileKind::Plain;
+    let dependency = relative.components().any(|part| {
+        DEPENDENCIES
+            .iter()
+            .any(|folder| part.as_os_str() == *folder)
+    });
+    if plain && dependency {
+        return;
+    }
+    let warn = |text: String| {
+        if let Ok(mut found) = found.lock() {
+            found.warnings.push(text);
+        }
+    };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return;
+    };
+    if metadata.dev() != device {
+        return;
+    }
+    let largest = if plain { LARGEST_SCANNED } else { LARGEST_TWIN };
+    if metadata.len() > largest {
+        if !plain {
+            warn(format!(
+                "{} is {} MB and was not looked at; its values are not hidden",
+                relative.display(),
+                metadata.len() / 1_000_000
+            ));
+        }
+        return;
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if !plain {
+                warn(format!("{} could not be read: {error}", relative.display()));
+            }
+            return;
+        }
+    };
+    if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes) {
+        return;
+    }
+    if let Some((file, known)) = find_in(relative, &bytes, key)
+        && let Ok(mut found) = found.lock()
+    {
+        found.twins.push(file);
+        found.known.extend(known);
+    }
+}
+
+fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
+}
+
+/// Values that earlier versions of the found files held: git can still print them.
+fn scan_history(workspace: &Path, found: &mut Scan) {
+    if found.twins.is_empty() || !workspace.join(".git").exists() {
+        return;
+    }
+    let deadline = Instant::now() + HISTORY_WITHIN;
+    let paths: Vec<&Path> = found.twins.iter().map(|file| file.path.as_path()).collect();
+    let listed = match list_blobs(workspace, &paths, deadline) {
+        Ok(listed) => listed,
+        Err(error) => {
+            found.warnings.push(format!(
+                "the git history of files with secrets could not be read: {error}"
+            ));
+            return;
+        }
+    };
+    if listed.len() > MOST_BLOBS {
+        found.warnings.push(format!(
+            "only {MOST_BLOBS} of {} earlier versions of files with secrets were looked at",
+            listed.len()
+        ));
+    }
+    let versions = listed.into_iter().take(MOST_BLOBS).collect::<Vec<_>>();
+    match read_blobs(workspace, &versions, deadline) {
+        Ok(blobs) => {
+            for (path, bytes) in blobs {
+                let findings = Detector::builtin().scan(&path, &bytes);
+                let label = format!("{} in commit history", path.display());
+                found.known.extend(values_of(&label, &bytes, &findings));
+            }
+        }
+        Err(error) => found.warnings.push(format!(
+            "the git history of files with secrets could not be read: {error}"
+        )),
+    }
+    found
+        .known
+        .sort_by(|a, b| a.value.cmp(&b.value).then_with(|| a.label.cmp(&b.label)));
+    found.known.dedup_by(|a, b| a.value == b.value);
+}
+
+/// `git` with nothing in its configuration that runs a program: the repository's own configuration
+/// is the agent's to have written in an earlier, ungoverned session.
+fn git(workspace: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.arg("--no-pager")
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ])
+        .args(["-c", "protocol.allow=never"])
+        .arg("-C")
+        .arg(workspace)
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    git
+}
+
+fn list_blobs(
+    workspace: &Path,
+    paths: &[&Path],
+    deadline: Instant,
+) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut child = git(workspace)
+        .args(["rev-list", "--objects", "--all", "--"])
+        .args(paths)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = read_until(&mut child, deadline)?;
+    Ok(output
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, path)| paths.contains(&Path::new(path)))
+        .map(|(id, path)| (id.to_owned(), PathBuf::from(path)))
+        .collect())
+}
+
+fn read_blobs(
+    workspace: &Path,
+    versions: &[(String, PathBuf)],
+    deadline: Instant,
+) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut child = git(workspace)
+        .args(["cat-file", "--batch=%(objecttype) %(objectsize)"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let request: String = versions.iter().map(|(id, _)| format!("{id}\n")).collect();
+    let writer = child.stdin.take().map(|mut stdin| {
+        // git answers while it is asked: one thread for each direction, or both would wait.
+        std::thread::spawn(move || stdin.write_all(request.as_bytes()))
+    });
+    let output = read_until(&mut child, deadline)?;
+    if let Some(writer) = writer {
+        let _ = writer.join();
+    }
+    let mut rest = output.as_slice();
+    let mut blobs = Vec::new();
+    for (_, path) in versions {
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            break;
+        };
+        let header = String::from_utf8_lossy(&rest[..end]).into_owned();
+        rest = &rest[end + 1..];
+        let Some((kind, size)) = header.split_once(' ') else {
+            continue;
+        };
+        let Ok(size) = size.parse::<usize>() else {
+            continue;
+        };
+        let Some(bytes) = rest.get(..size) else {
+            break;
+        };
+        if kind == "blob" {
+            blobs.push((path.clone(), bytes.to_vec()));
+        }
+        rest = rest.get(size + 1..).unwrap_or_default();
+    }
+    Ok(blobs)
+}
+
+/// Reads a child's output until it ends; kills it at the deadline.
+fn read_until(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<Vec<u8>> {
+    let Some(mut stdout) = child.stdout.take() else {
+        return Err(std::io::ErrorKind::BrokenPipe.into());
+    };
+    let (sender, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let result = stdout.read_to_end(&mut bytes).map(|_| bytes);
+        let _ = sender.send(result);
+    });
+    let left = deadline.saturating_duration_since(Instant::now());
+    let result = received.recv_timeout(left);
+    if result.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    match result {
+        Ok(bytes) if status.success() => bytes,
+        Ok(_) => Err(std::io::Error::other(format!("git ended with {status}"))),
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a97";
+
+    fn key() -> DecoyKey {
+        DecoyKey::derive(b"install", b"workspace")
+    }
+
+    fn run(workspace: &Path, arguments: &[&str]) {
+        let status = Command::new("git")
+            .arg("-C")
+            .arg(workspace)
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{arguments:?}");
+    }
+
+    #[test]
+    fn invariant_3_finds_tokens_in_ignored_hidden_and_unrelated_files() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".gitignore"), ".env\n").unwrap();
+        fs::write(
+            folder.path().join(".env"),
+            format!("RAILWAY_API_TOKEN={TOKEN}\n"),
+        )
+        .unwrap();
+        let deep = folder.path().join("scripts/old");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(
+            deep.join("domain.sh"),
+            format!("#!/bin/sh\nexport RAILWAY_API_TOKEN=\"{TOKEN}\"\nrailway domain\n"),
+        )
+        .unwrap();
+        let found = scan(folder.path(), &key(), &|_| ());
+        let paths: Vec<_> = found
+            .twins
+            .iter()
+            .map(|file| file.path.to_str().unwrap())
+            .collect();
+        assert_eq!(paths, [".env", "scripts/old/domain.sh"]);
+        for file in &found.twins {
+            assert!(!String::from_utf8_lossy(&file.twin).contains(TOKEN));
+        }
+        assert!(
+            found
+                .known
+                .iter()
+                .any(|known| known.value == TOKEN.as_bytes())
+        );
+    }
+
+    #[test]
+    fn invariant_4_values_of_earlier_versions_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &["init", "-q"]);
+        let file = folder.path().join(".env");
+        fs::write(&file, format!("RAILWAY_API_TOKEN={TOKEN}\n")).unwrap();
+        run(folder.path(), &["add", "."]);
+        run(folder.path(), &["commit", "-q", "-m", "first"]);
+        let next = "c0ffee00-1234-4abc-8def-0123456789ab";
+        fs::write(&file, format!("RAILWAY_API_TOKEN={next}\n")).unwrap();
+        run(folder.path(), &["commit", "-q", "-a", "-m", "second"]);
+        let found = scan(folder.path(), &key(), &|_| ());
+        for value in [TOKEN, next] {
+            assert!(
+                found
+                    .known
+                    .iter()
+                    .any(|known| known.value == value.as_bytes()),
+                "{value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The one table of commands: help, usage errors and parsing come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Lockout/tagout for AI agents: what a prompt can only request, this enforces.
+#[derive(Parser)]
+#[command(name = "tagout", version, about, long_about = None, max_term_width = 100)]
+#[command(
+    after_help = "Start with:  tagout run -- bash     and in another terminal:  tagout holds --watch"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run an agent (or any command) under Tagout
+    ///
+    /// The command works in the git root around the current folder (or in the folder itself), sees
+    /// decoys where secrets were, and reaches only what tagout.toml grants. Exit status is the
+    /// command's own, 128+n on a signal; 125 when Tagout itself refused or failed.
+    Run(RunArguments),
+    /// Accept a manifest or policy after reading what it grants
+    Trust {
+        /// Accept only if the file has this SHA-256; needs no terminal
+        #[arg(long, value_name = "SHA256")]
+        digest: Option<String>,
+        /// The file; without it, tagout.toml and policy.cedar of the current workspace
+        file: Option<PathBuf>,
+    },
+    /// Actions that wait for a person
+    Holds {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Stay, and show new ones as they come
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Let one held action through, once
+    Approve {
+        /// The hold, as `tagout holds` names it
+        id: String,
+        /// Do not ask; works only while no approver is enrolled
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Refuse a held action
+    Deny {
+        /// The hold, as `tagout holds` names it
+        id: String,
+        /// What the agent is told
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Sessions that run or ran
+    Sessions {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session and everything in it, now
+    Kill {
+        /// The session, as `tagout sessions` names it
+        id: String,
+    },
+    /// What a session did and what was decided about it
+    Log {
+        /// The session; without it, the newest
+        id: Option<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Stay, and show entries as they come
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Prove that a ledger is complete and unchanged
+    Verify {
+        /// A session or a ledger file; without it, the newest session
+        #[arg(value_name = "ID or PATH")]
+        what: Option<String>,
+        /// The install's public key, for a ledger from another machine
+        #[arg(long, value_name = "K")]
+        key: Option<String>,
+        /// A file with a signed checkpoint that the ledger must contain
+        #[arg(long, value_name = "C")]
+        checkpoint: Option<PathBuf>,
+    },
+    /// What Tagout would decide, without doing it
+    ///
+    /// Without a manifest, as if every host and credential were granted in the resource's own
+    /// environment. Exits 0 allow, 10 hold, 11 deny, 2 usage.
+    Check(CheckArguments),
+    /// Find credentials
+    Secrets {
+        #[command(subcommand)]
+        command: SecretsCommand,
+    },
+    /// Policies beyond the manifest
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Keys of the people who approve
+    Approver {
+        #[command(subcommand)]
+        command: ApproverCommand,
+    },
+    /// The incident, replayed and stopped, on an embedded fake of the provider
+    Demo {
+        /// Which one
+        #[arg(default_value = "pocketos")]
+        name: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct RunArguments {
+    /// The manifest; without it, tagout.toml in the workspace, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// The folder to work in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+    /// Another environment of the manifest
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// The agent's profile, when the command's name does not tell
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) agent: Option<String>,
+    /// Reach this host too: all methods and paths, inspected, without a credential
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]")]
+    pub(crate) allow_hosts: Vec<String>,
+    /// Seconds that a held request stays open before the agent is told to come back
+    #[arg(long, value_name = "SECONDS", default_value_t = 75)]
+    pub(crate) hold_wait: u64,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckArguments {
+    /// The manifest to decide by
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// An HTTP request in a file: request line, header fields, empty line, body
+    #[arg(long, value_name = "FILE", conflicts_with = "jsonl")]
+    pub(crate) http: Option<PathBuf>,
+    /// Read one question a line from standard input, answer one a line
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// What the detector finds; never prints a value
+    Scan {
+        /// Where to look
+        #[arg(default_value = ".")]
+        path: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Validate manifest and policy
+    Check {
+        /// Print the Cedar schema that policies are written against
+        #[arg(long)]
+        schema: bool,
+        /// A policy; without it, policy.cedar and tagout.toml of the current workspace
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ApproverCommand {
+    /// Make a key, sealed by a passphrase
+    Enroll {
+        /// The approver's name
+        name: String,
+    },
+    /// Who can approve
+    List,
+}

@@ -1,0 +1,169 @@
+//! `tagout log` and `tagout verify`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tagout_authority::approval::escape_untrusted;
+use tagout_core::SessionId;
+use tagout_ledger::{
+    Entries, Entry, InstallKey, Known, Mark, ledger_path, verify as verify_ledger,
+};
+use tagout_session::Home;
+use tagout_session::control::lives;
+use tagout_store::Store;
+
+use crate::command::open;
+use crate::screen::paint;
+
+/// How often `--follow` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+pub(crate) fn log(id: Option<String>, json: bool, follow: bool) -> anyhow::Result<u8> {
+    let (home, store) = open()?;
+    let id = session(id, &store)?;
+    let mut entries = Entries::open(&ledger_path(home.path(), &id))?;
+    loop {
+        for entry in entries.by_ref() {
+            print(&entry?, json);
+        }
+        if !follow || !lives(&home, &id) {
+            return Ok(0);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+pub(crate) fn verify(
+    what: Option<String>,
+    key: Option<String>,
+    checkpoint: Option<PathBuf>,
+) -> anyhow::Result<u8> {
+    let (home, store) = open()?;
+    let (path, id) = subject(what, &home, &store)?;
+    let status = id.as_ref().and_then(|id| store.session(id).ok());
+    let known = Known {
+        install_key: match &key {
+            Some(key) => Some(key.parse()?),
+            None => InstallKey::load_or_create(home.path())
+                .ok()
+                .map(|key| key.public()),
+        },
+        session: id,
+        checkpoint: checkpoint
+            .map(|path| {
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+            })
+            .transpose()?,
+        high_water: status
+            .and_then(|status| status.high_water)
+            .map(|(entries, root)| Mark { entries, root }),
+    };
+    let report = verify_ledger(&path, &known)?;
+    println!("{}", path.display());
+    if report.is_genuine() {
+        println!(
+            "{}  {} entries, {}; checked against {}",
+            paint("verified", "1;32"),
+            report.entries,
+            if report.finished {
+                "finished"
+            } else {
+                "not finished"
+            },
+            report.checked_against.join(", "),
+        );
+        return Ok(0);
+    }
+    for problem in &report.problems {
+        println!(
+            "{}  entry {}: {}",
+            paint("broken", "1;31"),
+            problem.entry,
+            problem.what
+        );
+    }
+    Ok(1)
+}
+
+fn session(id: Option<String>, store: &Store) -> anyhow::Result<SessionId> {
+    match id {
+        Some(id) => Ok(id.parse()?),
+        None => match store.sessions()?.first() {
+            Some(newest) => Ok(newest.record.id.clone()),
+            None => bail!("there is no session yet; start one with `tagout run -- CMD`"),
+        },
+    }
+}
+
+fn subject(
+    what: Option<String>,
+    home: &Home,
+    store: &Store,
+) -> anyhow::Result<(PathBuf, Option<SessionId>)> {
+    if let Some(what) = &what
+        && what.parse::<SessionId>().is_err()
+    {
+        let path = PathBuf::from(what);
+        if path.is_file() {
+            return Ok((path, None));
+        }
+    }
+    let id = session(what, store)?;
+    Ok((ledger_path(home.path(), &id), Some(id)))
+}
+
+fn print(entry: &Entry, json: bool) {
+    if json {
+        println!("{}", entry.to_json());
+        return;
+    }
+    let field = |name: &str| {
+        entry
+            .fields
+            .get(name)
+            .filter(|value| !value.is_null())
+            .map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            })
+            .map(|text| escape_untrusted(&text))
+    };
+    let mut line = format!("{:>5}  {}  {:<13}", entry.seq, entry.time, entry.kind);
+    if let Some(verdict) = field("verdict") {
+        let colour = match verdict.as_str() {
+            "allow" => "32",
+            "hold" => "33",
+            _ => "31",
+        };
+        line.push_str(&format!(" {}", paint(&verdict, colour)));
+    }
+    if let Some(operations) = entry
+        .fields
+        .get("operations")
+        .and_then(|value| value.as_array())
+    {
+        for operation in operations {
+            if let Some(name) = operation["name"].as_str() {
+                line.push_str(&format!(" {}", escape_untrusted(name)));
+            }
+        }
+    }
+    for name in [
+        "host",
+        "method",
+        "path",
+        "environment",
+        "status",
+        "hold",
+        "reason",
+        "error",
+    ] {
+        if let Some(value) = field(name).filter(|value| !value.is_empty()) {
+            line.push_str(&format!(" {}{value}", paint(&format!("{name}="), "2")));
+        }
+    }
+    println!("{line}");
+}

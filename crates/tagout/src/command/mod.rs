@@ -1,0 +1,33 @@
+//! One module a command: read what it needs, call the crate that knows, print.
+
+pub(crate) mod approver;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod holds;
+pub(crate) mod ledger;
+pub(crate) mod policy;
+pub(crate) mod run;
+pub(crate) mod secrets;
+pub(crate) mod sessions;
+pub(crate) mod trust;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tagout_session::{Home, Workspace, homes, sweep};
+use tagout_store::Store;
+
+/// `$TAGOUT_HOME` and the store in it, after dead sessions were swept.
+pub(crate) fn open() -> anyhow::Result<(Home, Store)> {
+    let home = Home::open(|name| std::env::var(name).ok())?;
+    let store = Store::open(home.path())?;
+    sweep(&home, &store);
+    Ok((home, store))
+}
+
+/// The workspace that `tagout run` would take here.
+pub(crate) fn workspace(home: &Home) -> anyhow::Result<PathBuf> {
+    let current = std::env::current_dir().context("cannot tell the current folder")?;
+    let homes = homes(|name| std::env::var_os(name));
+    Ok(Workspace::choose(None, &current, &homes, home.path(), &[])?.path)
+}

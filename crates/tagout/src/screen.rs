@@ -1,0 +1,90 @@
+//! What a person sees: errors with what to do, plain words, colour only on a terminal that wants it.
+
+use std::io::{IsTerminal, Write};
+
+/// Prints an error and its causes, one line each, on standard error.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut text = format!("tagout: {error}\n");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("  because {cause}\n"));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A line on standard error, with Tagout's name in front. Never used while the agent has the
+/// terminal.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "tagout: {text}");
+}
+
+/// Whether colour belongs on standard output.
+pub(crate) fn colour() -> bool {
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Text in a colour (an SGR parameter such as `31`), where colour belongs.
+pub(crate) fn paint(text: &str, parameter: &str) -> String {
+    if colour() {
+        format!("\u{1b}[{parameter}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Asks on the terminal, whatever standard input is. `false` without a terminal.
+pub(crate) fn confirm(question: &str) -> bool {
+    answer(question).is_some_and(|answer| {
+        let answer = answer.trim().to_ascii_lowercase();
+        answer == "y" || answer == "yes"
+    })
+}
+
+/// Whether a person can be asked.
+pub(crate) fn has_terminal() -> bool {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .is_ok()
+}
+
+fn answer(question: &str) -> Option<String> {
+    use std::io::BufRead;
+    let mut terminal = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .ok()?;
+    write!(terminal, "{question} [y/N] ").ok()?;
+    terminal.flush().ok()?;
+    let mut line = String::new();
+    std::io::BufReader::new(terminal)
+        .read_line(&mut line)
+        .ok()?;
+    Some(line)
+}
+
+/// Reads a passphrase from the terminal, without showing it.
+pub(crate) fn passphrase(prompt: &str) -> anyhow::Result<String> {
+    use anyhow::Context;
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    use std::io::BufRead;
+    let mut terminal = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .context("a passphrase is typed on a terminal, and there is none")?;
+    let before = tcgetattr(&terminal)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    write!(terminal, "{prompt}: ")?;
+    terminal.flush()?;
+    tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+    let mut line = String::new();
+    let read = std::io::BufReader::new(&terminal).read_line(&mut line);
+    tcsetattr(&terminal, OptionalActions::Flush, &before)?;
+    writeln!(terminal)?;
+    read?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
