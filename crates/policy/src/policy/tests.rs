@@ -5,6 +5,8 @@ mod matrix;
 mod properties;
 mod user_file;
 
+use std::sync::LazyLock;
+
 use tagout_core::{
     CanonicalPath, Effect, EnvironmentName, Fault, FaultKind, Flag, Flags, HostName, Method,
     Operation, OperationName, ResourceId, Scope, SessionId, Target, Transport,
@@ -126,6 +128,13 @@ impl Case {
     fn decide(&self, policy: &Policy) -> Decision {
         policy.decide(&self.question(), false)
     }
+}
+
+/// What loading does to a user's file, without reading ours anew.
+fn read_only(text: &str) -> Result<(), FileErrors> {
+    static OURS: LazyLock<Policy> = LazyLock::new(base);
+    let rules = policy_file::read(USER_FILE, text, &HashSet::new())?;
+    policy_file::validate(USER_FILE, text, &rules, OURS.evaluator.schema())
 }
 
 fn base() -> Policy {
