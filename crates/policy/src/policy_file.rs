@@ -108,19 +108,27 @@ pub(crate) fn validate(
     let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone()))
         .map_err(|error| FileErrors::one(file_name, 1, error.to_string()))?;
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let mut errors = Vec::new();
+    let mut errors: Vec<FileError> = Vec::new();
     let mut report = |policy: &PolicyId, problem: &dyn Diagnostic| {
         let rule = rules.iter().find(|rule| rule.policy.id() == policy);
         let offset = rule.map_or(0, |rule| rule.offset);
-        errors.push(FileError {
+        let error = FileError {
             line: line_at(text, offset + offset_in_policy(problem)),
             message: with_help(problem),
-        });
+        };
+        // The same mistake comes once for every effect that the policy is about.
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
     };
+    let mut mistaken = HashSet::new();
     for error in result.validation_errors() {
+        mistaken.insert(error.policy_id());
         report(error.policy_id(), error);
     }
-    for warning in result.validation_warnings() {
+    // What an error makes of a policy is no second mistake.
+    let warnings = result.validation_warnings();
+    for warning in warnings.filter(|warning| !mistaken.contains(warning.policy_id())) {
         report(warning.policy_id(), warning);
     }
     FileErrors::check(file_name, errors)
@@ -293,7 +301,11 @@ fn with_help(problem: &(impl Diagnostic + ?Sized)) -> String {
         message.push_str("; ");
         message.push_str(&help.to_string());
     }
-    if message.contains("for action connect") || message.contains("Action::\"connect\"") {
+    // Which effect a request has does not matter to what a request is; a connection is different.
+    for effect in tagout_core::Effect::ALL {
+        message = message.replace(&format!(" for Action::\"{effect}\""), "");
+    }
+    if message.contains("for Action::\"connect\"") {
         message.push_str("; a policy about requests says `action in Action::\"request\"`");
     }
     message

@@ -317,6 +317,17 @@ fn mistakes_in_a_policy_name_their_line() {
 }
 
 #[test]
+fn one_mistake_is_one_line_however_many_effects_it_concerns() {
+    for text in [
+        "@id(\"a\") forbid (principal, action in Action::\"request\", resource)\nwhen { context.operaton == \"x\" };",
+        "@id(\"a\") forbid (principal, action == Action::\"delete\", resource);",
+    ] {
+        let errors = Policy::load(Some(text)).unwrap_err();
+        assert_eq!(errors.errors().len(), 1, "{errors}");
+    }
+}
+
+#[test]
 fn the_digest_is_of_everything_that_decides() {
     let digests = [
         Policy::load(None).unwrap().digest(),
