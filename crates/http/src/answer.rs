@@ -57,8 +57,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) keeps_alive: bool,
     /// A credential was attached on this host: cookies and challenges stay here.
     pub(crate) credentialed: bool,
-    /// Pairs of credential and decoy; empty when nothing has to be replaced.
-    pub(crate) replaced: &'a [(Vec<u8>, Vec<u8>)],
+    /// Replaces what was ever attached on this host by its decoys.
+    pub(crate) redactor: Option<&'a Redactor>,
     /// Takes values that the host handed out, before the client can have them.
     pub(crate) hand_out: Option<&'a (dyn Fn(Vec<Vec<u8>>) + Sync)>,
 }
@@ -81,7 +81,7 @@ impl Delivery<'_> {
         response: Response<Incoming>,
     ) -> Result<(u64, bool), DeliverError> {
         let (head, mut body) = response.into_parts();
-        if !self.replaced.is_empty() && is_encoded(&head.headers) {
+        if self.redactor.is_some() && is_encoded(&head.headers) {
             return Err(DeliverError::Encoded);
         }
         let framing = self.framing(head.status, &body);
@@ -91,8 +91,7 @@ impl Delivery<'_> {
         if framing == Framing::None {
             return Ok((0, keeps_alive));
         }
-        let mut redactor =
-            (!self.replaced.is_empty()).then(|| Redactor::new(self.replaced.to_vec()));
+        let mut redactor = self.redactor.map(Redactor::for_another_stream);
         let is_json = head
             .headers
             .get(http::header::CONTENT_TYPE)
@@ -135,7 +134,7 @@ impl Delivery<'_> {
         match body.size_hint().exact() {
             _ if has_none => Framing::None,
             // A decoy may be longer than what it replaces.
-            Some(_) if self.replaced.is_empty() => Framing::Length,
+            Some(_) if self.redactor.is_none() => Framing::Length,
             _ if self.is_http_11 => Framing::Chunked,
             _ => Framing::UntilClose,
         }
@@ -169,7 +168,7 @@ impl Delivery<'_> {
             Framing::None => {
                 // For HEAD and 304 it says how long the content would be, if nothing replaces any.
                 if let Some(length) = headers.get(http::header::CONTENT_LENGTH)
-                    && self.replaced.is_empty()
+                    && self.redactor.is_none()
                     && status != StatusCode::NO_CONTENT
                 {
                     push_field(&mut text, "content-length", length.as_bytes());
@@ -190,13 +189,10 @@ impl Delivery<'_> {
     }
 
     fn redacted(&self, value: &[u8]) -> Vec<u8> {
-        if self.replaced.is_empty() {
-            return value.to_vec();
+        match self.redactor {
+            None => value.to_vec(),
+            Some(redactor) => redactor.redact(value),
         }
-        let mut redactor = Redactor::new(self.replaced.to_vec());
-        let mut text = redactor.feed(value);
-        text.extend(redactor.finish());
-        text
     }
 
     /// Collects JSON and hands its tokens out before the piece that completes it goes on.

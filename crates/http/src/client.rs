@@ -94,11 +94,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Whether nothing was received that has not been read.
-    pub(crate) fn has_read_all(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
     /// Comes back when the client has closed the connection. What it sends meanwhile is kept, up to
     /// a bound; beyond that it has to wait.
     pub(crate) async fn gone(&mut self) {

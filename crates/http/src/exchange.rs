@@ -118,7 +118,14 @@ impl Gate {
             ..
         } = understood;
         let broker = self.inner.authority.broker();
-        let mut examined = broker.examine(&request);
+        let is_model_host = self.is_model_host(&request.target.host);
+        if is_model_host && let Some(masked) = broker.mask_for_model_host(request.body.bytes()) {
+            // git and others print real values; a refusal would end the conversation.
+            request.body = HttpBody::Whole(masked);
+            let note = "a known secret in a model's prompt was replaced by its decoy".to_owned();
+            self.note(&request.target, &[note]).await;
+        }
+        let mut examined = broker.examine(&request, is_model_host);
         faults.append(&mut examined.faults);
         let (operations, graphql) = match recognise(&request) {
             Err(unrecognised) => {
@@ -129,7 +136,7 @@ impl Gate {
             Ok(meaning) => {
                 if adopt(&mut request, meaning.body, meaning.query) {
                     // What will be sent has another spelling now, so it is examined as well.
-                    examined = broker.examine(&request);
+                    examined = broker.examine(&request, is_model_host);
                     let new = examined
                         .faults
                         .drain(..)
@@ -232,13 +239,13 @@ impl Gate {
                     .collect(),
             );
         }
-        let replaced = broker.attached_pairs(&uses);
+        let redactor = (!uses.is_empty()).then(|| broker.redactor(&uses));
         let delivery = Delivery {
             head_only: stored.method.as_str() == "HEAD",
             is_http_11: asked.is_http_11,
             keeps_alive: asked.keeps_alive,
             credentialed,
-            replaced: &replaced,
+            redactor: redactor.as_ref(),
             hand_out: (!credentialed).then_some(&remember),
         };
         match delivery.deliver(client, response).await {
@@ -304,7 +311,7 @@ impl Gate {
             Ok(request) => request,
             Err(error) => return (Err(unsent(&error)), None),
         };
-        let finder = permit.broker().known().stream();
+        let finder = permit.broker().stream();
         let (pumped, response) = tokio::join!(
             pump(client, upload, finder, sender),
             timeout(SILENCE, server.send(request)),

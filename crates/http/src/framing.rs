@@ -50,11 +50,6 @@ impl Decoder {
         Self { state }
     }
 
-    /// Whether all content was given.
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.state, State::End)
-    }
-
     /// Takes what it can from `buffer`.
     ///
     /// # Errors

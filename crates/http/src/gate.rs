@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 use tagout_authority::{Admission, Authority};
 use tagout_catalog::pack_for_host;
-use tagout_core::{Action, CredentialUse, Fault, FaultKind, HostName, Refusal, Target, Transport};
+use tagout_core::{
+    Action, CredentialUse, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport,
+};
 use tagout_net::{
     Captured, Destination, Opening, Replayed, SessionCa, Upstream, pass_through, refuse_handshake,
 };
@@ -31,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) authority: Authority,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) ca: Arc<SessionCa>,
+    model_hosts: Vec<HostPattern>,
     pub(crate) room: Room,
     /// What was ever attached, and where: a host may echo a credential much later.
     attached: Mutex<Vec<(HostName, CredentialUse)>>,
@@ -38,13 +41,20 @@ pub(crate) struct Inner {
 
 impl Gate {
     /// A gate that asks `authority`, reaches the world through `upstream` and speaks TLS to the
-    /// sandbox as `ca`.
-    pub fn new(authority: Authority, upstream: Arc<Upstream>, ca: Arc<SessionCa>) -> Self {
+    /// sandbox as `ca`. What goes to `model_hosts` is a conversation, not a place for credentials:
+    /// its content has no slots.
+    pub fn new(
+        authority: Authority,
+        upstream: Arc<Upstream>,
+        ca: Arc<SessionCa>,
+        model_hosts: Vec<HostPattern>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 authority,
                 upstream,
                 ca,
+                model_hosts,
                 room: Room::new(),
                 attached: Mutex::default(),
             }),
@@ -263,6 +273,13 @@ impl Gate {
         let mut server = Server::new(&self.inner.upstream, admission);
         while self.exchange(&mut client, &mut server, admission).await == Next::Again {}
         client.close().await;
+    }
+
+    pub(crate) fn is_model_host(&self, host: &HostName) -> bool {
+        self.inner
+            .model_hosts
+            .iter()
+            .any(|pattern| pattern.matches(host))
     }
 
     /// Remembers what is about to be attached, and answers everything that ever was on this host.

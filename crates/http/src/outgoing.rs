@@ -10,9 +10,10 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tagout_authority::{Admission, Permit};
 use tagout_core::{HttpBody, Target};
-use tagout_credentials::OutgoingParts;
+use tagout_credentials::Outgoing;
 use tagout_net::{NetError, Upstream};
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::content::OutgoingBody;
 use crate::understand::default_port;
@@ -125,32 +126,33 @@ pub(crate) fn outgoing(
 ) -> Result<Request<OutgoingBody>, SendError> {
     let action = permit.action();
     let stored = action.request();
-    let mut parts = OutgoingParts {
-        headers: stored.headers.clone(),
-        query: stored.query.as_str().to_owned(),
-        body: stored.body.bytes().to_vec(),
-    };
+    let mut parts = Outgoing::new(&stored.headers, &stored.query);
     permit
         .broker()
         .attach(&mut parts, action.credentials())
         .map_err(|error| SendError::Request(error.to_string()))?;
-    let local = if parts.query.is_empty() {
-        stored.path.as_str().to_owned()
-    } else {
-        format!("{}?{}", stored.path, parts.query)
-    };
+    let mut local = Zeroizing::new(stored.path.as_str().to_owned());
+    if !parts.query.is_empty() {
+        local.push('?');
+        local.push_str(&parts.query);
+    }
     let body = match (&stored.body, streamed) {
         (HttpBody::Streamed, Some(body)) => body,
         (HttpBody::Streamed, None) | (_, Some(_)) => {
             let reason = "its content is not the one that was judged".to_owned();
             return Err(SendError::Request(reason));
         }
-        (HttpBody::Empty | HttpBody::Whole(_), None) => OutgoingBody::whole(parts.body),
+        (HttpBody::Empty, None) => OutgoingBody::whole(Vec::new()),
+        (HttpBody::Whole(bytes), None) => OutgoingBody::whole(bytes.clone()),
     };
     let attached: Vec<&str> = action
         .credentials()
         .iter()
-        .filter_map(|used| used.slot.strip_prefix("header "))
+        .filter_map(|used| match used.slot.split_once(' ') {
+            Some(("header", name)) => Some(name),
+            Some(("cookie", _)) => Some("cookie"),
+            _ => None,
+        })
         .collect();
     let invalid = |what: &str| SendError::Request(format!("its {what} is not valid in HTTP"));
     let mut request = Request::new(body);
@@ -166,7 +168,7 @@ pub(crate) fn outgoing(
     headers.insert(HOST, host);
     for (name, value) in &parts.headers {
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("header"))?;
-        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid("header"))?;
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| invalid("header"))?;
         value.set_sensitive(attached.contains(&name.as_str()));
         headers.append(field, value);
     }

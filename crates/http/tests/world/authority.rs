@@ -34,7 +34,7 @@ hosts = ["api.example.com"]
 slot = "header:authorization"
 source = "env:EXAMPLE_TOKEN"
 expose = "EXAMPLE_TOKEN"
-operations = ["read", "write"]
+operations = ["read", "write", "DELETE"]
 
 [[host]]
 name = "api.example.com"
@@ -87,7 +87,11 @@ impl Judged {
         let broker = Broker::new(vec![credential], &KnownSecrets::new([]), []);
         let authority = Authority::new(Setup {
             session,
-            task: Arc::new(Manifest::parse(MANIFEST, "tagout.toml").unwrap().into_task()),
+            task: Arc::new(
+                Manifest::parse(MANIFEST, "tagout.toml")
+                    .unwrap()
+                    .into_task(),
+            ),
             policy: Policy::load(None).unwrap(),
             store: Arc::clone(&store),
             ledger: Arc::new(ledger),
@@ -148,7 +152,9 @@ impl Judged {
         loop {
             let holds = {
                 let store = self.store.lock().unwrap();
-                store.holds(None, &[tagout_store::HoldState::Pending]).unwrap()
+                store
+                    .holds(None, &[tagout_store::HoldState::Pending])
+                    .unwrap()
             };
             if let Some(hold) = holds.first() {
                 return hold.id.clone();

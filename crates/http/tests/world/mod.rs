@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -59,6 +60,11 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::with_hold_wait(Duration::ZERO).await
+    }
+
+    /// A world in which held requests stay open for so long.
+    pub async fn with_hold_wait(hold_wait: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let origin = Arc::new(Seen::default());
         let origin_ca = Arc::new(SessionCa::generate().unwrap());
@@ -85,13 +91,14 @@ impl World {
             ca_files: vec![PathBuf::from(&ca_file)],
         })
         .unwrap();
-        let authority = authority::Judged::new(folder.path()).await;
+        let authority = authority::Judged::new(folder.path(), hold_wait).await;
         let ca = Arc::new(SessionCa::generate().unwrap());
         Self {
             gate: Gate::new(
                 authority.authority.clone(),
                 Arc::new(upstream),
                 Arc::clone(&ca),
+                vec![],
             ),
             origin,
             authority,
@@ -181,9 +188,20 @@ impl Answer {
     }
 }
 
-/// Reads one answer, by its own framing.
+/// Reads one answer, by its own framing; nothing may follow it.
 pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
-    let mut bytes = Vec::new();
+    let mut buffer = Vec::new();
+    let answer = read_next_answer(stream, &mut buffer).await;
+    assert!(buffer.is_empty(), "more than one answer");
+    answer
+}
+
+/// Reads one answer and leaves in `buffer` what follows it.
+pub async fn read_next_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Answer {
+    let mut bytes = std::mem::take(buffer);
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
             break at + 4;
@@ -199,7 +217,7 @@ pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
             .find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned))
     };
     if status == 100 || status == 204 || status == 304 {
-        assert!(content.is_empty());
+        *buffer = std::mem::take(&mut content);
     } else if let Some(length) = field("content-length") {
         let length: usize = length.parse().unwrap();
         while content.len() < length {
@@ -207,6 +225,7 @@ pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
                 break;
             }
         }
+        *buffer = content.split_off(length.min(content.len()));
     } else if field("transfer-encoding").is_some() {
         let mut whole = Vec::new();
         loop {
@@ -222,7 +241,7 @@ pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
                 break;
             }
         }
-        content = whole;
+        *buffer = std::mem::replace(&mut content, whole);
     } else {
         let _ = stream.read_to_end(&mut content).await;
     }
@@ -296,23 +315,8 @@ async fn serve_origin(seen: Arc<Seen>, ca: Option<Arc<SessionCa>>) -> SocketAddr
 async fn serve_connection(seen: &Seen, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     *seen.connections.lock().unwrap() += 1;
     let mut buffer = Vec::new();
-    loop {
-        let index = {
-            let mut requests = seen.requests.lock().unwrap();
-            requests.push(Vec::new());
-            requests.len() - 1
-        };
-        let Some(head) = read_request(seen, index, &mut stream, &mut buffer).await else {
-            let mut requests = seen.requests.lock().unwrap();
-            if requests.get(index).is_some_and(Vec::is_empty) {
-                requests.remove(index);
-            }
-            return;
-        };
-        if answer_request(seen, index, &head, &mut stream)
-            .await
-            .is_err()
-        {
+    while let Some(head) = read_request(seen, &mut stream, &mut buffer).await {
+        if answer_request(seen, &head, &mut stream).await.is_err() {
             return;
         }
     }
@@ -321,11 +325,9 @@ async fn serve_connection(seen: &Seen, mut stream: impl AsyncRead + AsyncWrite +
 /// Reads one request; all that arrives of it is remembered, whole or not.
 async fn read_request(
     seen: &Seen,
-    index: usize,
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
 ) -> Option<String> {
-    let keep = |bytes: &[u8]| seen.requests.lock().unwrap()[index].extend(bytes);
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
             break at + 4;
@@ -335,7 +337,12 @@ async fn read_request(
         }
     };
     let mut content = buffer.split_off(end);
-    keep(buffer);
+    let index = {
+        let mut requests = seen.requests.lock().unwrap();
+        requests.push(buffer.clone());
+        requests.len() - 1
+    };
+    let keep = |bytes: &[u8]| seen.requests.lock().unwrap()[index].extend(bytes);
     let head = String::from_utf8(std::mem::take(buffer)).unwrap();
     let lower = head.to_ascii_lowercase();
     let length = lower
@@ -362,7 +369,6 @@ async fn read_request(
 
 async fn answer_request(
     seen: &Seen,
-    index: usize,
     head: &str,
     stream: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
@@ -377,22 +383,19 @@ async fn answer_request(
             seen.go_on.notified().await;
             "9\r\ndata: 2\n\n\r\n0\r\nX-Trailer: 1\r\n\r\n".to_owned()
         }
+        // In a header and, cut in two, in chunks.
         "/echo" => {
-            let text = seen.requests.lock().unwrap()[index].clone();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let mark = text
+            let mark = head
                 .lines()
                 .find_map(|line| line.strip_prefix("authorization: "))
-                .unwrap_or("none")
-                .to_owned();
-            let (front, back) = text.split_at(text.find("Bearer ").map_or(0, |at| at + 12));
+                .unwrap_or("none");
+            let (front, back) = mark.split_at(mark.len() / 2);
             format!(
                 "HTTP/1.1 200 OK\r\nX-Echo: {mark}\r\nSet-Cookie: sid=1\r\n\
                  Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{front}\r\n{:x}\r\n{back}\r\n0\r\n\r\n",
-                front.len().max(1),
+                front.len(),
                 back.len(),
             )
-            .replace("1\r\n\r\n", "1\r\n\n\r\n")
         }
         "/encoded" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc".into(),
         "/fields" => "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
@@ -409,9 +412,9 @@ async fn answer_request(
             stream.shutdown().await?;
             return Err(std::io::ErrorKind::BrokenPipe.into());
         }
-        "/login" => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n\
-                     {\"access_token\":\"handed-out\"}"
-            .replace("28", "29"),
+        "/login" => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
+                     {\"access_token\":\"handed-out-0123456789\"}"
+            .into(),
         _ if head.starts_with("HEAD ") => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".into(),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
     };
