@@ -441,7 +441,12 @@ async fn a_held_request_is_told_to_wait() {
     let request = format!("DELETE /thing HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     let answer = world.ask(&request).await;
     assert_eq!(answer.status, 403);
-    assert_eq!(answer.refusal()["error"], "tagout_held");
+    assert_eq!(
+        answer.refusal()["error"],
+        "tagout_held",
+        "{}",
+        answer.text()
+    );
     assert!(answer.head.contains("retry-after: "));
     assert_eq!(*world.origin.connections.lock().unwrap(), 0);
 }

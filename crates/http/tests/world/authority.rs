@@ -14,13 +14,17 @@ use tagout_credentials::{Broker, Credential, Decoy, Secret};
 use tagout_ledger::{Entries, InstallKey, Ledger};
 use tagout_policy::{Manifest, Policy};
 use tagout_secrets::KnownSecrets;
-use tagout_store::Store;
+use tagout_store::{HoldState, SessionRecord, Store};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The value of the task's credential.
-pub const SECRET: &str = "real-0123456789-abcdefghij";
+pub(crate) const SECRET: &str = "real-0123456789-abcdefghij";
 /// What the sandbox sees instead.
-pub const DECOY: &str = "fake-9876543210-jihgfedcba";
+pub(crate) const DECOY: &str = "fake-9876543210-jihgfedcba";
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const MANIFEST: &str = r#"
 [task]
@@ -46,8 +50,8 @@ name = "opaque.example.com"
 inspect = false
 "#;
 
-pub struct Judged {
-    pub authority: Authority,
+pub(crate) struct Judged {
+    pub(crate) authority: Authority,
     ledger: PathBuf,
     store: Arc<Mutex<Store>>,
     answered: watch::Sender<u64>,
@@ -64,13 +68,29 @@ impl Ask for NoProvider {
 
 impl Judged {
     /// `hold_wait`: how long a held request stays open.
-    pub async fn new(home: &Path, hold_wait: Duration) -> Self {
+    pub(crate) async fn new(home: &Path, hold_wait: Duration) -> Self {
         let session = SessionId::random().unwrap();
         let install = InstallKey::load_or_create(home).unwrap();
         let about = serde_json::json!({"command": ["true"]});
         let ledger = Ledger::create(home, &session, &install, about, |_| ()).unwrap();
         let path = ledger.path().to_owned();
-        let store = Arc::new(Mutex::new(Store::open(home).unwrap()));
+        let store = Store::open(home).unwrap();
+        let policy = Policy::load(None).unwrap();
+        store
+            .insert_session(&SessionRecord {
+                id: session.clone(),
+                started: store.now().unwrap(),
+                pid: std::process::id(),
+                pid_started: 0,
+                command: vec!["true".to_owned()],
+                workspace: "/".to_owned(),
+                environment: "staging".to_owned(),
+                task: None,
+                policy_digest: policy.digest(),
+                user: "tester".to_owned(),
+            })
+            .unwrap();
+        let store = Arc::new(Mutex::new(store));
         let (answered, changes) = watch::channel(0);
         let credential = Credential {
             name: "example".to_owned(),
@@ -92,7 +112,7 @@ impl Judged {
                     .unwrap()
                     .into_task(),
             ),
-            policy: Policy::load(None).unwrap(),
+            policy,
             store: Arc::clone(&store),
             ledger: Arc::new(ledger),
             broker: Arc::new(broker),
@@ -110,7 +130,7 @@ impl Judged {
     }
 
     /// The ledger's durable entries so far, each with its kind and its own fields.
-    pub fn entries(&self) -> Vec<(String, serde_json::Value)> {
+    pub(crate) fn entries(&self) -> Vec<(String, serde_json::Value)> {
         Entries::open(&self.ledger)
             .unwrap()
             .map(|entry| {
@@ -121,23 +141,28 @@ impl Judged {
     }
 
     /// The entries of one kind, once there are at least `count` of them.
-    pub async fn wait_for(&self, kind: &str, count: usize) -> Vec<serde_json::Value> {
-        loop {
-            let found: Vec<_> = self
-                .entries()
-                .into_iter()
-                .filter(|(other, _)| other == kind)
-                .map(|(_, fields)| fields)
-                .collect();
-            if found.len() >= count {
-                return found;
+    pub(crate) async fn wait_for(&self, kind: &str, count: usize) -> Vec<serde_json::Value> {
+        let search = async {
+            loop {
+                let found: Vec<_> = self
+                    .entries()
+                    .into_iter()
+                    .filter(|(other, _)| other == kind)
+                    .map(|(_, fields)| fields)
+                    .collect();
+                if found.len() >= count {
+                    return found;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        timeout(PATIENCE, search)
+            .await
+            .expect("entries of that kind")
     }
 
     /// Says yes to the one hold that waits, as the same user does while nobody is enrolled.
-    pub fn approve(&self, id: &HoldId) {
+    pub(crate) fn approve(&self, id: &HoldId) {
         let store = self.store.lock().unwrap();
         let hold = store.hold(id).unwrap();
         let approval = Approval::unauthenticated(Statement::about(&hold));
@@ -148,18 +173,19 @@ impl Judged {
     }
 
     /// The one hold that waits, once there is one.
-    pub async fn pending(&self) -> HoldId {
-        loop {
-            let holds = {
-                let store = self.store.lock().unwrap();
-                store
-                    .holds(None, &[tagout_store::HoldState::Pending])
-                    .unwrap()
-            };
-            if let Some(hold) = holds.first() {
-                return hold.id.clone();
+    pub(crate) async fn pending(&self) -> HoldId {
+        let search = async {
+            loop {
+                let holds = {
+                    let store = self.store.lock().unwrap();
+                    store.holds(None, &[HoldState::Pending]).unwrap()
+                };
+                if let Some(hold) = holds.first() {
+                    return hold.id.clone();
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        timeout(PATIENCE, search).await.expect("a hold that waits")
     }
 }

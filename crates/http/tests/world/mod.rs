@@ -18,40 +18,40 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-pub mod authority;
+pub(crate) mod authority;
 
 /// A granted host whose requests are read.
-pub const HOST: &str = "api.example.com";
+pub(crate) const HOST: &str = "api.example.com";
 /// A granted host that is passed through.
-pub const OPAQUE: &str = "opaque.example.com";
+pub(crate) const OPAQUE: &str = "opaque.example.com";
 /// A host that no task grants.
-pub const STRANGER: &str = "stranger.example.com";
+pub(crate) const STRANGER: &str = "stranger.example.com";
 
 /// What the origin saw and how it is steered.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Connections, after their handshake.
-    pub connections: Mutex<usize>,
+    pub(crate) connections: Mutex<usize>,
     /// Requests as they arrived: head and content, framing and all.
-    pub requests: Mutex<Vec<Vec<u8>>>,
+    pub(crate) requests: Mutex<Vec<Vec<u8>>>,
     /// Lets `/events` go on.
-    pub go_on: Notify,
+    pub(crate) go_on: Notify,
 }
 
 impl Seen {
-    pub fn last(&self) -> String {
+    pub(crate) fn last(&self) -> String {
         let requests = self.requests.lock().unwrap();
         String::from_utf8_lossy(requests.last().expect("a request")).into_owned()
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.requests.lock().unwrap().len()
     }
 }
 
-pub struct World {
-    pub origin: Arc<Seen>,
-    pub authority: authority::Judged,
+pub(crate) struct World {
+    pub(crate) origin: Arc<Seen>,
+    pub(crate) authority: authority::Judged,
     gate: Gate,
     ca: Arc<SessionCa>,
     origin_ca: Arc<SessionCa>,
@@ -59,12 +59,12 @@ pub struct World {
 }
 
 impl World {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with_hold_wait(Duration::ZERO).await
     }
 
     /// A world in which held requests stay open for so long.
-    pub async fn with_hold_wait(hold_wait: Duration) -> Self {
+    pub(crate) async fn with_hold_wait(hold_wait: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let origin = Arc::new(Seen::default());
         let origin_ca = Arc::new(SessionCa::generate().unwrap());
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// A connection as a program in the sandbox makes one.
-    pub async fn connect(&self, destination: Destination, port: u16) -> TcpStream {
+    pub(crate) async fn connect(&self, destination: Destination, port: u16) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -120,13 +120,13 @@ impl World {
     }
 
     /// A TLS connection to a granted host, trusting the session's CA.
-    pub async fn tls(&self) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+    pub(crate) async fn tls(&self) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
         let stream = self.connect(known(HOST), 443).await;
         handshake(&self.ca, stream, HOST).await.unwrap()
     }
 
     /// A handshake with any name on any connection.
-    pub async fn handshake(
+    pub(crate) async fn handshake(
         &self,
         stream: TcpStream,
         name: &str,
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// The same, trusting the origin's own CA.
-    pub async fn handshake_with_origin(
+    pub(crate) async fn handshake_with_origin(
         &self,
         stream: TcpStream,
         name: &str,
@@ -144,24 +144,24 @@ impl World {
     }
 
     /// Sends octets on a fresh TLS connection and reads the answer to its end.
-    pub async fn ask(&self, request: &str) -> Answer {
+    pub(crate) async fn ask(&self, request: &str) -> Answer {
         let mut stream = self.tls().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         read_answer(&mut stream).await
     }
 }
 
-pub fn known(host: &str) -> Destination {
+pub(crate) fn known(host: &str) -> Destination {
     Destination::Known(HostName::parse(host).unwrap())
 }
 
 /// A well-formed request to the granted host.
-pub fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
 }
 
 /// The same with a body.
-pub fn post(path: &str, fields: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, fields: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {HOST}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
         body.len()
@@ -170,26 +170,26 @@ pub fn post(path: &str, fields: &str, body: &str) -> String {
 
 /// An answer as the client sees it.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub content: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) content: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.content).into_owned()
     }
 
     /// The structured refusal, which must be one.
-    pub fn refusal(&self) -> serde_json::Value {
+    pub(crate) fn refusal(&self) -> serde_json::Value {
         serde_json::from_slice(&self.content)
             .unwrap_or_else(|_| panic!("no refusal: {} {}", self.head, self.text()))
     }
 }
 
 /// Reads one answer, by its own framing; nothing may follow it.
-pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut buffer = Vec::new();
     let answer = read_next_answer(stream, &mut buffer).await;
     assert!(buffer.is_empty(), "more than one answer");
@@ -197,7 +197,7 @@ pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
 }
 
 /// Reads one answer and leaves in `buffer` what follows it.
-pub async fn read_next_answer(
+pub(crate) async fn read_next_answer(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
 ) -> Answer {
@@ -253,7 +253,10 @@ pub async fn read_next_answer(
 }
 
 /// A line of `buffer`, filled from `stream`, without its end.
-pub async fn read_line(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> String {
+pub(crate) async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> String {
     loop {
         if let Some(at) = buffer.windows(2).position(|part| part == b"\r\n") {
             let rest = buffer.split_off(at + 2);
