@@ -287,6 +287,10 @@ fn request_attributes(question: &Question<'_>) -> Vec<(String, RestrictedExpress
             "resources",
             texts(question.resources.iter().map(|resource| resource.as_str())),
         ),
+        (
+            "has_place",
+            truth(name.is_some() && operation.scope != Scope::Account),
+        ),
         ("unresolved", truth(unresolved)),
         ("granted", truth(question.granted)),
         ("operation_granted", truth(question.operation_granted)),

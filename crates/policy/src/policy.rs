@@ -151,8 +151,14 @@ fn reason(rule: &Rule, subject: Subject<'_>) -> String {
     match &rule.reason {
         Some(template) => wording::fill(template, subject),
         None => {
-            let template = format!("The task's policy `{}` is against {{operation}}.", rule.id);
-            wording::fill(&template, subject)
+            let what = match rule.ask {
+                Some(_) => "asks for an approval of",
+                None => "is against",
+            };
+            wording::fill(
+                &format!("The task's policy `{}` {what} {{operation}}.", rule.id),
+                subject,
+            )
         }
     }
 }

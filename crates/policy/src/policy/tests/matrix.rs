@@ -119,6 +119,28 @@ fn invariant_5_the_verdict_list_step_by_step() {
             plain(Write).with(|c| c.in_credential_environments = false),
             "allow",
         ),
+        // A pinned host is somewhere.
+        (
+            plain(Read).with(|c| {
+                c.environment = Some(EnvironmentName::production());
+                c.in_task_environment = false;
+            }),
+            "allow",
+        ),
+        (
+            plain(Write).with(|c| {
+                c.environment = Some(EnvironmentName::production());
+                c.in_task_environment = false;
+            }),
+            "deny outside-task",
+        ),
+        (
+            plain(Read).with(|c| {
+                c.environment = Some(EnvironmentName::production());
+                c.in_credential_environments = false;
+            }),
+            "deny outside-credential",
+        ),
         // 4
         (unknown(), "ask 1 unknown-asks destructive-asks"),
         (

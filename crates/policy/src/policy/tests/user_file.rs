@@ -31,6 +31,45 @@ fn a_user_policy_denies_and_asks() {
 }
 
 #[test]
+fn a_teams_policy_does_what_it_says() {
+    let policy = user(include_str!("../../../corpus/policies/good-team.cedar"));
+    let summary_of = |case: Case| summary(&case.decide(&policy));
+    let staging = Case::new(Effect::Write, Scope::Resources);
+    assert_eq!(summary_of(staging.clone()), "allow");
+    let production = EnvironmentName::production();
+    let elsewhere = staging
+        .clone()
+        .with(|case| case.environment = Some(production));
+    assert_eq!(summary_of(elsewhere), "deny production-is-closed");
+    let domain = OperationName::parse("railway.customDomainCreate").unwrap();
+    let domain = staging.with(|case| case.operation.name = domain);
+    assert_eq!(summary_of(domain), "ask 2 domains-need-two");
+    let upload = Case::new(Effect::Write, Scope::None).with(|case| case.environment = None);
+    let decision = upload.decide(&policy);
+    assert_eq!(summary(&decision), "ask 1 uploads-are-asked-about");
+    let Decision::Ask { reason, .. } = decision else {
+        unreachable!()
+    };
+    assert_eq!(
+        reason,
+        "The task's policy `uploads-are-asked-about` asks for an approval of railway.volumeThing."
+    );
+    let mut pastebin = upload.target.clone();
+    pastebin.host = HostName::parse("pastebin.com").unwrap();
+    let connection = Connection {
+        session: &upload.session,
+        target: &pastebin,
+        faults: &[],
+        granted: true,
+        environment: None,
+    };
+    assert_eq!(
+        summary(&policy.decide_connection(&connection)),
+        "deny no-pastebin"
+    );
+}
+
+#[test]
 fn invariant_5_unresolved_is_in_production_and_a_plain_host_is_nowhere() {
     let policy = user(
         "@id(\"hands-off\") @ask(\"one\")\n\
