@@ -230,6 +230,8 @@ impl<'a> Reader<'a> {
         };
         let mut named = Named::default();
         self.resources(root, field, &arguments, is_mutation, &mut named)?;
+        // One order, whatever order the arguments came in: the digest covers it.
+        named.resources.sort_unstable();
         let known = is_introspection || !reached.unknown && !named.unknown;
         let mut operation = Operation {
             name: OperationName::parse(&format!("{}.{}", self.pack.name, field.name))

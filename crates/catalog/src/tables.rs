@@ -316,3 +316,6 @@ fn rows<const N: usize>(text: &'static str) -> impl Iterator<Item = [&'static st
                 .unwrap_or_else(|_| panic!("not {N} columns: {line}"))
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,12 @@ impl Schema {
         self.types.get(name)
     }
 
+    /// Every type.
+    #[cfg(test)]
+    pub(crate) fn types(&self) -> impl Iterator<Item = (&'static str, &Type)> {
+        self.types.iter().map(|(name, ty)| (*name, ty))
+    }
+
     /// A field of an object or interface, or of an input.
     pub(crate) fn field(&self, on: &str, name: &str) -> Option<&Field> {
         self.get(on)?.fields.get(name)

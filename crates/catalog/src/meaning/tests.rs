@@ -170,3 +170,321 @@ fn everything_that_runs_counts() {
     );
     assert_eq!(operations[0].resources[0].id(), "y");
 }
+
+/// One line a form of request; `corpus/railway.jsonl`. `operations` are written as
+/// `name effect flags scope resource… [unresolved] [unknown]`.
+const CORPUS: &str = include_str!("../../corpus/railway.jsonl");
+
+fn describe(operation: &Operation) -> String {
+    let flags: Vec<_> = operation.flags.iter().map(Flag::as_str).collect();
+    let mut flags_sorted = flags.clone();
+    flags_sorted.sort_unstable();
+    let mut words = vec![
+        operation.name.without_prefix().to_owned(),
+        operation.effect.to_string(),
+        match flags.is_empty() {
+            true => "-".to_owned(),
+            false => flags_sorted.join(","),
+        },
+        operation.scope.as_str().to_owned(),
+    ];
+    let mut resources: Vec<_> = operation
+        .resources
+        .iter()
+        .map(|it| format!("{}/{}", it.kind(), it.id()))
+        .collect();
+    resources.sort_unstable();
+    words.extend(resources);
+    words.extend(operation.unresolved.iter().map(|_| "unresolved".to_owned()));
+    words.extend((!operation.known).then(|| "unknown".to_owned()));
+    words.join(" ")
+}
+
+fn from_corpus(line: &Json) -> HttpRequest {
+    use base64::Engine as _;
+    let text = |key: &str| line.get(key).and_then(Json::as_str);
+    let body = match (text("body"), text("body_base64")) {
+        (Some(body), _) => body.as_bytes().to_vec(),
+        (None, Some(body)) => base64::engine::general_purpose::STANDARD
+            .decode(body)
+            .unwrap(),
+        (None, None) => Vec::new(),
+    };
+    let mut request = request(
+        text("method").unwrap(),
+        text("query").unwrap_or_default(),
+        text("content_type"),
+        &body,
+    );
+    request.path = CanonicalPath::parse(text("path").unwrap()).unwrap();
+    for pair in line
+        .get("headers")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let of = |index: usize| pair[index].as_str().unwrap().to_owned();
+        request.headers.push((of(0), of(1)));
+    }
+    request
+}
+
+#[test]
+fn the_corpus_is_understood() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for line in CORPUS.lines() {
+        let line: Json = serde_json::from_str(line).unwrap();
+        count += 1;
+        let got = match recognise(&from_corpus(&line)) {
+            Ok(meaning) => json!(meaning.operations.iter().map(describe).collect::<Vec<_>>()),
+            Err(unrecognised) => json!(unrecognised.kind.as_str()),
+        };
+        let expected = match (line.get("operations"), line.get("refused")) {
+            (Some(Json::Array(operations)), _) => operations
+                .iter()
+                .map(|it| {
+                    // The order of resources is not the corpus's to say.
+                    let mut words: Vec<_> = it.as_str().unwrap().split(' ').collect();
+                    if let Some(resources) = words.get_mut(4..) {
+                        resources
+                            .sort_by_key(|word| (!word.contains('/'), *word == "unknown", *word));
+                    }
+                    Json::from(words.join(" "))
+                })
+                .collect(),
+            (_, Some(kind)) => kind.clone(),
+            _ => panic!("{line}"),
+        };
+        if got != expected {
+            wrong.push(format!(
+                "{}:\n  expected {expected}\n  got      {got}",
+                line["name"]
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 200);
+}
+
+/// What is sent means what was judged: the canonical form of a request has the same operations, and
+/// is its own canonical form.
+#[test]
+fn invariant_6_the_canonical_form_means_the_same() {
+    for line in CORPUS.lines() {
+        let line: Json = serde_json::from_str(line).unwrap();
+        let mut request = from_corpus(&line);
+        let Ok(first) = recognise(&request) else {
+            continue;
+        };
+        if let Some(body) = &first.body {
+            request.body = HttpBody::Whole(body.bytes.clone());
+            request.headers.retain(|(name, _)| name != "content-type");
+            request
+                .headers
+                .push(("content-type".to_owned(), body.content_type.to_owned()));
+        }
+        if let Some(query) = &first.query {
+            request.query = query.clone();
+        }
+        let second = recognise(&request).unwrap();
+        assert_eq!(first, second, "{}", line["name"]);
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Root fields of a mutation, each as its text and the operation that it must be seen as.
+    fn root() -> impl Strategy<Value = (String, &'static str, Effect)> {
+        let id = "[A-Za-z0-9_-]{1,12}";
+        prop_oneof![
+            id.prop_map(|id| (
+                format!("volumeDelete(volumeId:\"{id}\")"),
+                "railway.volumeDelete",
+                Effect::Irreversible
+            )),
+            id.prop_map(|id| (
+                format!("serviceDelete(id:\"{id}\")"),
+                "railway.serviceDelete",
+                Effect::Irreversible
+            )),
+            id.prop_map(|id| (
+                format!("deploymentStop(id:\"{id}\")"),
+                "railway.deploymentStop",
+                Effect::Destructive
+            )),
+            id.prop_map(|id| (
+                format!("deploymentRestart(id:\"{id}\")"),
+                "railway.deploymentRestart",
+                Effect::Write
+            )),
+        ]
+    }
+
+    /// How a root field is hidden.
+    #[derive(Clone, Debug)]
+    enum Wrapping {
+        Plain,
+        Alias(String),
+        Inline,
+        InlineOn,
+        Fragment,
+        Nested,
+        Skipped,
+    }
+
+    fn wrapping() -> impl Strategy<Value = Wrapping> {
+        prop_oneof![
+            Just(Wrapping::Plain),
+            "[a-z]{1,8}".prop_map(Wrapping::Alias),
+            Just(Wrapping::Inline),
+            Just(Wrapping::InlineOn),
+            Just(Wrapping::Fragment),
+            Just(Wrapping::Nested),
+            Just(Wrapping::Skipped),
+        ]
+    }
+
+    fn document(parts: &[((String, &'static str, Effect), Wrapping)]) -> String {
+        let mut selection = String::new();
+        let mut fragments = String::new();
+        for (index, ((field, _, _), wrapping)) in parts.iter().enumerate() {
+            selection.push(' ');
+            selection.push_str(&match wrapping {
+                Wrapping::Plain => field.clone(),
+                Wrapping::Alias(alias) => format!("{alias}: {field}"),
+                Wrapping::Inline => format!("... {{ {field} }}"),
+                Wrapping::InlineOn => format!("... on Mutation {{ {field} }}"),
+                Wrapping::Skipped => format!("{field} @skip(if: true)"),
+                Wrapping::Fragment => {
+                    fragments.push_str(&format!(" fragment F{index} on Mutation {{ {field} }}"));
+                    format!("...F{index}")
+                }
+                Wrapping::Nested => {
+                    fragments.push_str(&format!(
+                        " fragment F{index} on Mutation {{ ...G{index} }} \
+                         fragment G{index} on Mutation {{ x: {field} }}"
+                    ));
+                    format!("... on Mutation {{ ...F{index} }}")
+                }
+            });
+        }
+        format!("mutation {{{selection} }}{fragments}")
+    }
+
+    proptest! {
+        /// However they are written, every operation is seen, none is milder, and none is hidden.
+        #[test]
+        fn wrapping_hides_nothing(
+            parts in prop::collection::vec((root(), wrapping()), 1..8),
+            in_batch in any::<bool>(),
+        ) {
+            let text = document(&parts);
+            let meaning = match in_batch {
+                true => post(json!([{"query": "{me{id}}"}, {"query": text}])),
+                false => post(json!({"query": text})),
+            }
+            .unwrap();
+            let seen = &meaning.operations[usize::from(in_batch)..];
+            let mut names: Vec<_> = seen.iter().map(|it| (it.name.as_str(), it.effect)).collect();
+            let mut expected: Vec<_> = parts
+                .iter()
+                .map(|((_, name, effect), _)| (*name, *effect))
+                .collect();
+            names.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(names, expected);
+        }
+
+        #[test]
+        fn no_bytes_panic(
+            body in prop::collection::vec(any::<u8>(), 0..300),
+            content_type in prop_oneof![
+                Just(None),
+                Just(Some("application/json")),
+                Just(Some("application/graphql")),
+                Just(Some("application/x-www-form-urlencoded")),
+            ],
+        ) {
+            let _ = recognise(&request("POST", "", content_type, &body));
+        }
+
+        #[test]
+        fn no_document_panics(text in r#"[{}()\[\]$:=!@.,"\\a-gmnoqrtuy0-9é# \n-]{0,200}"#) {
+            let _ = post(json!({"query": text}));
+        }
+
+        /// Strings keep their value on the way through the tree and out again.
+        #[test]
+        fn strings_survive(value in "\\PC{0,40}|[\\x00-\\x7f]{0,40}") {
+            let literal = serde_json::to_string(&value).unwrap();
+            // JSON escapes are GraphQL escapes, but for a bare DEL.
+            let text = format!(
+                "mutation {{ variableUpsert(input: {{projectId: \"p\", environmentId: \"e\", name: \"A\", value: {literal}}}) }}"
+            );
+            let meaning = post(json!({"query": text})).unwrap();
+            prop_assert_eq!(&meaning.operations[0].arguments["input"]["value"], &json!(value));
+            let sent: Json = serde_json::from_slice(&meaning.body.unwrap().bytes).unwrap();
+            let again = post(sent).unwrap();
+            prop_assert_eq!(&again.operations[0].arguments["input"]["value"], &json!(value));
+        }
+    }
+}
+
+/// Bounded work on what is made to be slow.
+#[test]
+fn hostile_documents_are_read_quickly() {
+    use std::fmt::Write as _;
+    use std::time::{Duration, Instant};
+    let mut doubling = String::from("{ me { ...F0 } }");
+    for index in 0..500 {
+        let next = index + 1;
+        let _ = write!(
+            doubling,
+            " fragment F{index} on User {{ ...F{next} ...F{next} }}"
+        );
+    }
+    doubling.push_str(" fragment F500 on User { id }");
+    let mut wide = String::from("{ me { ...F0 } }");
+    for index in 0..50 {
+        let next = index + 1;
+        let _ = write!(
+            wide,
+            " fragment F{index} on User {{ ...F{next} ...F{next} ...F{next} }}"
+        );
+    }
+    wide.push_str(" fragment F50 on User { id }");
+    let documents = [
+        doubling,
+        wide,
+        "{".repeat(100_000),
+        format!("{}{}", "{a".repeat(100_000), "}".repeat(100_000)),
+        format!(
+            "{{me(x:{}{}){{id}}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        ),
+        format!(
+            "query($a:{}Int{}){{me{{id}}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        ),
+        format!("{{me{}{{id}}}}", "@a".repeat(100_000)),
+        "\"".repeat(100_000),
+        "\"\"\"".repeat(100_000),
+        "#".repeat(1_000_000),
+    ];
+    for document in documents {
+        let start = Instant::now();
+        let _ = post(json!({ "query": document }));
+        let elapsed = start.elapsed();
+        assert!(
+            elapsed < Duration::from_secs(2),
+            "{elapsed:?}: {}",
+            &document[..20]
+        );
+    }
+}
