@@ -189,14 +189,20 @@ fn prepare(home: &Path) -> Result<PathBuf, StoreError> {
         .create(home)
         .map_err(failed)?;
     let path = home.join("store.sqlite");
-    // SQLite gives its -wal and -shm files the mode of the file itself.
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
+    // SQLite gives its -wal and -shm files the mode of the file itself. A file that exists must not even
+    // be opened: closing any descriptor of it drops every POSIX lock that this process has on it
+    // (fcntl(2)), and another process would then take the last connection's leave and delete the log
+    // under ours.
+    let made = OpenOptions::new()
+        .create_new(true)
         .write(true)
         .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
+        .open(&path);
+    match made {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
     for (path, mode) in [(home, 0o700), (path.as_path(), 0o600)] {
         let metadata = fs::metadata(path).map_err(failed)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
