@@ -8,7 +8,7 @@ mod stage;
 
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use tagout_fake_railway::Demo;
 
 use self::stage::Stage;
@@ -82,7 +82,6 @@ environment = "staging"
 
 [[host]]
 name = "backboard.railway.app"
-methods = ["POST"]
 inspect = false
 "#,
     )?;
@@ -221,8 +220,10 @@ fn approved(demo: &Demo) -> anyhow::Result<()> {
         "echo \"Deleting the staging scratch volume.\"\n{delete}echo \"And once more, the same request.\"\n{delete}"
     );
     let environment = [("RAILWAY_API_TOKEN", demo.account_token.as_str())];
-    let running = stage.start(&script, &environment)?;
-    let hold = stage.wait_for_hold().context("no action was held")?;
+    let mut running = stage.start(&script, &environment)?;
+    let Some(hold) = stage.wait_for_hold(&mut running)? else {
+        bail!("no action was held: {}", running.finish()?.text);
+    };
     println!();
     println!("{}", paint("In another terminal, a person sees:", "2"));
     print_indented(&stage.tagout(&["holds"])?);

@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use tagout_fake_railway::{Demo, FakeRailway, Options, RunningFake};
 
 /// How long an act may take.
-const LONGEST_ACT: Duration = Duration::from_secs(60);
+const LONGEST_ACT: Duration = Duration::from_secs(10);
 
 /// One act's world. Everything of it goes when it is dropped.
 pub(super) struct Stage {
@@ -122,8 +122,8 @@ impl Stage {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The id of the first action that waits.
-    pub(super) fn wait_for_hold(&self) -> anyhow::Result<String> {
+    /// The id of the first action that waits; `None` when the agent ended without one.
+    pub(super) fn wait_for_hold(&self, running: &mut Running) -> anyhow::Result<Option<String>> {
         let deadline = Instant::now() + LONGEST_ACT;
         while Instant::now() < deadline {
             for line in self.tagout(&["holds", "--json"])?.lines() {
@@ -131,8 +131,11 @@ impl Stage {
                 if hold["state"] == "pending"
                     && let Some(id) = hold["id"].as_str()
                 {
-                    return Ok(id.to_owned());
+                    return Ok(Some(id.to_owned()));
                 }
+            }
+            if running.child.try_wait()?.is_some() {
+                return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
