@@ -61,6 +61,9 @@ pub(crate) fn decide(spec: &Spec) -> Step<Identity> {
             inside: (INSIDE, INSIDE),
             id_maps,
         }),
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+            Err(error).step(|| "make a user namespace that maps the owner of the workspace")
+        }
         Err(error) => {
             let owner = rustix::fs::stat(&spec.workspace.path).step(|| STEP)?;
             if owner.st_uid == 0 || owner.st_gid == 0 {
@@ -83,6 +86,24 @@ pub(crate) fn decide(spec: &Spec) -> Step<Identity> {
 }
 
 impl Identity {
+    /// For probing: who a command over a tree that can be mapped would run as.
+    pub(crate) fn of_a_mapped_command() -> Identity {
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let (outside, inside) = if own.0 == 0 {
+            ((UNPRIVILEGED, UNPRIVILEGED), (INSIDE, INSIDE))
+        } else {
+            (own, own)
+        };
+        Identity {
+            outside,
+            inside,
+            id_maps: Vec::new(),
+        }
+    }
+
     /// Whether this process has to be root until it has gathered what only root can reach.
     pub(crate) fn is_started_as_root(&self) -> bool {
         rustix::process::geteuid().is_root()
@@ -164,7 +185,7 @@ impl Identity {
 }
 
 /// A user namespace that maps the owner of `tree` to [`UNPRIVILEGED`], tried on the tree.
-fn map_owner(tree: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn map_owner(tree: &Path) -> io::Result<OwnedFd> {
     let owner = rustix::fs::stat(tree)?;
     let namespace = user_namespace(owner.st_uid, owner.st_gid)?;
     mounts::restrict_mapped(
@@ -175,43 +196,69 @@ fn map_owner(tree: &Path) -> io::Result<OwnedFd> {
     Ok(namespace)
 }
 
-/// A user namespace in which `uid` and `gid` stand for [`UNPRIVILEGED`]. A child makes it, waits for its maps, and is ended.
+/// A user namespace in which `uid` and `gid` stand for [`UNPRIVILEGED`]. A child makes it and waits for its maps.
 fn user_namespace(uid: u32, gid: u32) -> io::Result<OwnedFd> {
     let (mut made, tell) = io::pipe()?;
-    // SAFETY: the stage has one thread, so the child may do anything; it makes a few system calls and waits to be killed.
-    let child = match unsafe { libc::fork() } {
-        -1 => return Err(io::Error::last_os_error()),
-        0 => {
-            drop(made);
-            // SAFETY: CLONE_NEWUSER shares nothing that Rust relies on; it changes only this process's credentials.
-            let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) };
-            let _ = (&tell).write_all(&[u8::from(unshared.is_ok())]);
-            loop {
-                // SAFETY: pause(2) has no arguments and touches no memory.
-                unsafe { libc::pause() };
+    let child = Attendant::start(move || {
+        // SAFETY: CLONE_NEWUSER shares nothing that Rust relies on; it changes only this process's credentials.
+        let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) };
+        let errno = unshared.err().map_or(0, |error| error.raw_os_error());
+        let _ = (&tell).write_all(&errno.to_ne_bytes());
+    })?;
+    let mut errno = [0; 4];
+    made.read_exact(&mut errno)?;
+    match i32::from_ne_bytes(errno) {
+        0 => {}
+        errno => return Err(io::Error::from_raw_os_error(errno)),
+    }
+    let folder = format!("/proc/{}", child.id().as_raw_nonzero());
+    fs::write(
+        format!("{folder}/uid_map"),
+        format!("{uid} {UNPRIVILEGED} 1\n"),
+    )?;
+    fs::write(
+        format!("{folder}/gid_map"),
+        format!("{gid} {UNPRIVILEGED} 1\n"),
+    )?;
+    Ok(fs::File::open(format!("{folder}/ns/user"))?.into())
+}
+
+/// A child process that does something and then stays until it is dropped, or until this process has ended in whatever way.
+pub(crate) struct Attendant {
+    child: Pid,
+    /// The child waits for this to close.
+    _stay: io::PipeWriter,
+}
+
+impl Attendant {
+    /// Starts it. Only for a process with one thread.
+    pub(crate) fn start(deed: impl FnOnce()) -> io::Result<Attendant> {
+        let (mut stay, keep) = io::pipe()?;
+        // SAFETY: the stage, the only process that gets here, has one thread, so the child starts with consistent memory.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop(keep);
+                deed();
+                let _ = stay.read(&mut [0]);
+                // SAFETY: _exit(2) ends this process and touches no memory.
+                unsafe { libc::_exit(0) }
             }
+            child => Ok(Attendant {
+                child: Pid::from_raw(child).ok_or(io::ErrorKind::Other)?,
+                _stay: keep,
+            }),
         }
-        child => Pid::from_raw(child).ok_or(io::ErrorKind::Other)?,
-    };
-    drop(tell);
-    let result = (|| {
-        let mut answer = [0];
-        made.read_exact(&mut answer)?;
-        if answer != [1] {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let folder = format!("/proc/{}", child.as_raw_nonzero());
-        fs::write(
-            format!("{folder}/uid_map"),
-            format!("{uid} {UNPRIVILEGED} 1\n"),
-        )?;
-        fs::write(
-            format!("{folder}/gid_map"),
-            format!("{gid} {UNPRIVILEGED} 1\n"),
-        )?;
-        Ok(OwnedFd::from(fs::File::open(format!("{folder}/ns/user"))?))
-    })();
-    rustix::process::kill_process(child, Signal::KILL)?;
-    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
-    result
+    }
+
+    pub(crate) fn id(&self) -> Pid {
+        self.child
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(self.child, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.child), rustix::process::WaitOptions::empty());
+    }
 }

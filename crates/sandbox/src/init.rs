@@ -158,7 +158,9 @@ impl<'a> Init<'a> {
                     .map_err(|error| error.to_string());
                 wire::send(self.channel, &Event::Done(done), &[])?;
             }
-            Order::Start | Order::Build { .. } => return Err(io::ErrorKind::InvalidData.into()),
+            Order::Start | Order::Build { .. } | Order::Probe => {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
         Ok(())
     }

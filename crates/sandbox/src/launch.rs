@@ -255,7 +255,7 @@ fn make_pipes(streams: [Stream; 3]) -> io::Result<(Ends, Vec<OwnedFd>)> {
 }
 
 /// Starts the stage: this executable anew, with no environment and no descriptor but its end of the channel as standard input.
-fn start_stage(executable: Option<&Path>) -> Result<(UnixStream, Child), LaunchError> {
+pub(crate) fn start_stage(executable: Option<&Path>) -> Result<(UnixStream, Child), LaunchError> {
     let (ours, theirs) = UnixStream::pair().map_err(LaunchError::system("making a socket pair"))?;
     let mut command = Command::new(executable.unwrap_or(Path::new("/proc/self/exe")));
     command

@@ -1,10 +1,90 @@
-//! What this machine can enforce, and what to do where it cannot.
+//! What this machine can enforce, found out by trying, and what to do where it cannot.
+//!
+//! Every attempt runs in a process of its own that does the very thing which a launch does, so that an answer is never inferred from a
+//! version or a setting. What must stay true: `launch` fails where a required attempt fails, with the same text.
 
-use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::LaunchError;
 use crate::identity;
-use crate::wire::StageFailure;
+use crate::launch::start_stage;
+use crate::wire::{self, Event, Order, StageFailure};
+
+pub(crate) mod attempts;
+
+/// One thing that confinement is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What it is, such as "user namespaces".
+    pub name: String,
+    /// Whether a session can run without it.
+    pub needed: Needed,
+    /// Whether it works here.
+    pub outcome: Outcome,
+}
+
+/// Whether a session can run without something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Needed {
+    /// Without it nothing is launched.
+    Required,
+    /// Without it a second wall or a convenience is missing, and a launch says so.
+    Optional,
+}
+
+/// Whether something works on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Works,
+    /// It could not be done.
+    Missing {
+        /// Which step failed, and what the kernel said.
+        why: String,
+        /// The command that mends it, or where to look.
+        mend: String,
+    },
+}
+
+/// What the stage found.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Finding {
+    pub(crate) name: String,
+    pub(crate) needed: Needed,
+    pub(crate) failure: Option<StageFailure>,
+}
+
+/// Tries everything that confinement is made of, in processes of their own; changes nothing. `stage_executable` is as in
+/// [`crate::Spec`].
+pub fn probe(stage_executable: Option<&Path>) -> Result<Vec<Probe>, LaunchError> {
+    let (channel, mut stage) = start_stage(stage_executable)?;
+    wire::send(&channel, &Order::Probe, &[]).map_err(LaunchError::system("asking the stage"))?;
+    let answer =
+        wire::receive::<Event>(&channel).map_err(LaunchError::system("hearing from the stage"))?;
+    stage
+        .wait()
+        .map_err(LaunchError::system("waiting for the stage"))?;
+    let Some((Event::Probed(findings), _)) = answer else {
+        return Err(LaunchError::Lost("probing this machine"));
+    };
+    let outcome = |failure: Option<StageFailure>| match failure {
+        None => Outcome::Works,
+        Some(failure) => Outcome::Missing {
+            why: format!("{}: {}", failure.step, failure.detail),
+            mend: mend(&failure),
+        },
+    };
+    Ok(findings
+        .into_iter()
+        .map(|finding| Probe {
+            name: finding.name,
+            needed: finding.needed,
+            outcome: outcome(finding.failure),
+        })
+        .collect())
+}
 
 /// Puts a failed step into words, with what mends it.
 pub(crate) fn explain(failure: StageFailure) -> LaunchError {
@@ -45,8 +125,12 @@ fn mend(failure: &StageFailure) -> String {
     if failure.step.contains("/proc") && failure.errno == libc::EPERM {
         return "A container masks /proc, so that the kernel refuses a fresh one: `--security-opt systempaths=unconfined`".into();
     }
-    format!(
-        "`tagout doctor` says more ({})",
-        io::Error::from_raw_os_error(failure.errno)
-    )
+    if failure.step.contains("Landlock") {
+        return "A kernel with Landlock: CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the boot parameter `lsm=`".into();
+    }
+    if failure.step.contains("control group") {
+        return "Nothing to do: processes are stopped by signals instead. `systemd-run --user --scope tagout ...` brings one".into();
+    }
+    "Look at the kernel's configuration and at what runs around tagout (container, security module)"
+        .into()
 }

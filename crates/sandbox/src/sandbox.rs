@@ -378,7 +378,7 @@ impl Control {
                 }
                 Event::Exited(exit) => state.events.push_back(Occurrence::Exited(exit)),
                 // Said only before `Ready`; later they are nonsense, and nonsense ends the session.
-                Event::Listening | Event::Ready(_) | Event::Failed(_) => break,
+                Event::Listening | Event::Ready(_) | Event::Failed(_) | Event::Probed(_) => break,
             }
             drop(state);
             self.notify();

@@ -4,6 +4,7 @@
 //! of this one.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use libc::sock_filter as Instruction;
 
@@ -41,8 +42,22 @@ impl Filter {
         Filter(program)
     }
 
+    /// Every call is made, but for `number`, of which the listener is told.
+    fn notifying(number: i64) -> Filter {
+        Filter(vec![
+            plain(LOAD, NUMBER),
+            branch(JUMP_EQUAL, number as u32, 0, 1),
+            plain(RETURN, libc::SECCOMP_RET_USER_NOTIF),
+            plain(RETURN, libc::SECCOMP_RET_ALLOW),
+        ])
+    }
+
     /// Installs it in this thread, for good, and in everything that comes of it. Needs no_new_privs.
     pub(crate) fn install(&self) -> io::Result<()> {
+        self.set(0).map(drop)
+    }
+
+    fn set(&self, flags: libc::c_ulong) -> io::Result<i32> {
         let program = libc::sock_fprog {
             len: self.0.len() as u16,
             filter: self.0.as_ptr().cast_mut(),
@@ -52,16 +67,23 @@ impl Filter {
             libc::syscall(
                 libc::SYS_seccomp,
                 libc::SECCOMP_SET_MODE_FILTER,
-                0u32,
+                flags,
                 &raw const program,
             )
         };
-        if result == 0 {
-            Ok(())
+        if result >= 0 {
+            Ok(result as i32)
         } else {
             Err(io::Error::last_os_error())
         }
     }
+}
+
+/// Installs a filter that asks whoever holds the returned descriptor about one call. Needs no_new_privs.
+pub(crate) fn notify_of(number: i64) -> io::Result<OwnedFd> {
+    let listener = Filter::notifying(number).set(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: with this flag the kernel returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
 /// Numbers from here to the next range's start have this verdict.
@@ -182,3 +204,6 @@ fn plain(code: u16, k: u32) -> Instruction {
 fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
     Instruction { code, jt, jf, k }
 }
+
+#[cfg(test)]
+mod tests;

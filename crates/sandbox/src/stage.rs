@@ -9,10 +9,11 @@ use std::os::unix::net::UnixStream;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
-use crate::identity;
+use crate::identity::{self, Identity};
 use crate::init;
 use crate::launch::find_program;
-use crate::network;
+use crate::network::{self, GatesNetwork};
+use crate::probe::attempts;
 use crate::spec::Spec;
 use crate::step::{Named, Step, failed};
 use crate::view::{self, Gathered};
@@ -29,18 +30,18 @@ pub fn stage_main() -> ! {
         eprintln!("tagout: {STAGE_ARGUMENT} is for tagout itself");
         std::process::exit(125);
     };
-    let result = build(&channel);
-    if let Err(failure) = &result {
-        let _ = wire::send(&channel, &Event::Failed(failure.clone()), &[]);
-    }
-    match result {
-        Ok(init) => {
+    match build(&channel) {
+        Ok(Some(init)) => {
             // Init holds the channel now; when it ends, the supervisor reads end-of-file.
             drop(channel);
             await_end(init);
             std::process::exit(0)
         }
-        Err(_) => std::process::exit(125),
+        Ok(None) => std::process::exit(0),
+        Err(failure) => {
+            let _ = wire::send(&channel, &Event::Failed(failure), &[]);
+            std::process::exit(125)
+        }
     }
 }
 
@@ -54,23 +55,30 @@ fn take_channel() -> io::Result<UnixStream> {
     Ok(UnixStream::from(channel))
 }
 
-/// Makes everything up to process 1 inside, and gives its id.
-fn build(channel: &UnixStream) -> Step<Pid> {
+/// Makes everything up to process 1 inside, and gives its id; or only probes.
+fn build(channel: &UnixStream) -> Step<Option<Pid>> {
     die_with_parent().step(|| "tie the stage to the supervisor")?;
     // A session of its own, so that keys typed on the host's terminal reach only the supervisor.
     rustix::process::setsid().step(|| "leave the supervisor's session")?;
-    let Some((
-        Order::Build {
-            spec,
-            control_group,
-        },
-        descriptors,
-    )) = wire::receive::<Order>(channel).step(|| "receive the specification")?
-    else {
-        return failed(
-            "receive the specification",
-            "the supervisor said something else",
-        );
+    let order = wire::receive::<Order>(channel).step(|| "receive the specification")?;
+    let (spec, control_group, descriptors) = match order {
+        Some((
+            Order::Build {
+                spec,
+                control_group,
+            },
+            descriptors,
+        )) => (spec, control_group, descriptors),
+        Some((Order::Probe, _)) => {
+            wire::send(channel, &Event::Probed(attempts::all()), &[]).step(|| "answer")?;
+            return Ok(None);
+        }
+        _ => {
+            return failed(
+                "receive the specification",
+                "the supervisor said something else",
+            );
+        }
     };
     let mut spec = *spec;
     let identity = identity::decide(&spec)?;
@@ -83,24 +91,12 @@ fn build(channel: &UnixStream) -> Step<Pid> {
         None
     };
 
-    // One namespace after the other, so that the step that fails names itself.
-    unshare(UnshareFlags::NEWUSER).step(|| "make a user namespace")?;
-    identity
-        .write_maps()
-        .step(|| "map the user in the user namespace")?;
-    unshare(UnshareFlags::NEWNS).step(|| "make a mount namespace")?;
-    unshare(UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP)
-        .step(|| "make ipc, uts and cgroup namespaces")?;
+    enter_namespaces(&identity)?;
     // Becoming someone else undid it.
     die_with_parent().step(|| "tie the stage to the supervisor")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step(|| "set the host name")?;
 
-    unshare(UnshareFlags::NEWNET).step(|| "make the gates' network namespace")?;
-    let mut gates = network::build_gates(&spec.ports).step(|| "build the gates' network")?;
-    unshare(UnshareFlags::NEWNET).step(|| "make the agent's network namespace")?;
-    gates
-        .join_agent()
-        .step(|| "join the agent's network to the gates' by a veth pair")?;
+    let gates = enter_networks(&spec.ports)?;
     wire::send(channel, &Event::Listening, &gates.descriptors())
         .step(|| "hand over the gates' sockets")?;
     drop(gates);
@@ -117,13 +113,35 @@ fn build(channel: &UnixStream) -> Step<Pid> {
         -1 => Err(io::Error::last_os_error()).step(|| "start process 1"),
         0 => init::run(channel, &spec, gathered, descriptors, control_group),
         child => match Pid::from_raw(child) {
-            Some(child) => Ok(child),
+            Some(child) => Ok(Some(child)),
             None => failed("start process 1", "the kernel gave no process id"),
         },
     }
 }
 
-fn gather(spec: &Spec, identity: &identity::Identity) -> Step<Gathered> {
+/// One namespace after the other, so that the step that fails names itself.
+pub(crate) fn enter_namespaces(identity: &Identity) -> Step<()> {
+    unshare(UnshareFlags::NEWUSER).step(|| "make a user namespace")?;
+    identity
+        .write_maps()
+        .step(|| "map the user in the user namespace")?;
+    unshare(UnshareFlags::NEWNS).step(|| "make a mount namespace")?;
+    unshare(UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP)
+        .step(|| "make ipc, uts and cgroup namespaces")
+}
+
+/// Leaves this process in the agent's network namespace, joined to the gates'.
+pub(crate) fn enter_networks(ports: &[u16]) -> Step<GatesNetwork> {
+    unshare(UnshareFlags::NEWNET).step(|| "make the gates' network namespace")?;
+    let mut gates = network::build_gates(ports).step(|| "build the gates' network")?;
+    unshare(UnshareFlags::NEWNET).step(|| "make the agent's network namespace")?;
+    gates
+        .join_agent()
+        .step(|| "join the agent's network namespace to the gates' by a veth pair")?;
+    Ok(gates)
+}
+
+fn gather(spec: &Spec, identity: &Identity) -> Step<Gathered> {
     view::gather(spec, find_program(spec).as_deref(), &identity.id_maps)
 }
 

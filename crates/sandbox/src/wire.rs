@@ -16,6 +16,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Finding;
 use crate::sandbox::{Exit, LaunchReport};
 use crate::spec::Spec;
 
@@ -34,6 +35,8 @@ pub(crate) enum Order {
         spec: Box<Spec>,
         control_group: bool,
     },
+    /// Build nothing; try what this machine can do.
+    Probe,
     /// Run the command.
     Start,
     /// Send this signal to the foreground process group of the terminal, or to the command's own without one.
@@ -69,6 +72,8 @@ pub(crate) enum Event {
     /// Everything stands; the command waits for `Start`. Descriptors: a pidfd of process 1 inside; the terminal's master side, if
     /// there is a terminal.
     Ready(LaunchReport),
+    /// Answer to `Probe`.
+    Probed(Vec<Finding>),
     /// The sandbox could not be built.
     Failed(StageFailure),
     /// The command could not be run; `Exited` follows.

@@ -229,14 +229,17 @@ fn bash_inside_has_job_control_of_its_own() {
         let place = Place::new();
         let mut screen = Screen::start(&place, "exec bash --norc --noprofile -i");
         screen.expect("$ ");
-        screen.type_in("bash -c 'echo running; exec sleep 1000'\n");
+        screen.type_in(
+            "bash -c 'trap \"echo awake\" CONT; echo running; while :; do sleep 1; done'\n",
+        );
         screen.expect("running\r\n");
         screen.type_in("\x1a");
         screen.expect("Stopped");
-        screen.type_in("fg; echo over=$?\n");
-        screen.expect("fg; echo over=$?");
-        screen.expect("sleep 1000'\r\n");
+        screen.type_in("fg\n");
+        screen.expect("awake\r\n");
         screen.type_in("\x03");
+        screen.expect("$ ");
+        screen.type_in("echo over=$?\n");
         screen.expect("over=130");
         screen.type_in("exit 6\n");
         assert_eq!(screen.status(), Some(6));

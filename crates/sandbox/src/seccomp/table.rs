@@ -28,10 +28,10 @@ pub(crate) enum Condition {
 pub(crate) struct Row {
     pub(crate) number: i64,
     /// As in the manual; tests and documentation name it.
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) name: &'static str,
     pub(crate) verdict: Verdict,
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) reason: &'static str,
 }
 

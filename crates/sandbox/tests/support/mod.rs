@@ -23,17 +23,106 @@ static STAGE: extern "C" fn(i32, *const *const libc::c_char) = {
         if first.to_bytes() == STAGE_ARGUMENT.as_bytes() {
             stage_main();
         }
-        if first.to_bytes() == ATTACH.as_bytes() && count > 2 {
-            // SAFETY: as above.
-            let file = unsafe { std::ffi::CStr::from_ptr(*arguments.add(2)) };
-            attach(file.to_str().unwrap());
+        if first.to_bytes() == ATTACH.as_bytes() {
+            let words: Vec<&str> = (2..count as usize)
+                // SAFETY: as above.
+                .map(|at| {
+                    unsafe { std::ffi::CStr::from_ptr(*arguments.add(at)) }
+                        .to_str()
+                        .unwrap()
+                })
+                .collect();
+            without(words[0]);
+            match words.get(1) {
+                Some(file) => attach(file),
+                None => print_probes(),
+            }
         }
     }
     stage
 };
 
-/// First argument of a test executable that is to run a specification on its own standard streams; the second names its file.
-pub const ATTACH: &str = "__attach";
+/// First argument of a test executable that is to run a specification on its own standard streams, or to probe. The second names what is
+/// missing on this machine ([`without`]), the third the specification's file; none: probe.
+const ATTACH: &str = "__attach";
+
+/// Makes this process, and all that comes of it, a machine on which something is missing.
+fn without(what: &str) {
+    let refuse = |number: libc::c_long, errno: i32| {
+        let plain = |code: u32, k: u32| libc::sock_filter {
+            code: code as u16,
+            jt: 0,
+            jf: 0,
+            k,
+        };
+        let jump = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        let mut program = [
+            plain(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+            libc::sock_filter {
+                code: jump,
+                jt: 0,
+                jf: 1,
+                k: number as u32,
+            },
+            plain(
+                libc::BPF_RET | libc::BPF_K,
+                libc::SECCOMP_RET_ERRNO | errno as u32,
+            ),
+            plain(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog {
+            len: 4,
+            filter: program.as_mut_ptr(),
+        };
+        rustix::thread::set_no_new_privs(true).unwrap();
+        // SAFETY: the program lives through the call.
+        let result = unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        };
+        assert_eq!(result, 0);
+    };
+    match what {
+        "nothing" => {}
+        "unshare" => refuse(libc::SYS_unshare, libc::EPERM),
+        "landlock" => refuse(libc::SYS_landlock_create_ruleset, libc::ENOSYS),
+        "user namespaces" => {
+            // In a user namespace of our own, so that the limit is ours and not the machine's.
+            let id = rustix::process::getuid().as_raw();
+            // SAFETY: only a namespace is unshared, by a process with one thread.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
+                .unwrap();
+            std::fs::write("/proc/self/uid_map", format!("{id} {id} 1")).unwrap();
+            std::fs::write("/proc/sys/user/max_user_namespaces", "0").unwrap();
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What `tagout doctor` finds, a line each.
+fn print_probes() -> ! {
+    for probe in tagout_sandbox::probe(None).unwrap() {
+        println!("{probe:?}");
+    }
+    std::process::exit(0)
+}
+
+/// The lines that [`print_probes`] prints on a machine without something.
+pub fn probes_without(what: &str) -> Vec<String> {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([ATTACH, what])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(String::from)
+        .collect()
+}
 
 /// What `tagout run` does with a specification.
 fn attach(file: &str) -> ! {
@@ -42,7 +131,17 @@ fn attach(file: &str) -> ! {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let mut spec: Spec = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     spec.streams = Streams::of_this_process();
-    let ended = launch(spec).unwrap().attach().unwrap();
+    let sandbox = match launch(spec) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(125)
+        }
+    };
+    for warning in &sandbox.report().warnings {
+        eprintln!("{warning}");
+    }
+    let ended = sandbox.attach().unwrap();
     if let Some(why) = ended.not_executed {
         eprintln!("{why}");
     }
@@ -51,10 +150,15 @@ fn attach(file: &str) -> ! {
 
 /// The test executable as a program that runs `spec` on its own standard streams.
 pub fn attached(place: &Place, spec: &Spec) -> Command {
+    attached_without("nothing", place, spec)
+}
+
+/// As [`attached`], on a machine without something.
+pub fn attached_without(what: &str, place: &Place, spec: &Spec) -> Command {
     let file = place.path("spec.json");
     std::fs::write(&file, serde_json::to_vec(spec).unwrap()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg(ATTACH).arg(file);
+    command.args([ATTACH, what]).arg(file);
     command
 }
 
