@@ -91,10 +91,16 @@ impl fmt::Display for Refusal {
             RefusalKind::Denied => "denied",
             RefusalKind::Held => "held",
         };
+        let reason = self.reason.trim_end();
+        let end = if reason.ends_with(['.', '!', '?']) {
+            ""
+        } else {
+            "."
+        };
         write!(
             f,
-            "Tagout {verb} this: {} {}",
-            self.reason, self.how_to_proceed
+            "Tagout {verb} this: {reason}{end} {}",
+            self.how_to_proceed
         )
     }
 }

@@ -138,6 +138,9 @@ impl Checker {
             .max_by_key(|name| task.is_some_and(|task| task.is_protected(Some(name))));
         let task_environment = task.map_or(&own, |task| &task.environment);
         let everything = task.is_none();
+        // Without a manifest the question is about the operation alone: in the resource's own
+        // environment, whatever that is called.
+        let environment = environment.or(everything.then_some(&own));
         let decision = self.policy.decide(
             &Question {
                 session: &self.session,
@@ -181,7 +184,8 @@ impl Checker {
         );
         let shown = match (environment, unresolved) {
             (_, Some(_)) => Some("production".to_owned()),
-            (name, None) => name.map(ToString::to_string),
+            (name, None) if !everything => name.map(ToString::to_string),
+            (_, None) => None,
         };
         (decision, shown)
     }
@@ -387,5 +391,80 @@ fn stand_in() -> Operation {
         resources: Vec::new(),
         unresolved: Some("the request was not understood".to_owned()),
         arguments: Json::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str) -> Json {
+        let checker = Checker::new(None, Policy::load(None).unwrap()).unwrap();
+        checker.line(line)
+    }
+
+    fn railway(query: &str) -> String {
+        json!({
+            "id": 1,
+            "http": {
+                "method": "POST",
+                "url": "https://backboard.railway.app/graphql/v2",
+                "headers": {"content-type": "application/x-www-form-urlencoded"},
+                "body": json!({ "query": query }).to_string(),
+            },
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn without_a_manifest_the_operation_alone_decides() {
+        let deletion = answer(&railway(
+            "mutation { volumeDelete(volumeId: \"3d2c42fb-1\") }",
+        ));
+        assert_eq!(deletion["verdict"], "hold", "{deletion}");
+        assert_eq!(deletion["effect"], "irreversible");
+        assert_eq!(deletion["operations"], json!(["railway.volumeDelete"]));
+        assert_eq!(deletion["resources"], json!(["railway:volume/3d2c42fb-1"]));
+        let read = answer(&railway("query { project(id: \"p-1\") { name } }"));
+        assert_eq!(read["verdict"], "allow", "{read}");
+    }
+
+    #[test]
+    fn invariant_8_what_cannot_be_read_is_denied_in_its_place() {
+        for line in [
+            "",
+            "{",
+            "[]",
+            "{\"id\":7}",
+            "{\"id\":7,\"id\":8}",
+            "{\"id\":7,\"shell\":\"rm -rf /\"}",
+            "{\"id\":7,\"http\":{\"method\":\"GET\",\"url\":\"ftp://a.example\"}}",
+            "{\"id\":7,\"http\":{\"method\":\"get\",\"url\":\"https://a.example\"}}",
+            "{\"id\":7,\"http\":{\"method\":\"GET\",\"url\":\"https://a.example/..\"}}",
+            "{\"id\":7,\"http\":{\"method\":\"GET\",\"url\":\"https://a.example\",\"body\":\"x\",\"body_base64\":\"eA==\"}}",
+        ] {
+            let answer = answer(line);
+            assert_eq!(answer["verdict"], "deny", "{line}");
+            assert!(answer["reason"].is_string(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_request_in_a_file_is_read_as_it_stands() {
+        let request = parse_http(
+            b"DELETE /v1/things/1?x=2 HTTP/1.1\r\nHost: api.example.com\r\nX-A: b\r\n\r\nbody",
+        )
+        .unwrap();
+        assert_eq!(request.target.to_string(), "api.example.com:443");
+        assert_eq!(request.path_and_query(), "/v1/things/1?x=2");
+        assert_eq!(request.body.bytes(), b"body");
+        for broken in [
+            "",
+            "GET",
+            "GET / HTTP/1.1\n\n",
+            "GET / HTTP/1.1\nhost api\n\n",
+        ] {
+            assert!(parse_http(broken.as_bytes()).is_err(), "{broken:?}");
+        }
     }
 }
