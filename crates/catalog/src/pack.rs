@@ -219,3 +219,68 @@ impl Pack {
         Resolution::of_everything(self.endpoint())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_find_their_pack() {
+        let of = |name: &str| pack_for_host(&HostName::parse(name).unwrap()).map(|it| it.name);
+        assert_eq!(of("backboard.railway.com"), Some("railway"));
+        assert_eq!(of("BACKBOARD.railway.app"), Some("railway"));
+        assert_eq!(of("backboard.railway-staging.com"), Some("railway"));
+        assert_eq!(of("railway.com"), None);
+        assert_eq!(of("backboard.railway.com.example.org"), None);
+        assert!(pack("railway").is_some());
+        assert!(pack("Railway").is_none());
+    }
+
+    #[test]
+    fn slots_are_where_railway_takes_tokens() {
+        let bearer = SlotPlace::Header {
+            name: "authorization".to_owned(),
+            scheme: Some("Bearer".to_owned()),
+        };
+        let project = SlotPlace::Header {
+            name: "project-access-token".to_owned(),
+            scheme: None,
+        };
+        assert_eq!(pack("railway").unwrap().slots(), [bearer, project]);
+    }
+
+    #[test]
+    fn manifests_name_operations_with_or_without_the_provider() {
+        let railway = pack("railway").unwrap();
+        for word in ["customDomainCreate", "railway.customDomainCreate"] {
+            let name = railway.expand_operation(word).unwrap();
+            assert_eq!(name.as_str(), "railway.customDomainCreate");
+        }
+        assert!(railway.expand_operation("variables").is_ok());
+        let error = railway.expand_operation("customdomaincreate").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "railway has no operation `customdomaincreate`; did you mean `customDomainCreate`?"
+        );
+        for word in [
+            "",
+            "read",
+            "write",
+            "railway.",
+            "a b",
+            "aws.customDomainCreate",
+        ] {
+            assert!(railway.expand_operation(word).is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_minted_below_oauth() {
+        let railway = pack("railway").unwrap();
+        let mints = |path| railway.mints_tokens(&CanonicalPath::parse(path).unwrap());
+        assert!(mints("/oauth"));
+        assert!(mints("/oauth/token"));
+        assert!(!mints("/oauthx"));
+        assert!(!mints("/graphql/v2"));
+    }
+}

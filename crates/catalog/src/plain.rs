@@ -108,3 +108,104 @@ fn is_known(method: &Method) -> bool {
         "GET" | "HEAD" | "OPTIONS" | "POST" | "PUT" | "PATCH" | "DELETE"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tagout_core::{CanonicalPath, HostName, HttpBody, Target, Transport};
+
+    use super::*;
+
+    fn request(method: &str, query: &str, headers: &[(&str, &str)], body: &str) -> HttpRequest {
+        HttpRequest {
+            target: Target {
+                transport: Transport::Tls,
+                host: HostName::parse("api.example.com").unwrap(),
+                port: 443,
+            },
+            method: Method::parse(method).unwrap(),
+            path: CanonicalPath::parse("/v1/things").unwrap(),
+            query: CanonicalQuery::parse(query).unwrap(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: HttpBody::Whole(body.as_bytes().to_vec()),
+        }
+    }
+
+    fn seen(request: &HttpRequest) -> (String, Effect, bool) {
+        let meaning = crate::recognise(request).unwrap();
+        assert_eq!((&meaning.body, &meaning.query), (&None, &None));
+        let [operation] = meaning.operations.as_slice() else {
+            panic!("{meaning:?}");
+        };
+        assert_eq!(operation.scope, Scope::None);
+        let name = operation.name.as_str().to_owned();
+        (name, operation.effect, operation.known)
+    }
+
+    #[test]
+    fn the_method_is_the_operation() {
+        for (method, effect, known) in [
+            ("GET", Effect::Read, true),
+            ("HEAD", Effect::Read, true),
+            ("OPTIONS", Effect::Read, true),
+            ("POST", Effect::Write, true),
+            ("PUT", Effect::Write, true),
+            ("PATCH", Effect::Write, true),
+            ("DELETE", Effect::Destructive, true),
+            ("PURGE", Effect::Destructive, false),
+            ("MKCOL", Effect::Destructive, false),
+        ] {
+            assert_eq!(
+                seen(&request(method, "", &[], "")),
+                (format!("http.{method}"), effect, known)
+            );
+        }
+    }
+
+    #[test]
+    fn an_override_can_only_make_it_stricter() {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let delete = ("http.DELETE".to_owned(), Effect::Destructive, true);
+        for it in [
+            request("POST", "", &[("x-http-method-override", "DELETE")], ""),
+            request("POST", "", &[("x_http_method_override", "delete")], ""),
+            request("GET", "", &[("x-method-override", " DELETE ")], ""),
+            request(
+                "POST",
+                "",
+                &[("x-http-method", "GET"), ("x-http-method", "DELETE")],
+                "",
+            ),
+            request("POST", "_method=DELETE", &[], ""),
+            request("POST", "a=1&_METHOD=delete", &[], ""),
+            request("POST", "%5Fmethod=DELETE", &[], ""),
+            request("POST", "", &[form], "a=1&_method=DELETE"),
+        ] {
+            assert_eq!(seen(&it), delete, "{it:?}");
+        }
+        let get = request(
+            "DELETE",
+            "_method=GET",
+            &[("x-http-method-override", "GET")],
+            "",
+        );
+        assert_eq!(seen(&get), delete);
+        let bad = request("POST", "", &[("x-http-method-override", "D\u{e9}")], "");
+        assert!(crate::recognise(&bad).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(
+            name in "[a-zA-Z_-]{1,24}",
+            value in "\\PC{0,20}",
+            body in "\\PC{0,60}",
+        ) {
+            let headers = [(name.as_str(), value.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+            let _ = crate::recognise(&request("POST", "", &headers, &body));
+        }
+    }
+}

@@ -83,14 +83,13 @@ pub(crate) fn recognise(pack: &Pack, request: &HttpRequest) -> Result<Meaning, U
         Envelopes::Parameters(envelope) => {
             let query = texts.first().and_then(|text| envelope.to_query(text));
             return match query {
-                Some(query) if operations.iter().all(|it| it.effect == Effect::Read) => {
-                    Ok(Meaning {
-                        operations,
-                        body: None,
-                        query: Some(query),
-                        graphql,
-                    })
-                }
+                // Printed from the tree, a document begins with its kind.
+                Some(query) if texts.iter().all(|text| text.starts_with("query")) => Ok(Meaning {
+                    operations,
+                    body: None,
+                    query: Some(query),
+                    graphql,
+                }),
                 _ => Err(refuse(
                     FaultKind::Unparsable,
                     "a GET that changes something, or is too long",

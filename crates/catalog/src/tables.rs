@@ -85,6 +85,7 @@ enum When {
     Missing,
     True,
     Not(Vec<&'static str>),
+    NotPositive,
     Removes,
 }
 
@@ -223,6 +224,7 @@ fn at<'a>(arguments: &'a Map<String, Json>, path: &[&str]) -> Result<Option<&'a 
 impl When {
     fn read(text: &'static str) -> Self {
         match text.split_once(' ') {
+            Some(("not", "positive")) => Self::NotPositive,
             Some(("not", values)) => Self::Not(values.split(',').collect()),
             _ => match text {
                 "given" => Self::Given,
@@ -250,6 +252,9 @@ impl When {
                 };
                 !values.contains(&text.as_str())
             }),
+            Self::NotPositive => {
+                given.is_some_and(|value| value.as_f64().is_none_or(|number| number <= 0.0))
+            }
             // The document itself being null is for `missing` to judge.
             Self::Removes => given.is_some_and(removes),
         }
