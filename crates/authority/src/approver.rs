@@ -72,23 +72,24 @@ pub enum ApproverError {
 /// An approver's public key. Shown as `ed25519:` and base64.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ApproverKey(VerifyingKey);
+pub struct ApproverKey([u8; 32]);
 
 impl ApproverKey {
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// Whether `signature` is this key's over `message`.
     pub(crate) fn verifies(&self, message: &Digest, signature: &Signature) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        self.0.verify_strict(message.as_bytes(), &signature).is_ok()
+        VerifyingKey::from_bytes(&self.0)
+            .is_ok_and(|key| key.verify_strict(message.as_bytes(), &signature).is_ok())
     }
 }
 
 impl fmt::Display for ApproverKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ed25519:{}", BASE64.encode(self.0.as_bytes()))
+        write!(f, "ed25519:{}", BASE64.encode(self.0))
     }
 }
 
@@ -108,13 +109,13 @@ impl FromStr for ApproverKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let base64 = text.strip_prefix("ed25519:").ok_or(KeyError)?;
-        let key =
-            VerifyingKey::from_bytes(&decode(base64).ok_or(KeyError)?).map_err(|_| KeyError)?;
+        let bytes = decode(base64).ok_or(KeyError)?;
+        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError)?;
         // A key of small order would verify signatures that nobody made.
         if key.is_weak() {
             return Err(KeyError);
         }
-        Ok(Self(key))
+        Ok(Self(bytes))
     }
 }
 
@@ -343,7 +344,7 @@ impl SealedKey {
         for bytes in [seed.as_mut_slice(), &mut salt, &mut nonce] {
             getrandom::fill(bytes).map_err(|error| ApproverError::Machine(error.to_string()))?;
         }
-        let public_key = ApproverKey(SigningKey::from_bytes(&seed).verifying_key());
+        let public_key = ApproverKey(SigningKey::from_bytes(&seed).verifying_key().to_bytes());
         let cipher = cipher(passphrase, &salt, memory_kib, passes)?;
         let associated = associated(name, &public_key);
         let payload = Payload {
@@ -391,7 +392,7 @@ impl SealedKey {
                 .map_err(|_| ApproverError::WrongPassphrase)?,
         );
         let key = SigningKey::from_bytes(&seed);
-        if key.verifying_key() != self.public_key.0 {
+        if key.verifying_key().as_bytes() != self.public_key.as_bytes() {
             return Err(ApproverError::WrongPassphrase);
         }
         Ok(Signer {

@@ -75,23 +75,32 @@ impl InstallKey {
     /// with the same key.
     ///
     /// # Errors
-    /// When the file cannot be made or read, belongs to somebody else, is open to others, or is not
-    /// a key.
+    /// When the file cannot be made or read, is open to others, or is not a key.
     pub fn load_or_create(home: &Path) -> Result<Self, LedgerError> {
+        if let Some(key) = Self::load(home)? {
+            return Ok(key);
+        }
         let folder = home.join("keys");
-        let path = folder.join("install.ed25519");
+        let path = Self::path(home);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| LedgerError::file(&folder, &error))?;
+        Self::create(&folder, &path)?;
+        let file = File::open(&path).map_err(|error| LedgerError::file(&path, &error))?;
+        Self::read(&path, file)
+    }
+
+    /// The key of `$TAGOUT_HOME`, when there is one: a verifier makes none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is open to others, or is not a key.
+    pub fn load(home: &Path) -> Result<Option<Self>, LedgerError> {
+        let path = Self::path(home);
         match File::open(&path) {
-            Ok(file) => Self::read(&path, file),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(&folder)
-                    .map_err(|error| LedgerError::file(&folder, &error))?;
-                Self::create(&folder, &path)?;
-                let file = File::open(&path).map_err(|error| LedgerError::file(&path, &error))?;
-                Self::read(&path, file)
-            }
+            Ok(file) => Self::read(&path, file).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(LedgerError::file(&path, &error)),
         }
     }
@@ -229,6 +238,7 @@ mod tests {
     #[test]
     fn the_install_key_is_made_once_and_is_private() {
         let home = tempfile::tempdir().unwrap();
+        assert!(InstallKey::load(home.path()).unwrap().is_none());
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let home = home.path().to_owned();

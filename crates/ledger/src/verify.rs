@@ -6,6 +6,7 @@
 //! say which entry it was. What stands behind the last whole checkpoint was never acknowledged and
 //! does not count: after a crash that is a torn batch; behind the `end` it is an extension.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek as _};
 use std::path::Path;
@@ -42,8 +43,14 @@ pub struct Known {
 pub struct Problem {
     /// The number of the entry where it shows.
     pub entry: u64,
-    /// What is wrong there.
+    /// What is wrong with it, as it reads behind `entry N`: `was changed`.
     pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {} {}", self.entry, self.what)
+    }
 }
 
 /// What a verification found.
@@ -378,7 +385,7 @@ impl<'a> Pass<'a> {
         if let Some(suspected) = self.suspected.take() {
             self.blame(
                 suspected.saturating_sub(1),
-                "or the entry behind it was changed",
+                "was changed, or the entry behind it was",
             );
         }
         let mut good = false;
@@ -399,7 +406,7 @@ impl<'a> Pass<'a> {
                             let first = self.report.entries;
                             self.blame(
                                 first,
-                                &format!("and those up to {last} are not what the session signed"),
+                                &format!("is not what the session signed, nor what follows up to entry {last}"),
                             );
                         }
                         (false, true) if checkpoint.mark.entries > mark.entries => {
@@ -407,7 +414,7 @@ impl<'a> Pass<'a> {
                         }
                         (false, true) => self.blame(last, "was changed"),
                         (false, false) => {
-                            self.blame(last, "or the checkpoint behind it was changed");
+                            self.blame(last, "was changed, or the checkpoint behind it was");
                         }
                     }
                 }
@@ -475,13 +482,13 @@ impl<'a> Pass<'a> {
         if let Some(suspected) = self.suspected.take() {
             self.blame(
                 suspected.saturating_sub(1),
-                "or the entry behind it was changed",
+                "was changed, or the entry behind it was",
             );
         }
         if let Some(checkpoint) = &self.last_checkpoint {
             if !self.is_signed(checkpoint) && self.report.is_genuine() {
                 let last = self.report.entries.saturating_sub(1);
-                self.blame(last, "and those ahead are not what the session signed");
+                self.blame(last, "is not what the session signed, or one ahead is not");
             }
             let size = self.report.entries;
             self.report
@@ -502,7 +509,10 @@ impl<'a> Pass<'a> {
                 );
             } else if mark.entries > 0 && !self.roots.contains(&mark) {
                 let last = mark.entries - 1;
-                self.blame(last, &format!("or one ahead is not what {name} knows"));
+                self.blame(
+                    last,
+                    &format!("is not what {name} knows, or one ahead is not"),
+                );
             }
             self.report
                 .checked_against
@@ -523,7 +533,7 @@ impl Report {
         if !known && self.problems.len() < MOST_PROBLEMS {
             self.problems.push(Problem {
                 entry,
-                what: format!("entry {entry} {what}"),
+                what: what.to_owned(),
             });
         }
     }

@@ -165,7 +165,8 @@ fn invariant_7_an_approval_covers_one_hold_one_action_and_one_text() {
     let people = People::new();
     let approved = hold();
     let approval = Approval::sign(Statement::about(&approved), &people.ada);
-    let others: [(fn(&mut HoldRecord), &str); 3] = [
+    type Change = fn(&mut HoldRecord);
+    let others: [(Change, &str); 3] = [
         (|hold| hold.id = HoldId::random().unwrap(), "hold id"),
         (|hold| hold.digest = Digest::of(b"another"), "digest"),
         (|hold| hold.shown.push('.'), "text"),
