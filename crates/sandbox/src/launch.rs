@@ -128,13 +128,9 @@ fn await_ready(stream: &UnixStream, ports: &[u16]) -> Result<Built, LaunchError>
             .ok_or(LaunchError::Lost(WHILE))?;
         match event {
             Event::Listening => {
-                let (name_server_udp, name_server_tcp, gates) =
-                    network::parse_sockets(descriptors, ports).ok_or(LaunchError::Lost(WHILE))?;
-                listeners = Some(Listeners {
-                    name_server_udp,
-                    name_server_tcp,
-                    gates,
-                });
+                listeners = Some(
+                    network::parse_sockets(descriptors, ports).ok_or(LaunchError::Lost(WHILE))?,
+                );
             }
             Event::Ready(report) => {
                 let mut descriptors = descriptors.into_iter();

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, sockopt};
 
 use self::netlink::{Message, Route};
+use crate::sandbox::Listeners;
 
 pub(crate) mod netlink;
 
@@ -114,23 +115,16 @@ fn listen(kind: SocketType, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd>
 }
 
 /// The received sockets as what [`build_gates`] made them; `None` if their number is wrong.
-pub(crate) fn parse_sockets(
-    mut sockets: Vec<OwnedFd>,
-    ports: &[u16],
-) -> Option<(UdpSocket, TcpListener, Vec<(u16, TcpListener)>)> {
+pub(crate) fn parse_sockets(mut sockets: Vec<OwnedFd>, ports: &[u16]) -> Option<Listeners> {
     if sockets.len() != ports.len() + 2 {
         return None;
     }
-    let gates = sockets.split_off(2);
-    let tcp = TcpListener::from(sockets.pop()?);
-    let udp = UdpSocket::from(sockets.pop()?);
-    Some((
-        udp,
-        tcp,
-        ports
-            .iter()
-            .copied()
-            .zip(gates.into_iter().map(TcpListener::from))
-            .collect(),
-    ))
+    let gates = sockets.split_off(2).into_iter().map(TcpListener::from);
+    let name_server_tcp = TcpListener::from(sockets.pop()?);
+    let name_server_udp = UdpSocket::from(sockets.pop()?);
+    Some(Listeners {
+        name_server_udp,
+        name_server_tcp,
+        gates: ports.iter().copied().zip(gates).collect(),
+    })
 }

@@ -217,7 +217,7 @@ impl Flow {
     fn all(ends: Ends) -> io::Result<Vec<Flow>> {
         let host = |number: i32| -> io::Result<OwnedFd> {
             // SAFETY: 0, 1 and 2 are open for as long as the process lives (the Rust runtime sees to it); the borrow ends with this call.
-            Ok(unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()?)
+            unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
         };
         let mut flows = Vec::new();
         let mut add = |from: OwnedFd, to: OwnedFd, direction| {

@@ -25,8 +25,8 @@ static STAGE: extern "C" fn(i32, *const *const libc::c_char) = {
         }
         if first.to_bytes() == ATTACH.as_bytes() {
             let words: Vec<&str> = (2..count as usize)
-                // SAFETY: as above.
                 .map(|at| {
+                    // SAFETY: as above.
                     unsafe { std::ffi::CStr::from_ptr(*arguments.add(at)) }
                         .to_str()
                         .unwrap()
