@@ -10,30 +10,30 @@ use serde::Deserialize;
 /// One agent's table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// The name that `--agent` and the manifest use.
-    pub name: String,
+    pub(crate) name: String,
     /// Base names of the commands that start it.
-    pub commands: Vec<String>,
+    pub(crate) commands: Vec<String>,
     /// Variables that are set inside.
-    pub environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
     /// Variables that are passed on when they are set outside. None of them holds a secret.
-    pub pass: Vec<String>,
+    pub(crate) pass: Vec<String>,
     /// The hosts of its model, by method and path.
     #[serde(default, rename = "host")]
-    pub hosts: Vec<ModelHost>,
+    pub(crate) hosts: Vec<ModelHost>,
 }
 
 /// A model host, granted by method and path.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ModelHost {
+pub(crate) struct ModelHost {
     /// The host's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The methods that are granted.
-    pub methods: Vec<String>,
+    pub(crate) methods: Vec<String>,
     /// The paths that are granted, as globs on the canonical path.
-    pub paths: Vec<String>,
+    pub(crate) paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
 });
 
 /// Every profile.
-pub fn all() -> &'static [Profile] {
+pub(crate) fn all() -> &'static [Profile] {
     &PROFILES
 }
 
@@ -58,7 +58,7 @@ pub fn all() -> &'static [Profile] {
 ///
 /// # Errors
 /// The names there are, when `name` is none of them.
-pub fn find(name: &str, command: &str) -> Result<Option<&'static Profile>, String> {
+pub(crate) fn find(name: &str, command: &str) -> Result<Option<&'static Profile>, String> {
     if name == "auto" {
         let base = Path::new(command)
             .file_name()

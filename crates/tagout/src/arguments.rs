@@ -110,6 +110,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ApproverCommand,
     },
+    /// What this machine can enforce, found out by trying
+    Doctor,
     /// The incident, replayed and stopped, on an embedded fake of the provider
     Demo {
         /// Which one

@@ -52,6 +52,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Secrets { command } => command::secrets::secrets(command),
         Command::Policy { command } => command::policy::policy(command),
         Command::Approver { command } => command::approver::approver(command),
+        Command::Doctor => command::doctor::doctor(),
         Command::Demo { name } => command::demo::demo(&name),
     }
 }

@@ -34,6 +34,10 @@ pub(crate) fn list(json: bool, watch: bool) -> anyhow::Result<u8> {
                 println!("{}", serde_json::to_string(&hold.listing())?);
             } else {
                 show(hold);
+                println!(
+                    "  answer with: tagout approve {0}   or   tagout deny {0} --reason \"...\"\n",
+                    hold.id
+                );
             }
         }
         if !watch {
@@ -119,10 +123,7 @@ fn show(hold: &HoldRecord) {
     for line in hold.shown.lines() {
         println!("  {}", escape_untrusted(line));
     }
-    println!(
-        "  answer with: tagout approve {0}   or   tagout deny {0} --reason \"...\"\n",
-        hold.id
-    );
+    println!();
 }
 
 /// The approver who answers: the only one, or the one that is named.

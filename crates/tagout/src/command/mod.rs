@@ -3,6 +3,7 @@
 pub(crate) mod approver;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod holds;
 pub(crate) mod ledger;
 pub(crate) mod policy;

@@ -224,14 +224,18 @@ fn approved(demo: &Demo) -> anyhow::Result<()> {
     let Some(hold) = stage.wait_for_hold(&mut running)? else {
         bail!("no action was held: {}", running.finish()?.text);
     };
-    println!();
-    println!("{}", paint("In another terminal, a person sees:", "2"));
-    print_indented(&stage.tagout(&["holds"])?);
     ensure!(
         stage.has_volume(&demo.scratch),
         "the volume went before anybody approved"
     );
-    println!("{}", paint(&format!("$ tagout approve {hold}"), "1"));
+    println!(
+        "    {}",
+        paint(
+            "The agent's request waits. In another terminal a person runs:",
+            "2"
+        )
+    );
+    println!("    {}", paint(&format!("$ tagout approve {hold}"), "1"));
     print_indented(&stage.tagout(&["approve", &hold, "--yes"])?);
     let output = running.finish()?;
     print_agent(&output.text);
@@ -251,7 +255,7 @@ fn approved(demo: &Demo) -> anyhow::Result<()> {
         "the provider saw {deletions} deletions instead of one"
     );
     verdict(true, "shown, approved, done once; the replay was refused");
-    println!("{}", paint("$ tagout verify", "1"));
+    println!("    {}", paint("$ tagout verify", "1"));
     print_indented(&stage.tagout(&["verify"])?);
     Ok(())
 }
@@ -278,10 +282,48 @@ fn verdict(stopped: bool, text: &str) {
     println!("    {}  {text}", paint(mark, colour));
 }
 
+/// What the agent printed. A refusal is a long line of JSON; its own words are shown instead.
 fn print_agent(text: &str) {
-    for line in text.lines() {
-        println!("    {} {line}", paint("agent│", "2"));
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if line.starts_with("tagout: session") {
+            println!("    {}", paint(line, "2"));
+            continue;
+        }
+        match refusal_of(line) {
+            None => println!("    {} {line}", paint("agent│", "2")),
+            Some((code, message)) => {
+                println!("    {} {}", paint("agent│", "2"), paint(&code, "1;33"));
+                for part in wrapped(&message, 84) {
+                    println!("    {}   {part}", paint("agent│", "2"));
+                }
+            }
+        }
     }
+}
+
+/// Code and message of a structured refusal.
+fn refusal_of(line: &str) -> Option<(String, String)> {
+    let answer: serde_json::Value = serde_json::from_str(line).ok()?;
+    let error = &answer["errors"][0];
+    let code = error["extensions"]["error"].as_str()?;
+    Some((code.to_owned(), error["message"].as_str()?.to_owned()))
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().map_or(0, |line| line.chars().count());
+        if last > 0 && last + 1 + word.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 fn print_indented(text: &str) {
