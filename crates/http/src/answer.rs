@@ -160,7 +160,8 @@ impl Delivery<'_> {
         for (name, value) in headers {
             let is_own = OWN_FIELDS.contains(&name.as_str())
                 || hop_by_hop.iter().any(|token| token == name.as_str());
-            if !is_own && !(self.credentialed && is_credential(name, value)) {
+            let stays_here = is_own || (self.credentialed && is_credential(name, value));
+            if !stays_here {
                 push_field(&mut text, name.as_str(), &self.redacted(value.as_bytes()));
             }
         }

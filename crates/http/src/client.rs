@@ -24,6 +24,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Octets of later requests that are taken in while one is under way.
 const MOST_READ_AHEAD: usize = 64 * 1024;
 
+/// RFC 9110 §10.1.1.
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// Why nothing more can be read from or written to a client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {

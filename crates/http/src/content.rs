@@ -1,33 +1,36 @@
-//! A request's content on its way in. What a pack must read, or a person may be asked about, is held
-//! whole before the verdict; on other hosts what is larger streams behind it, searched for known
-//! secrets on the way, in such a way that no part of one leaves before all of it was seen.
+//! A request's content before the verdict. What a pack must read, a model is told, or a person may be
+//! asked about, is held whole; on other hosts what is larger streams behind the verdict
+//! ([`crate::upload`]). What all connections hold together is bounded.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use tagout_core::{Fault, FaultKind, HttpBody};
-use tagout_secrets::{Hit, StreamFinder};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::client::{Client, ClientError};
+use crate::client::{CONTINUE, Client, ClientError};
 use crate::framing::Decoder;
 use crate::head::Framing;
 use crate::understand::{Understood, fault};
+use crate::upload::Upload;
 
 /// Content that is held before a verdict.
 const MOST_HELD: usize = 8 * 1024 * 1024;
+/// The same for model hosts, whose prompts carry pictures (providers' own limits are below this).
+const MOST_HELD_FOR_MODELS: usize = 32 * 1024 * 1024;
 /// Content that all connections of a session hold at one time, in KiB.
 const MOST_HELD_TOGETHER: usize = 256 * 1024;
-/// Streamed content that was searched and is not sent yet. Longer than any known secret in any
-/// encoding, so that the first octet of one is still here when its last one arrives.
-const SEARCHED_AHEAD: usize = 256 * 1024;
-/// RFC 9110 §10.1.1.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// How much of a request's content is needed before the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// All of it, up to 8 MiB.
+    Whole,
+    /// All of it, up to what models take.
+    WholePrompt,
+    /// All of it when it is small, else its beginning.
+    Beginning,
+}
 
 /// What all connections of a session may hold together.
 #[derive(Clone)]
@@ -47,90 +50,77 @@ pub(crate) struct Taken {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// A body of which only the beginning was read.
-pub(crate) struct Upload {
-    beginning: Vec<u8>,
-    decoder: Decoder,
-    /// All of its octets, where that was announced.
-    pub(crate) length: Option<u64>,
-    /// Whether the client still waits for `100 Continue`.
-    expects_continue: bool,
+/// Why content was not taken in whole.
+enum Incomplete {
+    TooLong(Held),
+    NoRoom,
+    Client(ClientError),
 }
 
-/// Why an upload ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UploadError {
-    /// The client did.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// A known secret was about to leave.
-    #[error("the content has a known secret in it ({})", .0.label)]
-    Secret(Hit),
-    /// The server no longer takes it, or its connection broke.
-    #[error("the server stopped taking the content")]
-    Server,
+/// Content that is being collected, and its share of the room.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads content, all of it where `whole` or as long as it is small; otherwise the beginning. What
-/// is wrong becomes a fault of `understood`.
+/// Reads content as far as it is needed. What is wrong becomes a fault of `understood`.
 pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client<S>,
     understood: &mut Understood,
-    whole: bool,
+    need: Need,
     room: &Room,
 ) -> Result<Taken, ClientError> {
-    let mut taken = Taken {
+    let nothing = Taken {
         body: HttpBody::Empty,
         upload: None,
         _room: None,
     };
     let length = match understood.framing {
-        Framing::Empty => return Ok(taken),
+        Framing::Empty => return Ok(nothing),
         Framing::Length(length) => Some(length),
         Framing::Chunked => None,
     };
+    let most = match need {
+        Need::Whole | Need::Beginning => MOST_HELD,
+        Need::WholePrompt => MOST_HELD_FOR_MODELS,
+    };
     let mut decoder = Decoder::new(understood.framing);
-    let too_long = length.is_some_and(|length| length > MOST_HELD as u64);
-    if too_long && whole {
-        understood.faults.push(too_large());
-        return Ok(taken);
-    }
-    let reserved = length.map_or(MOST_HELD, |length| {
-        usize::try_from(length).unwrap_or(MOST_HELD)
-    });
-    let kibibytes = u32::try_from(reserved.min(MOST_HELD).div_ceil(1024)).unwrap_or(u32::MAX);
-    taken._room = Arc::clone(&room.0).try_acquire_many_owned(kibibytes).ok();
-    if taken._room.is_none() {
-        understood.faults.push(fault(
-            FaultKind::TooLarge,
-            "too much content is waiting for a verdict at this moment",
-            "Send it again when other requests are done.",
-        ));
-        return Ok(taken);
-    }
-    // What is too long to be held is not asked for before the verdict.
-    if understood.expects_continue && !too_long {
-        client.send(CONTINUE).await?;
-    }
-    let mut beginning = Vec::with_capacity(if too_long { 0 } else { reserved.min(64 * 1024) });
-    while !too_long {
-        match client.content(&mut decoder).await? {
-            None => {
-                taken.body = match beginning.len() {
+    // What is announced as too long is not asked for before the verdict.
+    let is_announced = length.is_some_and(|length| length > most as u64);
+    let held = if is_announced {
+        Err(Incomplete::TooLong(Held::default()))
+    } else {
+        if understood.expects_continue {
+            client.send(CONTINUE).await?;
+        }
+        hold(client, &mut decoder, most, room).await
+    };
+    let beginning = match held {
+        Ok(held) => {
+            return Ok(Taken {
+                body: match held.bytes.len() {
                     0 => HttpBody::Empty,
-                    _ => HttpBody::Whole(beginning),
-                };
-                return Ok(taken);
-            }
-            Some(data) => beginning.extend_from_slice(&data),
+                    _ => HttpBody::Whole(held.bytes),
+                },
+                upload: None,
+                _room: held.room,
+            });
         }
-        if beginning.len() > MOST_HELD {
-            break;
+        Err(Incomplete::Client(error)) => return Err(error),
+        Err(Incomplete::NoRoom) => {
+            understood.faults.push(fault(
+                FaultKind::TooLarge,
+                "too much content is waiting for a verdict at this moment",
+                "Send it again when other requests are done.",
+            ));
+            return Ok(nothing);
         }
-    }
-    if whole {
+        Err(Incomplete::TooLong(beginning)) => beginning,
+    };
+    if need != Need::Beginning {
         understood.faults.push(too_large());
-        return Ok(taken);
+        return Ok(nothing);
     }
     if is_structured(understood) {
         understood.faults.push(fault(
@@ -138,23 +128,66 @@ pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
             "a JSON or form body of more than 8 MiB cannot be searched for credential fields",
             "Send it in parts of at most 8 MiB, or as a file upload.",
         ));
-        return Ok(taken);
+        return Ok(nothing);
     }
-    taken.body = HttpBody::Streamed;
-    taken.upload = Some(Upload {
-        beginning,
-        decoder,
-        length,
-        expects_continue: understood.expects_continue && too_long,
-    });
-    Ok(taken)
+    Ok(Taken {
+        body: HttpBody::Streamed,
+        upload: Some(Upload {
+            beginning: beginning.bytes,
+            decoder,
+            length,
+            expects_continue: understood.expects_continue && is_announced,
+        }),
+        _room: beginning.room,
+    })
+}
+
+async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client<S>,
+    decoder: &mut Decoder,
+    most: usize,
+    room: &Room,
+) -> Result<Held, Incomplete> {
+    let mut held = Held::default();
+    while let Some(data) = client.content(decoder).await.map_err(Incomplete::Client)? {
+        held.bytes.extend_from_slice(&data);
+        if !held.reserve(room) {
+            return Err(Incomplete::NoRoom);
+        }
+        if held.bytes.len() > most {
+            return Err(Incomplete::TooLong(held));
+        }
+    }
+    Ok(held)
+}
+
+impl Held {
+    /// Takes as much of the room as the bytes need; whether there was so much left.
+    fn reserve(&mut self, room: &Room) -> bool {
+        let reserved = self
+            .room
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = self.bytes.len().div_ceil(1024).saturating_sub(reserved);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        match Arc::clone(&room.0).try_acquire_many_owned(more) {
+            Err(_) => false,
+            Ok(more) => {
+                match &mut self.room {
+                    Some(room) => room.merge(more),
+                    None => self.room = Some(more),
+                }
+                true
+            }
+        }
+    }
 }
 
 pub(crate) fn too_large() -> Fault {
     fault(
         FaultKind::TooLarge,
-        "the content is larger than the 8 MiB that are held before a verdict",
-        "Send it in parts of at most 8 MiB.",
+        "the content is larger than what is held before a verdict (8 MiB; 32 MiB to models)",
+        "Send it in smaller parts.",
     )
 }
 
@@ -166,124 +199,81 @@ fn is_structured(understood: &Understood) -> bool {
     })
 }
 
-/// Moves the rest of a body from the client to the server's side of `sender`. Returns how many
-/// octets were passed on.
-///
-/// # Errors
-/// When it ended early; the receiving body then fails, and with it the connection to the server.
-pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client<S>,
-    mut upload: Upload,
-    mut finder: StreamFinder,
-    sender: mpsc::Sender<Piece>,
-) -> Result<u64, UploadError> {
-    if upload.expects_continue {
-        client.send(CONTINUE).await?;
-    }
-    let mut waiting: VecDeque<Bytes> = VecDeque::new();
-    let mut waiting_octets = 0;
-    let mut sent = 0;
-    let mut next = Some(Bytes::from(std::mem::take(&mut upload.beginning)));
-    while let Some(data) = next {
-        if let Some(hit) = finder.feed(&data) {
-            return Err(UploadError::Secret(hit));
-        }
-        waiting_octets += data.len();
-        waiting.push_back(data);
-        while let Some(front) = waiting.front()
-            && waiting_octets - front.len() >= SEARCHED_AHEAD
-        {
-            waiting_octets -= front.len();
-            sent += front.len() as u64;
-            let data = waiting.pop_front().unwrap_or_default();
-            let passed = sender.send(Piece::Data(data)).await;
-            passed.map_err(|_| UploadError::Server)?;
-        }
-        next = client.content(&mut upload.decoder).await?;
-    }
-    for data in waiting {
-        sent += data.len() as u64;
-        let passed = sender.send(Piece::Data(data)).await;
-        passed.map_err(|_| UploadError::Server)?;
-    }
-    sender
-        .send(Piece::End)
-        .await
-        .map_err(|_| UploadError::Server)?;
-    Ok(sent)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::parse_head;
+    use crate::understand::understand;
+    use tagout_core::{HostName, Target, Transport};
+    use tokio::io::AsyncWriteExt;
 
-/// A part of a streamed body. Without the end, what came before it is no body.
-pub(crate) enum Piece {
-    Data(Bytes),
-    End,
-}
-
-/// A body on its way to a server.
-pub(crate) enum OutgoingBody {
-    /// All of it, or none.
-    Whole(Option<Bytes>),
-    /// What a [`pump`] sends.
-    Streamed {
-        pieces: mpsc::Receiver<Piece>,
-        length: Option<u64>,
-        ended: bool,
-    },
-}
-
-/// The upload was given up; the server must not take what it got for a whole body.
-#[derive(Debug, thiserror::Error)]
-#[error("the upload was given up")]
-pub(crate) struct GivenUp;
-
-impl OutgoingBody {
-    pub(crate) fn whole(bytes: Vec<u8>) -> Self {
-        Self::Whole((!bytes.is_empty()).then(|| bytes.into()))
-    }
-
-    pub(crate) fn streamed(length: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
-        let (sender, pieces) = mpsc::channel(4);
-        let body = Self::Streamed {
-            pieces,
-            length,
-            ended: false,
+    async fn take_of(fields: &str, content: &[u8], need: Need, room: &Room) -> (Understood, Taken) {
+        let target = Target {
+            transport: Transport::Tls,
+            host: HostName::parse("a.example").unwrap(),
+            port: 443,
         };
-        (sender, body)
+        let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n\r\n");
+        let mut understood = understand(parse_head(head.as_bytes()).unwrap(), &target);
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let mut client = Client::new(far);
+        let send = async {
+            // The gate may stop reading at any time.
+            let _ = near.write_all(content).await;
+        };
+        let take = async {
+            let taken = take(&mut client, &mut understood, need, room).await;
+            drop(client);
+            taken
+        };
+        let (taken, ()) = tokio::join!(take, send);
+        (understood, taken.unwrap())
     }
-}
 
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = GivenUp;
+    fn length(octets: usize) -> String {
+        format!("Content-Length: {octets}")
+    }
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed { ended: true, .. } => Poll::Ready(None),
-            Self::Streamed { pieces, ended, .. } => pieces.poll_recv(context).map(|piece| {
-                *ended = !matches!(piece, Some(Piece::Data(_)));
-                match piece {
-                    Some(Piece::Data(bytes)) => Some(Ok(Frame::data(bytes))),
-                    Some(Piece::End) => None,
-                    None => Some(Err(GivenUp)),
-                }
-            }),
+    #[tokio::test]
+    async fn invariant_5_what_must_be_read_and_is_too_large_is_a_fault() {
+        let room = Room::new();
+        let content = vec![b'a'; MOST_HELD + 1];
+        for (fields, need) in [
+            (length(content.len()), Need::Whole),
+            (length(MOST_HELD_FOR_MODELS + 1), Need::WholePrompt),
+            (
+                format!(
+                    "{}\r\nContent-Type: application/json",
+                    length(content.len())
+                ),
+                Need::Beginning,
+            ),
+        ] {
+            let (understood, taken) = take_of(&fields, &content, need, &room).await;
+            assert_eq!(understood.faults[0].kind, FaultKind::TooLarge, "{fields}");
+            assert!(taken.upload.is_none());
         }
+        let (understood, taken) =
+            take_of(&length(content.len()), &content, Need::WholePrompt, &room).await;
+        assert!(understood.faults.is_empty());
+        assert_eq!(taken.body.bytes().len(), content.len());
+        let (understood, taken) =
+            take_of(&length(content.len()), &content, Need::Beginning, &room).await;
+        assert!(understood.faults.is_empty());
+        assert!(taken.body == HttpBody::Streamed && taken.upload.is_some());
     }
 
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None) | Self::Streamed { ended: true, .. })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Streamed { length, .. } => {
-                length.map_or_else(SizeHint::new, SizeHint::with_exact)
-            }
-        }
+    #[tokio::test]
+    async fn what_is_held_together_is_bounded_and_given_back() {
+        let room = Room(Arc::new(Semaphore::new(16)));
+        let content = vec![b'a'; 10 * 1024];
+        let fields = length(content.len());
+        let (_, first) = take_of(&fields, &content, Need::Whole, &room).await;
+        assert_eq!(first.body.bytes().len(), content.len());
+        let (understood, _) = take_of(&fields, &content, Need::Whole, &room).await;
+        assert_eq!(understood.faults[0].kind, FaultKind::TooLarge);
+        drop(first);
+        let (understood, _) = take_of(&fields, &content, Need::Whole, &room).await;
+        assert!(understood.faults.is_empty());
     }
 }

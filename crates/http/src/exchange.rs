@@ -3,7 +3,7 @@
 //! record the outcome. Whatever goes wrong before the authority is asked becomes a fault of the
 //! action; whatever goes wrong after it ends the exchange.
 
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tagout_authority::{Admission, Outcome, Permit};
@@ -14,13 +14,14 @@ use tokio::time::timeout;
 
 use crate::answer::{DeliverError, Delivery, SILENCE};
 use crate::client::{Client, ClientError};
-use crate::content::{OutgoingBody, Taken, Upload, UploadError, pump, take, too_large};
+use crate::content::{Need, Taken, take, too_large};
 use crate::gate::Gate;
 use crate::handed_out::cookie_value;
 use crate::head::Framing;
 use crate::outgoing::{SendError, Server, outgoing};
 use crate::refusal::{Dress, render};
 use crate::understand::{Understood, fault, understand};
+use crate::upload::{OutgoingBody, Upload, UploadError, pump};
 
 /// What becomes of a connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,16 +96,22 @@ impl Gate {
         client: &mut Client<S>,
         understood: &mut Understood,
     ) -> Result<Taken, ClientError> {
-        let must_be_whole = pack_for_host(&understood.request.target.host).is_some()
-            || matches!(understood.request.method.as_str(), "DELETE");
+        let host = &understood.request.target.host;
+        let need = if self.is_model_host(host) {
+            Need::WholePrompt
+        } else if pack_for_host(host).is_some() || understood.request.method.as_str() == "DELETE" {
+            Need::Whole
+        } else {
+            Need::Beginning
+        };
         if !understood.faults.is_empty() {
             understood.framing = Framing::Empty;
         }
-        match take(client, understood, must_be_whole, &self.inner.room).await {
+        match take(client, understood, need, &self.inner.room).await {
             Err(ClientError::Malformed(what)) => {
                 let target = understood.request.target.clone();
                 *understood = Understood::malformed(what, &target);
-                take(client, understood, must_be_whole, &self.inner.room).await
+                take(client, understood, need, &self.inner.room).await
             }
             taken => taken,
         }
@@ -119,11 +126,11 @@ impl Gate {
         } = understood;
         let broker = self.inner.authority.broker();
         let is_model_host = self.is_model_host(&request.target.host);
+        let mut notes = Vec::new();
         if is_model_host && let Some(masked) = broker.mask_for_model_host(request.body.bytes()) {
             // git and others print real values; a refusal would end the conversation.
             request.body = HttpBody::Whole(masked);
-            let note = "a known secret in a model's prompt was replaced by its decoy".to_owned();
-            self.note(&request.target, &[note]).await;
+            notes.push("a known secret in a model's prompt was replaced by its decoy".to_owned());
         }
         let mut examined = broker.examine(&request, is_model_host);
         faults.append(&mut examined.faults);
@@ -160,17 +167,19 @@ impl Gate {
         if request.body == HttpBody::Streamed && may_be_held && faults.is_empty() {
             faults.push(too_large());
         }
-        self.note(&request.target, &examined.notes).await;
+        notes.append(&mut examined.notes);
+        self.note(&request.target, &notes).await;
         Action::new(request, operations, examined.uses, faults, graphql)
     }
 
-    /// What was seen in a request without being a reason to refuse it.
+    /// Records what was seen in a request without being a reason to refuse it.
     async fn note(&self, target: &Target, notes: &[String]) {
-        for note in notes {
-            let fields = json!({"host": target.host, "port": target.port, "note": note});
-            // A ledger that cannot be written denies at the verdict.
-            let _ = self.inner.authority.record().append("note", fields).await;
+        if notes.is_empty() {
+            return;
         }
+        let fields = json!({"host": target.host, "port": target.port, "notes": notes});
+        // A ledger that cannot be written denies at the verdict.
+        let _ = self.inner.authority.record().append("note", fields).await;
     }
 
     /// Attaches, sends and answers.
@@ -205,6 +214,16 @@ impl Gate {
                 outcome.request_bytes = octets.unwrap_or(0);
                 sent
             }
+        };
+        let sent = match sent {
+            // It would have the rest of the connection to itself.
+            Ok(Some(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err(failed(
+                    "the server switched to another protocol without being asked.",
+                    "Use plain HTTP/1.1 requests with this host.",
+                ))
+            }
+            sent => sent,
         };
         let response = match sent {
             Ok(Some(response)) => response,

@@ -15,6 +15,7 @@ use tagout_net::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::client::Client;
 use crate::content::Room;
@@ -106,7 +107,7 @@ impl Gate {
                 self.pass(stream, &admission).await;
             }
             (Ok(admission), Opening::Tls(_, stream)) => {
-                if let Ok(tls) = self.inner.ca.accept(stream, &target.host).await {
+                if let Some(tls) = self.accept(stream, &target).await {
                     self.serve_requests(tls, &admission).await;
                 }
             }
@@ -235,12 +236,38 @@ impl Gate {
     async fn refuse_opening(&self, opening: Opening, target: &Target, refusal: &Refusal) {
         match opening {
             Opening::Tls(_, stream) => {
-                if let Ok(tls) = self.inner.ca.accept(stream, &target.host).await {
+                if let Some(tls) = self.accept(stream, target).await {
                     refuse(tls, target, refusal).await;
                 }
             }
             Opening::Plain(stream) => refuse(stream, target, refusal).await,
             Opening::Broken(_, stream) => refuse_handshake(stream).await,
+        }
+    }
+
+    /// Speaks TLS with the client. A client that does not like the session's CA (it pins another one,
+    /// or has its own roots) only says so in an alert, which is recorded so that somebody sees it.
+    async fn accept(
+        &self,
+        stream: Replayed<TcpStream>,
+        target: &Target,
+    ) -> Option<TlsStream<Replayed<TcpStream>>> {
+        match self.inner.ca.accept(stream, &target.host).await {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                let fields = json!({
+                    "host": target.host,
+                    "port": target.port,
+                    "error": error.to_string(),
+                });
+                let _ = self
+                    .inner
+                    .authority
+                    .record()
+                    .append("handshake", fields)
+                    .await;
+                None
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod head;
 mod outgoing;
 mod refusal;
 mod understand;
+mod upload;
 
 pub use gate::Gate;
 pub use head::{Framing, Malformed, RequestHead, parse_head};

@@ -15,8 +15,8 @@ use tagout_net::{NetError, Upstream};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::content::OutgoingBody;
 use crate::understand::default_port;
+use crate::upload::OutgoingBody;
 
 /// Fields of an answer's head. Real ones have about thirty.
 const MOST_FIELDS: usize = 200;

@@ -130,6 +130,15 @@ async fn invariant_1_a_host_that_is_not_granted_is_refused_legibly() {
             .contains(STRANGER)
     );
 
+    // A client that trusts other roots than the session's fails, and the ledger says why.
+    let stream = world.connect(known(HOST), 443).await;
+    assert!(world.handshake_with_origin(stream, HOST).await.is_err());
+    let failed = world.authority.wait_for("handshake", 1).await;
+    assert!(
+        failed[0]["error"].as_str().unwrap().contains("UnknownCA"),
+        "{failed:?}"
+    );
+
     // A granted name on the address of the others is still the wrong address.
     let stream = world.connect(Destination::Unknown, 443).await;
     let mut tls = world.handshake(stream, HOST).await.unwrap();
@@ -344,6 +353,7 @@ async fn a_server_that_fails_is_reported_and_a_cut_answer_stays_cut() {
     let answer = read_answer(&mut tls).await;
     assert_eq!(answer.status, 502);
     assert!(answer.refusal()["reason"].as_str().unwrap().contains(HOST));
+    assert_eq!(world.ask(&get("/switch")).await.status, 502);
     let answer = world.ask(&get("/broken")).await;
     assert_eq!(
         answer.text(),
@@ -491,4 +501,45 @@ async fn invariant_7_a_client_that_left_has_nothing_released() {
     // The approval is still there for whoever asks again.
     assert_eq!(world.ask(&request).await.status, 200);
     assert_eq!(world.origin.count(), 1);
+}
+
+#[tokio::test]
+async fn invariant_8_without_a_ledger_nothing_is_dialled_or_sent() {
+    let world = World::start().await;
+    let mut stream = world.tls().await;
+    stream.write_all(get("/1").as_bytes()).await.unwrap();
+    assert_eq!(read_answer(&mut stream).await.status, 200);
+    world.authority.wait_for("outcome", 1).await;
+    world.authority.close_ledger().await;
+    // On a connection that was admitted before, and on a new one.
+    stream.write_all(get("/2").as_bytes()).await.unwrap();
+    assert_eq!(
+        read_answer(&mut stream).await.refusal()["error"],
+        "tagout_denied"
+    );
+    assert_eq!(
+        world.ask(&get("/3")).await.refusal()["error"],
+        "tagout_denied"
+    );
+    assert_eq!(world.origin.count(), 1);
+    assert_eq!(*world.origin.connections.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_graphql_endpoint_is_refused_in_its_own_shape() {
+    let world = World::start().await;
+    let host = "backboard.railway.com";
+    let stream = world.connect(Destination::Unknown, 443).await;
+    let mut tls = world.handshake(stream, host).await.unwrap();
+    let body = r#"{"query":"mutation { volumeDelete(volumeId: \"v\") }"}"#;
+    let request = format!(
+        "POST /graphql/v2 HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    tls.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut tls).await;
+    assert_eq!(answer.status, 403);
+    let error = &answer.refusal()["errors"][0];
+    assert_eq!(error["extensions"]["error"], "tagout_denied");
+    assert!(error["message"].as_str().unwrap().contains(host));
 }

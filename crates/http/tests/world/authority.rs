@@ -1,7 +1,7 @@
 //! A real authority over a real store and ledger, for a task with one credential, one host that is
 //! read and one that is passed through.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ inspect = false
 
 pub(crate) struct Judged {
     pub(crate) authority: Authority,
-    ledger: PathBuf,
+    ledger: Arc<Ledger>,
     store: Arc<Mutex<Store>>,
     answered: watch::Sender<u64>,
 }
@@ -73,7 +73,7 @@ impl Judged {
         let install = InstallKey::load_or_create(home).unwrap();
         let about = serde_json::json!({"command": ["true"]});
         let ledger = Ledger::create(home, &session, &install, about, |_| ()).unwrap();
-        let path = ledger.path().to_owned();
+        let ledger = Arc::new(ledger);
         let store = Store::open(home).unwrap();
         let policy = Policy::load(None).unwrap();
         store
@@ -104,7 +104,7 @@ impl Judged {
             decoy: Decoy::new(DECOY),
             generation: 1,
         };
-        let broker = Broker::new(vec![credential], &KnownSecrets::new([]), []);
+        let broker = Broker::new(vec![credential], KnownSecrets::new([]), []);
         let authority = Authority::new(Setup {
             session,
             task: Arc::new(
@@ -114,7 +114,7 @@ impl Judged {
             ),
             policy,
             store: Arc::clone(&store),
-            ledger: Arc::new(ledger),
+            ledger: Arc::clone(&ledger),
             broker: Arc::new(broker),
             ask: Arc::new(NoProvider),
             enrolled: EnrolledKeys::default(),
@@ -123,7 +123,7 @@ impl Judged {
         });
         Self {
             authority,
-            ledger: path,
+            ledger,
             store,
             answered,
         }
@@ -131,13 +131,18 @@ impl Judged {
 
     /// The ledger's durable entries so far, each with its kind and its own fields.
     pub(crate) fn entries(&self) -> Vec<(String, serde_json::Value)> {
-        Entries::open(&self.ledger)
+        Entries::open(self.ledger.path())
             .unwrap()
             .map(|entry| {
                 let entry = entry.unwrap().to_json();
                 (entry["kind"].as_str().unwrap().to_owned(), entry)
             })
             .collect()
+    }
+
+    /// Ends the ledger, as a full disk or a closed session would.
+    pub(crate) async fn close_ledger(&self) {
+        self.ledger.finish(serde_json::Value::Null).await.unwrap();
     }
 
     /// The entries of one kind, once there are at least `count` of them.

@@ -404,6 +404,7 @@ async fn answer_request(
         "/fields" => "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
                       Keep-Alive: timeout=5\r\nX-Kept: 1\r\nSet-Cookie: sid=1\r\nContent-Length: 2\r\n\r\nok"
             .into(),
+        "/switch" => "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".into(),
         "/nothing" => "HTTP/1.1 204 No Content\r\n\r\n".into(),
         "/unchanged" => "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n".into(),
         "/hints" => "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\

@@ -1,0 +1,240 @@
+//! A large body on its way through, behind the verdict: searched for known secrets in such a way that
+//! no part of one leaves before all of it was seen, and held only as far as that search looks ahead.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tagout_secrets::{Hit, StreamFinder};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::client::{CONTINUE, Client, ClientError};
+use crate::framing::Decoder;
+
+/// Content that was searched and is not sent yet. Longer than any known secret in any encoding, so
+/// that the first octet of one is still here when its last one arrives.
+const SEARCHED_AHEAD: usize = 256 * 1024;
+
+/// A body of which only the beginning was read.
+pub(crate) struct Upload {
+    pub(crate) beginning: Vec<u8>,
+    pub(crate) decoder: Decoder,
+    /// All of its octets, where that was announced.
+    pub(crate) length: Option<u64>,
+    /// Whether the client still waits for `100 Continue`.
+    pub(crate) expects_continue: bool,
+}
+
+/// Why an upload ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// The client did.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A known secret was about to leave.
+    #[error("the content has a known secret in it ({})", .0.label)]
+    Secret(Hit),
+    /// The server no longer takes it, or its connection broke.
+    #[error("the server stopped taking the content")]
+    Server,
+}
+
+/// Moves the rest of a body from the client to the server's side of `sender`. Returns how many
+/// octets were passed on.
+///
+/// # Errors
+/// When it ended early; the receiving body then fails, and with it the connection to the server.
+pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client<S>,
+    mut upload: Upload,
+    mut finder: StreamFinder,
+    sender: mpsc::Sender<Piece>,
+) -> Result<u64, UploadError> {
+    if upload.expects_continue {
+        client.send(CONTINUE).await?;
+    }
+    let mut waiting: VecDeque<Bytes> = VecDeque::new();
+    let mut waiting_octets = 0;
+    let mut sent = 0;
+    let mut next = Some(Bytes::from(std::mem::take(&mut upload.beginning)));
+    while let Some(data) = next {
+        if let Some(hit) = finder.feed(&data) {
+            return Err(UploadError::Secret(hit));
+        }
+        waiting_octets += data.len();
+        waiting.push_back(data);
+        while let Some(front) = waiting.front()
+            && waiting_octets - front.len() >= SEARCHED_AHEAD
+        {
+            waiting_octets -= front.len();
+            sent += front.len() as u64;
+            let data = waiting.pop_front().unwrap_or_default();
+            let passed = sender.send(Piece::Data(data)).await;
+            passed.map_err(|_| UploadError::Server)?;
+        }
+        next = client.content(&mut upload.decoder).await?;
+    }
+    for data in waiting {
+        sent += data.len() as u64;
+        let passed = sender.send(Piece::Data(data)).await;
+        passed.map_err(|_| UploadError::Server)?;
+    }
+    sender
+        .send(Piece::End)
+        .await
+        .map_err(|_| UploadError::Server)?;
+    Ok(sent)
+}
+
+/// A part of a streamed body. Without the end, what came before it is no body.
+pub(crate) enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// A body on its way to a server.
+pub(crate) enum OutgoingBody {
+    /// All of it, or none.
+    Whole(Option<Bytes>),
+    /// What a [`pump`] sends.
+    Streamed {
+        pieces: mpsc::Receiver<Piece>,
+        length: Option<u64>,
+        ended: bool,
+    },
+}
+
+/// The upload was given up; the server must not take what it got for a whole body.
+#[derive(Debug, thiserror::Error)]
+#[error("the upload was given up")]
+pub(crate) struct GivenUp;
+
+impl OutgoingBody {
+    pub(crate) fn whole(bytes: Vec<u8>) -> Self {
+        Self::Whole((!bytes.is_empty()).then(|| bytes.into()))
+    }
+
+    pub(crate) fn streamed(length: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
+        let (sender, pieces) = mpsc::channel(4);
+        let body = Self::Streamed {
+            pieces,
+            length,
+            ended: false,
+        };
+        (sender, body)
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed { ended: true, .. } => Poll::Ready(None),
+            Self::Streamed { pieces, ended, .. } => pieces.poll_recv(context).map(|piece| {
+                *ended = !matches!(piece, Some(Piece::Data(_)));
+                match piece {
+                    Some(Piece::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+                    Some(Piece::End) => None,
+                    None => Some(Err(GivenUp)),
+                }
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None) | Self::Streamed { ended: true, .. })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Streamed { length, .. } => {
+                length.map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Framing;
+    use tagout_secrets::KnownSecrets;
+    use tokio::io::AsyncWriteExt;
+
+    const SIZE: usize = 4 * 1024 * 1024;
+
+    fn upload() -> Upload {
+        Upload {
+            beginning: b"front".to_vec(),
+            decoder: Decoder::new(Framing::Length(SIZE as u64)),
+            length: None,
+            expects_continue: true,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_nothing_stops_the_client() {
+        let (mut near, far) = tokio::io::duplex(16 * 1024);
+        let mut client = Client::new(far);
+        let (sender, _body) = OutgoingBody::streamed(None);
+        let finder = KnownSecrets::new([]).stream();
+        let mut written = 0;
+        let write = async {
+            while written < SIZE {
+                written += near.write(&[0; 16 * 1024]).await.unwrap();
+            }
+        };
+        // The clock is a paused one: it advances when nothing can go on.
+        let pumping = pump(&mut client, upload(), finder, sender);
+        let both = async { tokio::join!(pumping, write) };
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_secs(5), both)
+                .await
+                .is_err()
+        );
+        assert!(written < SEARCHED_AHEAD + 256 * 1024, "{written}");
+    }
+
+    #[tokio::test]
+    async fn invariant_4_nothing_of_a_secret_is_passed_on() {
+        let secret = b"a-secret-value-of-some-length";
+        let known = KnownSecrets::new([("it".to_owned(), secret.to_vec(), false)]);
+        let (mut near, far) = tokio::io::duplex(16 * 1024);
+        let mut client = Client::new(far);
+        let (sender, body) = OutgoingBody::streamed(None);
+        let write = async {
+            near.write_all(&vec![b'.'; SIZE / 2]).await.unwrap();
+            for octet in secret {
+                near.write_all(&[*octet]).await.unwrap();
+            }
+            near
+        };
+        let collect = async {
+            use http_body_util::BodyExt;
+            let mut body = body;
+            let mut passed = Vec::new();
+            loop {
+                match body.frame().await {
+                    Some(Ok(frame)) => passed.extend(frame.into_data().unwrap()),
+                    Some(Err(GivenUp)) => return passed,
+                    None => panic!("the body ended as if it were whole"),
+                }
+            }
+        };
+        let pumping = pump(&mut client, upload(), known.stream(), sender);
+        let (pumped, passed, _near) = tokio::join!(pumping, collect, write);
+        assert!(matches!(pumped, Err(UploadError::Secret(_))));
+        let content = passed.strip_prefix(b"front").unwrap();
+        assert!(content.iter().all(|octet| *octet == b'.') && !content.is_empty());
+    }
+}
