@@ -56,17 +56,26 @@ impl SessionCa {
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn generate() -> Result<Self, NetError> {
+        let key = KeyPair::generate().map_err(certificate_error)?;
+        // Each session's authority has a name of its own: a client that knows another session's must
+        // not take one for the other.
+        let mark: String = key
+            .public_key_raw()
+            .iter()
+            .rev()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let mut params = CertificateParams::default();
         params
             .distinguished_name
-            .push(DnType::CommonName, "Tagout session CA");
+            .push(DnType::CommonName, format!("Tagout session CA {mark}"));
         params
             .distinguished_name
             .push(DnType::OrganizationName, "Tagout");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         set_validity(&mut params);
-        let key = KeyPair::generate().map_err(certificate_error)?;
         Ok(Self {
             authority: CertifiedIssuer::self_signed(params, key).map_err(certificate_error)?,
             leaf_key: KeyPair::generate().map_err(certificate_error)?,
