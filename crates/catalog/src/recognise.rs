@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
             root,
             &field.name,
         );
-        let is_introspection = field.name.starts_with("__");
+        let is_introspection = matches!(field.name.as_str(), "__schema" | "__type" | "__typename");
         let reached = match is_introspection {
             true => Reached::default(),
             false => Walk::new(self.schema, self.tables, &self.selected.fragments).root(

@@ -477,3 +477,71 @@ fn the_resolvers_queries_are_known_reads() {
         assert!(!document.contains('"'), "{document}");
     }
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// JSON that looks a little like answers.
+    fn answer() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            "[a-z-]{0,6}".prop_map(Json::from),
+            (0u32..3).prop_map(Json::from),
+        ];
+        leaf.prop_recursive(6, 40, 4, |inner| {
+            let key = prop::sample::select(vec![
+                "data",
+                "errors",
+                "projects",
+                "project",
+                "volumes",
+                "edges",
+                "node",
+                "pageInfo",
+                "hasNextPage",
+                "endCursor",
+                "id",
+                "name",
+                "projectId",
+                "environment",
+            ]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
+                prop::collection::hash_map(key, inner, 0..5).prop_map(|members| {
+                    members
+                        .into_iter()
+                        .map(|(name, member)| (name.to_owned(), member))
+                        .collect::<Map<_, _>>()
+                        .into()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever is answered, nothing panics, and a volume that was not seen is not resolved.
+        #[test]
+        fn answers_made_of_anything_resolve_nothing(
+            answers in prop::collection::vec(answer(), 1..6),
+            raw in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let volume = operation("volumeDelete", &[("volume", "never-there")], json!({}));
+            let mut resolution = pack("railway").unwrap().resolve(&volume);
+            let mut bodies: Vec<_> = answers.iter().map(|it| it.to_string().into_bytes()).collect();
+            bodies.push(raw);
+            for body in bodies {
+                match resolution.next() {
+                    Step::Ask(_) => resolution.answer(&body),
+                    Step::Failed(_) => break,
+                    Step::Done(resolved) => {
+                        prop_assert!(resolved.resources[0].unresolved.is_some());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

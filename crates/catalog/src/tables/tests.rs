@@ -95,6 +95,31 @@ fn every_argument_that_names_something_is_known() {
     }
 }
 
+/// The walk over selections takes the place of a value from its field's type. That would say too
+/// little if a field could hold a project or an environment under an abstract type.
+#[test]
+fn no_field_holds_a_container_under_an_abstract_type() {
+    let schema = railway().schema();
+    let containers = [
+        "User",
+        "Workspace",
+        "Team",
+        "Project",
+        "Environment",
+        "Service",
+        "Volume",
+    ];
+    for (on, ty) in schema.types().filter(|(_, ty)| ty.kind.is_composite()) {
+        for (name, field) in &ty.fields {
+            let possible = &schema.get(named(field.ty)).unwrap().possible;
+            assert!(
+                !possible.iter().any(|it| containers.contains(it)),
+                "{on}.{name}"
+            );
+        }
+    }
+}
+
 /// A scalar without a schema of its own may hold anything: each field of such a type is a secret,
 /// unless it stands here with a reason.
 #[test]
