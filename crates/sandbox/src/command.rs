@@ -188,9 +188,10 @@ impl Prepared {
         rustix::process::chdir(&spec.working_directory)
             .map_err(|e| at("enter the working directory")(e.into()))?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(spec.umask & 0o777));
+        // Smaller than any core file; and 1, not 0, is what the kernel honours where core_pattern pipes into a program of the host.
         let none = Rlimit {
-            current: Some(0),
-            maximum: Some(0),
+            current: Some(1),
+            maximum: Some(1),
         };
         rustix::process::setrlimit(Resource::Core, none)
             .map_err(|e| at("forbid core dumps")(e.into()))?;

@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -27,6 +27,7 @@ impl ControlGroup {
                 .then(|| mount.split(' ').nth(4))?
         })?;
         let parent = PathBuf::from(root).join(own);
+        sweep(&parent);
         // The name is the supervisor's, of which one process can have several sandboxes.
         let path = (0..64).find_map(|number| {
             let path = parent.join(format!("tagout-{}-{number}", std::process::id()));
@@ -90,5 +91,43 @@ impl ControlGroup {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Removes the groups of supervisors that were killed. A group that still holds a process cannot be removed, so this harms nobody.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| {
+            name.strip_prefix("tagout-")?
+                .split('-')
+                .next()?
+                .parse()
+                .ok()
+        });
+        if owner.is_some_and(|owner: u32| !Path::new(&format!("/proc/{owner}")).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_killed_supervisors_are_swept_and_others_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let own = format!("tagout-{}-0", std::process::id());
+        for name in ["tagout-4194305-0", &own, "tagout-x", "system.slice"] {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        sweep(parent.path());
+        let mut left: Vec<_> = fs::read_dir(parent.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["system.slice", &own, "tagout-x"]);
     }
 }

@@ -37,7 +37,7 @@ pub struct Sandbox {
     pub(crate) reader: Option<std::thread::JoinHandle<()>>,
 }
 
-/// The sockets through which everything leaves the sandbox. They live in a network namespace that has no other way in or out.
+/// The sockets through which everything leaves the sandbox, non-blocking. They live in a network namespace that has no other way in or out.
 pub struct Listeners {
     /// Name server, `198.18.0.1:53`.
     pub name_server_udp: UdpSocket,
