@@ -159,7 +159,17 @@ impl Detector {
             }
             return findings;
         }
-        self.scan_narrow(path, bytes)
+        // The mark of UTF-8 would be part of the first name.
+        let mark = if bytes.starts_with(b"\xEF\xBB\xBF") {
+            3
+        } else {
+            0
+        };
+        let mut findings = self.scan_narrow(path, bytes.get(mark..).unwrap_or_default());
+        for finding in &mut findings {
+            finding.span = finding.span.start + mark..finding.span.end + mark;
+        }
+        findings
     }
 
     fn scan_narrow(&self, path: &Path, bytes: &[u8]) -> Vec<Finding> {
@@ -176,6 +186,7 @@ impl Detector {
 
     fn follow_keywords(&self, scan: &mut Scan<'_>) {
         let mut name_end = 0;
+        let mut key_end = 0;
         // Up to where each rule has looked, so that a run of keywords is looked at once.
         let mut looked = vec![0; self.rules.len()];
         for hit in self.keywords.find_overlapping_iter(scan.bytes) {
@@ -197,11 +208,13 @@ impl Detector {
                         scan.password(span, "dsn-password");
                     }
                 }
-                Some(Lead::KeyBlock) => {
+                Some(Lead::KeyBlock) if hit.start() >= key_end => {
                     if let Some(span) = reader::private_key_block(scan.bytes, hit.start()) {
+                        key_end = span.end;
                         scan.add(span, "private-key", None, Confidence::High);
                     }
                 }
+                Some(Lead::KeyBlock) => {}
                 Some(Lead::Putty) => {
                     if let Some(span) = reader::putty_private_lines(scan.bytes, hit.start()) {
                         scan.add(span, "private-key", None, Confidence::High);
@@ -301,7 +314,9 @@ impl<'a> Scan<'a> {
         let by_line = self.begins_line(hit.start);
         let literal = by_line && (self.config || self.kind != FileKind::Plain);
         let field = reader::field_at(self.bytes, hit, literal)?;
-        let end = field.name.end;
+        // Within a long run without blanks nothing is a name of its own.
+        let run = !field.quoted && field.value.len() > 1024;
+        let end = if run { field.value.end } else { field.name.end };
         // In a program a line such as `password = other` is an expression; only in capitals is it
         // the shell's or make's.
         let shell = by_line
@@ -380,7 +395,15 @@ impl<'a> Scan<'a> {
         if is_uuid(value) && name < Name::Secret {
             return;
         }
-        let Some(confidence) = judge(value, name, setting, field.quoted) else {
+        let mut span = field.value;
+        let mut judged = judge(value, name, setting, field.quoted);
+        if judged.is_none() && !field.quoted && setting == Setting::Config {
+            // `NAME=value command …`: in a shell the value is the first word.
+            let word = value.iter().position(u8::is_ascii_whitespace);
+            span.end = span.start + word.unwrap_or(0);
+            judged = judge(self.slice(span.clone()), name, setting, false);
+        }
+        let Some(confidence) = judged else {
             return;
         };
         let confidence = match self.kind {
@@ -391,7 +414,7 @@ impl<'a> Scan<'a> {
             Name::Password => "password",
             _ => "secret",
         };
-        self.add(field.value, kind, Some(field.name), confidence);
+        self.add(span, kind, Some(field.name), confidence);
     }
 
     fn url(&mut self, separator: usize) {
@@ -514,7 +537,9 @@ impl<'a> Scan<'a> {
                         b"password" | b"passwd" | b"account" | b"requirepass"
                     )
                 {
-                    spans.push(value.clone());
+                    if !matches!(self.slice(value.clone()), b"=" | b":") {
+                        spans.push(value.clone());
+                    }
                 }
             }
             let fields = text.split(|&b| b == b':').count();

@@ -43,7 +43,6 @@ const STORE_NAMES: &[&str] = &[
     ".htpasswd",
     "shadow",
     "gshadow",
-    "master.key",
     "credentials.yml.enc",
     "secrets.yml",
     "secrets.yaml",

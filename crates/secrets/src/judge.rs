@@ -317,7 +317,8 @@ pub(crate) fn judge(
     match (name, setting) {
         (Name::Password, Setting::Store) => Some(sure),
         (Name::Password, Setting::Config) => {
-            (value.len() >= 3 && (one_word || quoted) && !is_expression(value, quoted))
+            let prose = !one_word && !has_digit(value);
+            (value.len() >= 3 && (one_word || quoted) && !prose && !is_expression(value, quoted))
                 .then_some(sure)
         }
         (Name::Password, Setting::Code) => (one_word

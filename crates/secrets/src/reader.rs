@@ -17,6 +17,8 @@ pub(crate) struct Field {
 
 /// No value is read further than this.
 const LONGEST_VALUE: usize = 64 * 1024;
+/// No value without quotes is read further than this, unless it goes to the end of its line.
+const LONGEST_WORD: usize = 4096;
 const LONGEST_NAME: usize = 100;
 
 /// The field whose name has `hit` in it.
@@ -65,10 +67,12 @@ pub(crate) fn field_at(bytes: &[u8], hit: Range<usize>, by_line: bool) -> Option
             // A type between name and value: `token: &str = "…"`.
             at = behind_type(bytes, at).unwrap_or(at);
         }
-        // A comma, an opening parenthesis: only a literal is a value there.
-        quoted_only = matches!(rest.first(), Some(b',' | b'('))
-            && !(name_was_quoted && rest.starts_with(b","));
-        quoted_only |= rest.starts_with(b",");
+        // A comma, an opening parenthesis: only a literal is a value there, and behind a comma only
+        // where the name is a literal argument or element itself.
+        quoted_only = matches!(rest.first(), Some(b',' | b'('));
+        if rest.starts_with(b",") && !(name_was_quoted && opens_list(bytes, name.start)) {
+            return None;
+        }
     } else if option && blanks > at {
         at = blanks;
         by_line = false;
@@ -137,6 +141,10 @@ pub(crate) fn line_field(bytes: &[u8], line: Range<usize>) -> Option<Field> {
         name.end + usize::from(quote.is_some() && bytes.get(name.end).copied() == quote);
     let at = skip_blanks(bytes, after_quote);
     if !matches!(bytes.get(at), Some(b'=' | b':')) || at >= line.end {
+        return None;
+    }
+    // A URL, not a name.
+    if bytes.get(at..at + 3) == Some(b"://") {
         return None;
     }
     let at = skip_blanks(bytes, at + 1);
@@ -301,6 +309,13 @@ pub(crate) fn quoted_pairs(bytes: &[u8]) -> Vec<Field> {
     fields
 }
 
+/// Whether the quoted text that begins at `at` is the first of its list: `(` or `[` stands before it.
+fn opens_list(bytes: &[u8], at: usize) -> bool {
+    let front = bytes.get(at.saturating_sub(8)..at).unwrap_or_default();
+    let before = front.iter().rev().find(|byte| !b"\"'` \t".contains(byte));
+    matches!(before, Some(b'(' | b'['))
+}
+
 fn name_around(bytes: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
     let lowest = hit.start.saturating_sub(LONGEST_NAME);
     let start = (lowest..hit.start)
@@ -329,7 +344,8 @@ fn operator(rest: &[u8]) -> Option<usize> {
         | [b'!', b'=', ..]
         | [b'|', b'|', ..]
         | [b'?', b'=', ..]
-        | [b'+', b'=', ..] => Some(2),
+        | [b'+', b'=', ..]
+        | [b':', b'-', ..] => Some(2),
         [b'%', b'3', b'd' | b'D', ..] => Some(3),
         [b':', b':', ..] => None,
         [b'=' | b':' | b',' | b'(', ..] => Some(1),
@@ -427,7 +443,7 @@ fn value_at(bytes: &[u8], at: usize, by_line: bool) -> Option<(Range<usize>, boo
             .position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']))
             .map_or(line.end, |found| at + found)
     } else {
-        let limit = (at + LONGEST_VALUE).min(bytes.len());
+        let limit = (at + LONGEST_WORD).min(bytes.len());
         (at..limit)
             .find(|&here| {
                 bytes

@@ -5,6 +5,7 @@ use crate::encoding::{Escapes, unescaped};
 use crate::finding::Finding;
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// `bytes` with every finding's value replaced by its decoy: as long as `bytes`, lines where they
@@ -20,10 +21,32 @@ pub fn twin(bytes: &[u8], findings: &[Finding], key: &DecoyKey) -> Vec<u8> {
         if let Some(wide) = Wide::of(bytes) {
             wide.replace(value, place, key);
         } else {
-            place.copy_from_slice(&key.decoy(value));
+            place.copy_from_slice(&decoy_of(value, finding, key));
         }
     }
     copy
+}
+
+/// The decoy of a finding's bytes. Within base64 of `user:password` the password alone is replaced, so
+/// that its decoy is the one that it has everywhere.
+fn decoy_of(value: &[u8], finding: &Finding, key: &DecoyKey) -> Vec<u8> {
+    if wraps_password(finding)
+        && let Some(decoded) = decoded_base64(value)
+        && let Some(colon) = decoded.iter().position(|&byte| byte == b':')
+        && let Some((user, password)) = decoded.split_at_checked(colon + 1)
+    {
+        let replaced = [user, &key.decoy(password)].concat();
+        let encoded = STANDARD.encode(replaced).into_bytes();
+        if encoded.len() == value.len() && encoded != value {
+            return encoded;
+        }
+    }
+    key.decoy(value)
+}
+
+/// Whether a finding is the base64 of `user:password`.
+fn wraps_password(finding: &Finding) -> bool {
+    finding.kind == "basic-authorization" || finding.kind == "docker-auth"
 }
 
 /// What a finding's bytes mean: the value as it stands, and without the escapes or the base64 that the
@@ -44,8 +67,7 @@ pub fn known_values(bytes: &[u8], finding: &Finding) -> Vec<Vec<u8>> {
     };
     add(unescaped(Escapes::Percent, &raw));
     add(unescaped(Escapes::Backslash, &raw));
-    let user_and_password = finding.kind == "basic-authorization";
-    if (user_and_password || finding.kind == "docker-auth")
+    if wraps_password(finding)
         && let Some(decoded) = decoded_base64(&raw)
     {
         if let Some(colon) = decoded.iter().position(|&byte| byte == b':') {
@@ -84,13 +106,14 @@ impl Wide {
         }
     }
 
-    /// One byte for each unit: its character where that is ASCII, else 0xFF. Two bytes of the file
-    /// are one byte of the answer, so spans translate by doubling.
+    /// One byte for each unit: its character where that is ASCII, a blank for the mark, else 0xFF. Two
+    /// bytes of the file are one byte of the answer, so spans translate by doubling.
     pub(crate) fn narrowed(self, bytes: &[u8]) -> Vec<u8> {
         bytes
             .chunks(2)
             .map(|unit| match (self, unit) {
                 (Self::Little, [low, 0]) | (Self::Big, [0, low]) if low.is_ascii() => *low,
+                (_, [0xFF, 0xFE] | [0xFE, 0xFF]) => b' ',
                 _ => 0xFF,
             })
             .collect()

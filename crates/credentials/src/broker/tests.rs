@@ -1,6 +1,8 @@
 //! Attacks on the broker, by invariant: a credential leaves only in its own slot of its own host, and
 //! nothing else leaves in a slot.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use proptest::prelude::*;
@@ -64,6 +66,9 @@ fn broker() -> Broker {
     .with_decoy_key(DecoyKey::derive(b"install", b"workspace"))
 }
 
+/// Of the tests that do not teach it anything.
+static BROKER: LazyLock<Broker> = LazyLock::new(broker);
+
 struct Sent(HttpRequest);
 
 fn to(host: &str) -> Sent {
@@ -112,7 +117,7 @@ impl Sent {
     }
 
     fn examined(&self) -> Examination {
-        broker().examine(&self.0, false)
+        BROKER.examine(&self.0, false)
     }
 
     fn kinds(&self) -> Vec<FaultKind> {
@@ -146,7 +151,7 @@ impl Sent {
         let uses = self.passes().uses;
         assert!(!uses.is_empty());
         let mut parts = Outgoing::new(&self.0.headers, &self.0.query);
-        broker().attach(&mut parts, &uses).unwrap();
+        BROKER.attach(&mut parts, &uses).unwrap();
         parts
     }
 }
@@ -754,7 +759,7 @@ proptest! {
             .header(other, format!("{filler}{RAILWAY_DECOY}{filler}"));
         let examination = sent.examined();
         let mut parts = Outgoing::new(&sent.0.headers, &sent.0.query);
-        if broker().attach(&mut parts, &examination.uses).is_ok() {
+        if BROKER.attach(&mut parts, &examination.uses).is_ok() {
             let (_, beside) = &parts.headers[1];
             let leaked = beside.windows(RAILWAY_SECRET.len()).any(|w| w == RAILWAY_SECRET.as_bytes());
             prop_assert!(!leaked);
