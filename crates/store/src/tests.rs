@@ -1,3 +1,6 @@
+//! The store on files that are new, newer, damaged, locked or full. [`World`] gives these tests and those
+//! of holds and sessions a store whose clocks they move.
+
 use std::os::unix::fs::chown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};

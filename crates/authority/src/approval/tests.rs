@@ -1,3 +1,6 @@
+//! Approvals against whoever can write the store (facts A3, A6, A9; invariant 7), and screens against
+//! whoever writes the text.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,6 @@
+//! Approvers' files against whoever can read or write them: without the passphrase they give no
+//! signature, and damaged they never mean that nobody is enrolled.
+
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Barrier};
 use std::thread;

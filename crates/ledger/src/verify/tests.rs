@@ -1,3 +1,6 @@
+//! Every way to meddle with a ledger (facts L1, L2 and L6): each must be found and name its entry, and
+//! what a crash leaves must not be taken for meddling.
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 

@@ -1,3 +1,6 @@
+//! The writer on disks that work, fill up or fail, under many threads, and killed at any instant (facts
+//! L3 and L4): what was acknowledged is there, and what was not released nothing.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future as _;

@@ -1,3 +1,6 @@
+//! The life of a hold against people and processes that race, come back later, or set the clock back
+//! (facts A3 to A8).
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Sessions that run, end and crash, and how far their ledgers had come.
+
 use super::*;
 
 #[test]
