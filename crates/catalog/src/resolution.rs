@@ -8,6 +8,7 @@
 //! disagree with what was asked.
 
 mod railway;
+mod reading;
 
 use std::collections::HashMap;
 

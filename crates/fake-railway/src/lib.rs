@@ -5,6 +5,7 @@
 //!
 //! It listens on 127.0.0.1 with TLS under a certificate authority of its own.
 
+mod demo;
 mod execute;
 mod fields;
 mod mutate;
@@ -12,8 +13,9 @@ mod resolve;
 mod server;
 mod world;
 
+pub use demo::Demo;
 pub use server::{FakeRailway, LoggedRequest, Options, RunningFake, StartError};
 pub use world::{
-    AccountToken, Backup, CustomDomain, Demo, Deployment, Environment, Project, ProjectToken,
-    Service, ServiceInstance, User, Volume, VolumeInstance, Workspace, World,
+    AccountToken, Backup, CustomDomain, Deployment, Environment, Project, ProjectToken, Service,
+    ServiceInstance, User, Volume, VolumeInstance, Workspace, World,
 };

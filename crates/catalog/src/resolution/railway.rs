@@ -8,65 +8,20 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use tagout_core::{Effect, Operation, ResourceId};
 
+use super::reading::{edges, flag, is, member, same, text, unreliable};
 use super::{Answers, EnvironmentRef, Halt, Resolved, ResolvedResource};
 use crate::tables::Reach;
 
-const PROJECTS: &str = "query($after:String){projects(first:100,after:$after){edges{node{id name}}\
-    pageInfo{hasNextPage endCursor}}}";
-const PROJECTS_OF_WORKSPACE: &str = "query($id:String,$after:String){projects(workspaceId:$id,\
-    first:100,after:$after){edges{node{id name}}pageInfo{hasNextPage endCursor}}}";
-const ENVIRONMENT: &str = "query($id:String!){environment(id:$id){id name projectId}}";
-const SOURCE: &str = "query($id:String!){environment(id:$id){id sourceEnvironment{id}}}";
-const ENVIRONMENTS: &str = "query($id:String!,$after:String){project(id:$id){id name \
-    environments(first:100,after:$after){edges{node{id name projectId}}\
-    pageInfo{hasNextPage endCursor}}}}";
-const SERVICE: &str = "query($id:String!,$after:String){service(id:$id){id name projectId \
-    serviceInstances(first:100,after:$after){edges{node{id environmentId}}\
-    pageInfo{hasNextPage endCursor}}}}";
-const SERVICES: &str = "query($id:String!,$after:String){project(id:$id){id \
-    services(first:100,after:$after){edges{node{id name}}pageInfo{hasNextPage endCursor}}}}";
-const VOLUMES: &str = "query($id:String!,$after:String){project(id:$id){id \
-    volumes(first:100,after:$after){edges{node{id name projectId volumeInstances(first:100){\
-    edges{node{id volumeId environmentId serviceId mountPath sizeMB currentSizeMB state \
-    environment{id name projectId}}}pageInfo{hasNextPage endCursor}}}}\
-    pageInfo{hasNextPage endCursor}}}}";
-const VOLUME_INSTANCES: &str = "query($id:String!,$after:String){environment(id:$id){id \
-    volumeInstances(first:100,after:$after){edges{node{id volumeId environmentId serviceId mountPath \
-    sizeMB currentSizeMB state volume{id name}}}pageInfo{hasNextPage endCursor}}}}";
-const VOLUME_INSTANCE: &str = "query($id:String!){volumeInstance(id:$id){id volumeId environmentId \
-    serviceId mountPath sizeMB currentSizeMB state volume{id name}}}";
-const BACKUPS: &str = "query($id:String!){volumeInstanceBackupList(volumeInstanceId:$id){\
-    id name createdAt}}";
-const DEPLOYMENT: &str = "query($id:String!){deployment(id:$id){id environmentId projectId}}";
-const CUSTOM_DOMAIN: &str = "query($id:String!,$project:String!){customDomain(id:$id,\
-    projectId:$project){id domain environmentId}}";
-const BUCKETS: &str = "query($id:String!,$after:String){project(id:$id){id \
-    buckets(first:100,after:$after){edges{node{id name}}pageInfo{hasNextPage endCursor}}}}";
-const SANDBOX: &str = "query($environment:String!,$id:String!){sandbox(environmentId:$environment,\
-    id:$id){id environmentId}}";
+mod describe;
+mod queries;
 
-/// Every query of this module, for the tests that read them against the schema.
+use queries::{
+    BACKUPS, BUCKETS, CUSTOM_DOMAIN, DEPLOYMENT, ENVIRONMENT, ENVIRONMENTS, PROJECTS,
+    PROJECTS_OF_WORKSPACE, SANDBOX, SERVICE, SOURCE, VOLUME_INSTANCE, VOLUME_INSTANCES, VOLUMES,
+};
+
 #[cfg(test)]
-pub(super) const ALL: [&str; 15] = [
-    PROJECTS,
-    PROJECTS_OF_WORKSPACE,
-    ENVIRONMENT,
-    SOURCE,
-    ENVIRONMENTS,
-    SERVICE,
-    SERVICES,
-    VOLUMES,
-    VOLUME_INSTANCES,
-    VOLUME_INSTANCE,
-    BACKUPS,
-    DEPLOYMENT,
-    CUSTOM_DOMAIN,
-    BUCKETS,
-    SANDBOX,
-];
-
-/// Backups that a preview names one by one.
-const MOST_BACKUPS_NAMED: usize = 5;
+pub(super) use queries::ALL;
 
 /// What was found out about one resource.
 #[derive(Default)]
@@ -241,7 +196,7 @@ impl<'a> Railway<'a> {
 
     /// A project's name, and all of its environments.
     fn environments(&self, project: &str) -> Result<(String, Vec<EnvironmentRef>), Halt> {
-        let pages = self.pages(
+        let pages = self.answers.pages(
             ENVIRONMENTS,
             &[("id", project)],
             &["project", "environments"],
@@ -265,8 +220,10 @@ impl<'a> Railway<'a> {
 
     fn projects(&self, workspace: Option<&str>) -> Result<Vec<String>, Halt> {
         let pages = match workspace {
-            None => self.pages(PROJECTS, &[], &["projects"])?,
-            Some(id) => self.pages(PROJECTS_OF_WORKSPACE, &[("id", id)], &["projects"])?,
+            None => self.answers.pages(PROJECTS, &[], &["projects"])?,
+            Some(id) => self
+                .answers
+                .pages(PROJECTS_OF_WORKSPACE, &[("id", id)], &["projects"])?,
         };
         pages
             .nodes
@@ -276,7 +233,9 @@ impl<'a> Railway<'a> {
     }
 
     fn service(&self, id: &str, confined: Option<&[EnvironmentRef]>) -> Result<Found, Halt> {
-        let pages = self.pages(SERVICE, &[("id", id)], &["service", "serviceInstances"])?;
+        let pages = self
+            .answers
+            .pages(SERVICE, &[("id", id)], &["service", "serviceInstances"])?;
         let first = pages.data.first().ok_or_else(|| unreliable("no service"))?;
         let service = member(first, "service")?;
         same(service, "id", id)?;
@@ -328,7 +287,9 @@ impl<'a> Railway<'a> {
             },
         };
         for project in projects {
-            let pages = self.pages(VOLUMES, &[("id", &project)], &["project", "volumes"])?;
+            let pages =
+                self.answers
+                    .pages(VOLUMES, &[("id", &project)], &["project", "volumes"])?;
             for data in &pages.data {
                 same(member(data, "project")?, "id", &project)?;
             }
@@ -411,7 +372,7 @@ impl<'a> Railway<'a> {
 
     fn volume_instances(&self, environment: &EnvironmentRef) -> Result<Vec<&'a Json>, Halt> {
         let id = environment.id.id();
-        let pages = self.pages(
+        let pages = self.answers.pages(
             VOLUME_INSTANCES,
             &[("id", id)],
             &["environment", "volumeInstances"],
@@ -538,7 +499,9 @@ impl<'a> Railway<'a> {
             ));
         };
         for project in projects_of(confined)? {
-            let pages = self.pages(BUCKETS, &[("id", &project)], &["project", "buckets"])?;
+            let pages =
+                self.answers
+                    .pages(BUCKETS, &[("id", &project)], &["project", "buckets"])?;
             if let Some(bucket) = pages.nodes.iter().find(|node| is(node, "id", id)) {
                 return Ok(Found {
                     name: Some(text(bucket, "name")?.to_owned()),
@@ -566,160 +529,6 @@ impl<'a> Railway<'a> {
             ..Found::default()
         })
     }
-
-    /// What an environment holds, for the person who is asked to have it destroyed.
-    fn contents(&self, id: &str) -> Result<Vec<(String, String)>, Halt> {
-        if !self.with_details {
-            return Ok(Vec::new());
-        }
-        let environment = self.environment(id)?;
-        let project = environment.project.clone().unwrap_or_default();
-        self.volume_instances(&environment)?
-            .into_iter()
-            .map(|instance| {
-                let volume = instance
-                    .get("volume")
-                    .and_then(|volume| volume.get("name"))
-                    .and_then(Json::as_str)
-                    .unwrap_or("unnamed");
-                let (_, text) = self.describe(&environment, instance, &project)?;
-                Ok((format!("holds volume {volume}"), text))
-            })
-            .collect()
-    }
-
-    fn project_contents(
-        &self,
-        project: &str,
-        environments: &[EnvironmentRef],
-    ) -> Result<Vec<(String, String)>, Halt> {
-        if !self.with_details {
-            return Ok(Vec::new());
-        }
-        let mut details: Vec<_> = environments
-            .iter()
-            .map(|environment| ("environment".to_owned(), environment.name.clone()))
-            .collect();
-        let pages = self.pages(VOLUMES, &[("id", project)], &["project", "volumes"])?;
-        for volume in pages.nodes {
-            details.push(("volume".to_owned(), text(volume, "name")?.to_owned()));
-        }
-        Ok(details)
-    }
-
-    /// One instance of a volume in a line: where it is mounted, by what, how large it is, and which
-    /// backups live inside it.
-    fn describe(
-        &self,
-        environment: &EnvironmentRef,
-        instance: &Json,
-        project: &str,
-    ) -> Result<(String, String), Halt> {
-        let label = format!("in {}", environment.name);
-        let mut parts = vec![text(instance, "mountPath")?.to_owned()];
-        if let Some(service) = instance.get("serviceId").and_then(Json::as_str) {
-            let pages = self.pages(SERVICES, &[("id", project)], &["project", "services"]);
-            match pages {
-                Err(Halt::Ask(body)) => return Err(Halt::Ask(body)),
-                Err(Halt::Unresolved(_)) => parts.push("mounted by a service".to_owned()),
-                Ok(pages) => {
-                    let name = pages
-                        .nodes
-                        .iter()
-                        .find(|node| is(node, "id", service))
-                        .and_then(|node| node.get("name"))
-                        .and_then(Json::as_str)
-                        .unwrap_or("a service");
-                    parts.push(format!("mounted by {name}"));
-                }
-            }
-        } else {
-            parts.push("mounted by nothing".to_owned());
-        }
-        if let Some(used) = instance.get("currentSizeMB").and_then(Json::as_f64) {
-            parts.push(format!("{:.1} GB", used / 1024.0));
-        }
-        if let Some(state) = instance.get("state").and_then(Json::as_str) {
-            parts.push(state.to_owned());
-        }
-        if self.with_details {
-            parts.push(match self.backups(text(instance, "id")?) {
-                Ok([]) => "no backups".to_owned(),
-                Ok(backups) => describe_backups(backups),
-                Err(Halt::Ask(body)) => return Err(Halt::Ask(body)),
-                Err(Halt::Unresolved(_)) => "how many backups live in it is unknown".to_owned(),
-            });
-        }
-        Ok((label, parts.join(", ")))
-    }
-
-    /// Every page of a connection at `path`. A page that is not complete, a cursor that does not move
-    /// on or an id that comes twice makes the whole unreliable.
-    fn pages(
-        &self,
-        document: &str,
-        variables: &[(&str, &str)],
-        path: &[&str],
-    ) -> Result<Pages<'a>, Halt> {
-        let mut pages = Pages::default();
-        let mut seen = BTreeSet::new();
-        let mut after: Option<&str> = None;
-        loop {
-            let mut variables = variables.to_vec();
-            variables.extend(after.map(|after| ("after", after)));
-            let data = self.answers.ask(document, &variables)?;
-            pages.data.push(data);
-            let mut connection = data;
-            for step in path {
-                connection = member(connection, step)?;
-            }
-            for node in edges(connection)? {
-                if !seen.insert(text(node, "id")?) {
-                    return Err(unreliable("an id that is listed twice"));
-                }
-                pages.nodes.push(node);
-            }
-            let info = member(connection, "pageInfo")?;
-            if !flag(info, "hasNextPage")? {
-                return Ok(pages);
-            }
-            let next = text(info, "endCursor")?;
-            if next.is_empty() || after == Some(next) {
-                return Err(unreliable("a page without a next one"));
-            }
-            after = Some(next);
-        }
-    }
-}
-
-/// The `data` of each page, and the nodes of all.
-#[derive(Default)]
-struct Pages<'a> {
-    data: Vec<&'a Json>,
-    nodes: Vec<&'a Json>,
-}
-
-fn describe_backups(backups: &[Json]) -> String {
-    let mut names: Vec<&str> = backups
-        .iter()
-        .take(MOST_BACKUPS_NAMED)
-        .map(|backup| {
-            let of = |key| backup.get(key).and_then(Json::as_str);
-            of("name").or_else(|| of("createdAt")).unwrap_or("unnamed")
-        })
-        .collect();
-    if backups.len() > MOST_BACKUPS_NAMED {
-        names.push("…");
-    }
-    let (noun, verb) = match backups.len() {
-        1 => ("backup", "lives"),
-        _ => ("backups", "live"),
-    };
-    format!(
-        "{} {noun} {verb} inside it ({})",
-        backups.len(),
-        names.join(", ")
-    )
 }
 
 /// The environments that confine an operation, once they were seen to belong to `project`.
@@ -766,48 +575,4 @@ fn environment_ref(node: &Json) -> Result<EnvironmentRef, Halt> {
         name: text(node, "name")?.to_owned(),
         project: Some(text(node, "projectId")?.to_owned()),
     })
-}
-
-fn member<'j>(object: &'j Json, key: &str) -> Result<&'j Json, Halt> {
-    object
-        .get(key)
-        .filter(|value| !value.is_null())
-        .ok_or_else(|| unreliable("less than was asked for"))
-}
-
-fn text<'j>(object: &'j Json, key: &str) -> Result<&'j str, Halt> {
-    member(object, key)?
-        .as_str()
-        .ok_or_else(|| unreliable("a text that is none"))
-}
-
-fn flag(object: &Json, key: &str) -> Result<bool, Halt> {
-    member(object, key)?
-        .as_bool()
-        .ok_or_else(|| unreliable("a page that does not say whether it is the last"))
-}
-
-fn edges(connection: &Json) -> Result<Vec<&Json>, Halt> {
-    member(connection, "edges")?
-        .as_array()
-        .ok_or_else(|| unreliable("a list that is none"))?
-        .iter()
-        .map(|edge| member(edge, "node"))
-        .collect()
-}
-
-fn is(object: &Json, key: &str, value: &str) -> bool {
-    object.get(key).and_then(Json::as_str) == Some(value)
-}
-
-/// The provider must speak of what it was asked about.
-fn same(object: &Json, key: &str, value: &str) -> Result<(), Halt> {
-    match is(object, key, value) {
-        true => Ok(()),
-        false => Err(unreliable("something else than was asked for")),
-    }
-}
-
-fn unreliable(what: &str) -> Halt {
-    Halt::Unresolved(format!("Railway's answer has {what}"))
 }
