@@ -66,7 +66,7 @@ pub struct Ends {
 pub struct LaunchReport {
     /// Second walls that are missing, in a sentence each.
     pub warnings: Vec<String>,
-    /// Twins whose file has further hard links, under which the real contents may still be read. Absolute.
+    /// Twins and guarded files that have further hard links, under which the real contents may still be read or written. Absolute.
     pub multiply_linked: Vec<PathBuf>,
     /// Read-only paths and overlays that have no place inside and were left out. Absolute.
     pub left_out: Vec<PathBuf>,

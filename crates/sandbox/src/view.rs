@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 
 use self::gather::Piece;
 pub(crate) use self::gather::{Gathered, gather};
@@ -397,22 +397,24 @@ impl View {
             .step(|| format!("open {} inside", tree.path.display()))?;
         self.trees.push(root);
         let index = self.trees.len() - 1;
-        for guard in &tree.guards {
-            self.mount_over(index, &guard.path, &Cover::Itself)
-                .step(|| format!("guard {}", tree.path.join(&guard.path).display()))?;
-        }
-        for twin in &tree.twins {
+        let guards = tree.guards.iter().map(|guard| (&guard.path, Cover::Itself));
+        let twins = tree
+            .twins
+            .iter()
+            .map(|twin| (&twin.path, Cover::Bytes(twin.bytes.clone())));
+        for (path, cover) in guards.chain(twins) {
+            let absolute = tree.path.join(path);
             let links = self
-                .mount_over(index, &twin.path, &Cover::Bytes(twin.bytes.clone()))
-                .step(|| format!("lay a twin over {}", tree.path.join(&twin.path).display()))?;
+                .mount_over(index, path, &cover)
+                .step(|| format!("mount over {}", absolute.display()))?;
             if links > 1 {
-                report.multiply_linked.push(tree.path.join(&twin.path));
+                report.multiply_linked.push(absolute);
             }
         }
         Ok(())
     }
 
-    /// Mounts over a path of a tree; gives the number of hard links of the file that is covered. For guards the folders on the way are
+    /// Mounts over a path of a tree; gives the number of hard links of the file that is covered (1 for a folder). For guards the folders on the way are
     /// pinned first: a folder that is a mount point can be neither renamed nor removed.
     pub(crate) fn mount_over(
         &mut self,
@@ -441,7 +443,7 @@ impl View {
         }
         let target = open_beneath(&root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
         let status = rustix::fs::fstat(&target)?;
-        if rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Symlink {
+        if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
             return Err(io::Error::from_raw_os_error(libc::ELOOP));
         }
         let mount = match cover {
@@ -453,7 +455,8 @@ impl View {
             Cover::Bytes(bytes) => self.store.mount_bytes(bytes, status.st_mode & 0o777)?,
         };
         mounts::attach_onto(mount, &target)?;
-        Ok(status.st_nlink as u32)
+        let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+        Ok(if is_folder { 1 } else { status.st_nlink as u32 })
     }
 }
 

@@ -247,6 +247,27 @@ fn bash_inside_has_job_control_of_its_own() {
 }
 
 #[test]
+fn vim_edits_a_file_and_can_be_stopped() {
+    as_root_and_as_ordinary_user("vim_edits_a_file_and_can_be_stopped", || {
+        let place = Place::new();
+        let mut screen = Screen::start(&place, "exec bash --norc --noprofile -i");
+        screen.expect("$ ");
+        screen.type_in("vim -u NONE --noplugin file\n");
+        screen.expect("[New");
+        screen.type_in("ihello from inside\x1b\x1a");
+        screen.expect("Stopped");
+        screen.type_in("fg\n");
+        screen.expect("hello from inside");
+        screen.type_in(":wq\r");
+        screen.expect("written");
+        screen.type_in("exit 8\n");
+        assert_eq!(screen.status(), Some(8));
+        let text = std::fs::read_to_string(place.work().join("file")).unwrap();
+        assert_eq!(text, "hello from inside\n");
+    });
+}
+
+#[test]
 fn a_hang_up_hangs_up_inside() {
     as_root_and_as_ordinary_user("a_hang_up_hangs_up_inside", || {
         let place = Place::new();
