@@ -9,6 +9,7 @@ use serde_json::json;
 use tagout_authority::{Admission, Outcome, Permit};
 use tagout_catalog::{pack_for_host, recognise};
 use tagout_core::{Action, Effect, FaultKind, HttpBody, HttpRequest, Refusal, Target, Transport};
+use tagout_secrets::Redactor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -41,6 +42,14 @@ struct Asked {
     accept_encoding: Option<String>,
 }
 
+/// How an answer is cleaned.
+struct Cleaning {
+    /// A credential was attached on this host, now or before.
+    credentialed: bool,
+    /// Takes out what was attached.
+    redactor: Option<Redactor>,
+}
+
 impl Gate {
     /// Reads one request, has it judged, and answers it.
     pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
@@ -55,20 +64,20 @@ impl Gate {
             Err(ClientError::Malformed(what)) => Understood::malformed(what, target),
             Ok(None) | Err(ClientError::Gone | ClientError::Slow) => return Next::Close,
         };
-        let taken = match self.take_content(client, &mut understood).await {
+        let mut taken = match self.take_content(client, &mut understood).await {
             Ok(taken) => taken,
             Err(_) => return Next::Close,
         };
         let mut asked = Asked::of(&understood);
-        let Taken { body, upload, .. } = &taken;
-        let is_streamed = upload.is_some();
-        understood.request.body = body.clone();
+        let is_streamed = taken.upload.is_some();
+        understood.request.body = std::mem::replace(&mut taken.body, HttpBody::Empty);
         let action = self.action(understood).await;
         let (graphql, faulty) = (action.is_graphql(), !action.faults().is_empty());
         let verdict = tokio::select! {
-            verdict = self.inner.authority.judge(action) => verdict,
+            biased;
             // An approval must not release a request whose answer nobody reads.
             () = client.gone(), if !is_streamed => return Next::Close,
+            verdict = self.inner.authority.judge(action) => verdict,
         };
         match verdict {
             Err(refusal) => {
@@ -154,6 +163,12 @@ impl Gate {
                 (meaning.operations, meaning.graphql)
             }
         };
+        if self.is_credentialed(&request.target.host, &examined.uses) {
+            // A range of an answer that echoes a credential is a piece of it that no redactor knows.
+            // A server may always answer with the whole (RFC 9110 §14.2).
+            let is_range = |name: &str| matches!(name, "range" | "if-range");
+            request.headers.retain(|(name, _)| !is_range(name));
+        }
         if request.target.transport == Transport::Plain && !examined.uses.is_empty() {
             faults.push(fault(
                 FaultKind::StrayDecoy,
@@ -191,10 +206,14 @@ impl Gate {
         taken: Taken,
         asked: &mut Asked,
     ) -> (Outcome, Next) {
-        let stored = permit.action().request();
+        let action = permit.action();
+        let stored = action.request();
         let host = &stored.target.host;
-        let uses = self.attached_on(host, permit.action().credentials());
-        let credentialed = !uses.is_empty() || pack_for_host(host).is_some();
+        let redactor = self
+            .inner
+            .attached
+            .on(host, action.credentials(), permit.broker());
+        let credentialed = self.is_credentialed(host, action.credentials());
         let mut outcome = Outcome {
             request_bytes: stored.body.bytes().len() as u64,
             ..Outcome::default()
@@ -215,65 +234,71 @@ impl Gate {
                 sent
             }
         };
-        let sent = match sent {
-            // It would have the rest of the connection to itself.
-            Ok(Some(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                Err(failed(
-                    "the server switched to another protocol without being asked.",
-                    "Use plain HTTP/1.1 requests with this host.",
-                ))
+        let failed = match sent {
+            Ok(Some(response)) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+                outcome.status = Some(response.status().as_u16());
+                let cleaning = Cleaning {
+                    credentialed,
+                    redactor,
+                };
+                return self
+                    .answer(client, permit, asked, response, cleaning, outcome)
+                    .await;
             }
-            sent => sent,
-        };
-        let response = match sent {
-            Ok(Some(response)) => response,
+            // It would have the rest of the connection to itself.
+            Ok(Some(_)) => failed(
+                "the server switched to another protocol without being asked.",
+                "Use plain HTTP/1.1 requests with this host.",
+            ),
             Ok(None) => {
-                outcome.error = Some("the client went away".to_owned());
+                outcome.error = Some(ClientError::Gone.to_string());
                 return (outcome, Next::Close);
             }
-            Err(refused) => {
-                outcome.error = Some(refused.reason.clone());
-                let dress = Dress {
-                    status: 502,
-                    graphql: permit.action().is_graphql(),
-                    head_only: asked.head_only,
-                    keeps_alive: false,
-                };
-                return (outcome, send_refusal(client, &refused, dress).await);
-            }
+            Err(failed) => failed,
         };
-        outcome.status = Some(response.status().as_u16());
-        let broker = permit.broker();
+        outcome.error = Some(failed.reason.clone());
+        let next = send_refusal(client, &failed, asked.failure_dress(action)).await;
+        (outcome, next)
+    }
+
+    /// Cleans the server's answer while it streams to the client.
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut Client<S>,
+        permit: &Permit,
+        asked: &Asked,
+        response: Response<Incoming>,
+        cleaning: Cleaning,
+        mut outcome: Outcome,
+    ) -> (Outcome, Next) {
+        let action = permit.action();
+        let host = &action.request().target.host;
         let remember = |values: Vec<Vec<u8>>| {
             for value in values {
-                broker.remember_handed_out(host, &value);
+                permit.broker().remember_handed_out(host, &value);
             }
         };
-        if !credentialed {
+        if !cleaning.credentialed {
             let cookies = response.headers().get_all(http::header::SET_COOKIE);
-            remember(
-                cookies
-                    .iter()
-                    .filter_map(|field| cookie_value(field.as_bytes()))
-                    .collect(),
-            );
+            let values = cookies
+                .iter()
+                .filter_map(|field| cookie_value(field.as_bytes()));
+            remember(values.collect());
         }
-        let redactor = (!uses.is_empty()).then(|| broker.redactor(&uses));
         let delivery = Delivery {
-            head_only: stored.method.as_str() == "HEAD",
+            head_only: action.request().method.as_str() == "HEAD",
             is_http_11: asked.is_http_11,
             keeps_alive: asked.keeps_alive,
-            credentialed,
-            redactor: redactor.as_ref(),
-            hand_out: (!credentialed).then_some(&remember),
+            credentialed: cleaning.credentialed,
+            redactor: cleaning.redactor.as_ref(),
+            hand_out: (!cleaning.credentialed).then_some(&remember),
         };
         match delivery.deliver(client, response).await {
             Ok((received, keeps_alive)) => {
                 outcome.response_bytes = received;
-                let next = if keeps_alive {
-                    Next::Again
-                } else {
-                    Next::Close
+                let next = match keeps_alive {
+                    true => Next::Again,
+                    false => Next::Close,
                 };
                 (outcome, next)
             }
@@ -281,16 +306,10 @@ impl Gate {
                 outcome.error = Some(error.to_string());
                 if let DeliverError::Encoded = error {
                     let refusal = failed(
-                        error.to_string(),
+                        format!("{error}."),
                         "Nothing can be done from here; tell your user which URL answers so.",
                     );
-                    let dress = Dress {
-                        status: 502,
-                        graphql: permit.action().is_graphql(),
-                        head_only: asked.head_only,
-                        keeps_alive: false,
-                    };
-                    send_refusal(client, &refusal, dress).await;
+                    send_refusal(client, &refusal, asked.failure_dress(action)).await;
                 }
                 (outcome, Next::Close)
             }
@@ -307,12 +326,13 @@ impl Gate {
     ) -> Result<Option<Response<Incoming>>, Refusal> {
         let request = outgoing(permit, encoding, None).map_err(|error| unsent(&error))?;
         tokio::select! {
+            biased;
+            () = client.gone() => Ok(None),
             response = timeout(SILENCE, server.send(request)) => match response {
                 Ok(Ok(response)) => Ok(Some(response)),
                 Ok(Err(error)) => Err(unsent(&error)),
                 Err(_) => Err(failed("the server did not answer.", "Try again later.")),
             },
-            () = client.gone() => Ok(None),
         }
     }
 
@@ -365,6 +385,16 @@ impl Asked {
             keeps_alive: understood.keeps_alive,
             wants_upgrade: understood.wants_upgrade,
             accept_encoding: understood.accept_encoding.clone(),
+        }
+    }
+
+    /// How a failure behind the verdict is told: the request was allowed, the server failed.
+    fn failure_dress(&self, action: &Action) -> Dress {
+        Dress {
+            status: 502,
+            graphql: action.is_graphql(),
+            head_only: self.head_only,
+            keeps_alive: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! request of a connection passes through [`crate::exchange`]. The gate decides nothing; it asks the
 //! authority twice, once for the connection and once for each request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::json;
 use tagout_authority::{Admission, Authority};
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::attached::Attached;
 use crate::client::Client;
 use crate::content::Room;
 use crate::exchange::Next;
@@ -36,8 +37,7 @@ pub(crate) struct Inner {
     pub(crate) ca: Arc<SessionCa>,
     model_hosts: Vec<HostPattern>,
     pub(crate) room: Room,
-    /// What was ever attached, and where: a host may echo a credential much later.
-    attached: Mutex<Vec<(HostName, CredentialUse)>>,
+    pub(crate) attached: Attached,
 }
 
 impl Gate {
@@ -57,7 +57,7 @@ impl Gate {
                 ca,
                 model_hosts,
                 room: Room::new(),
-                attached: Mutex::default(),
+                attached: Attached::default(),
             }),
         }
     }
@@ -309,30 +309,10 @@ impl Gate {
             .any(|pattern| pattern.matches(host))
     }
 
-    /// Remembers what is about to be attached, and answers everything that ever was on this host.
-    pub(crate) fn attached_on(
-        &self,
-        host: &HostName,
-        uses: &[CredentialUse],
-    ) -> Vec<CredentialUse> {
-        let mut attached = self
-            .inner
-            .attached
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for used in uses {
-            let is_known = attached
-                .iter()
-                .any(|(at, other)| at == host && other == used);
-            if !is_known {
-                attached.push((host.clone(), used.clone()));
-            }
-        }
-        attached
-            .iter()
-            .filter(|(at, _)| at == host)
-            .map(|(_, used)| used.clone())
-            .collect()
+    /// Whether answers of `host` may have something in them that Tagout attached: in the request that
+    /// uses `uses`, or in an earlier one.
+    pub(crate) fn is_credentialed(&self, host: &HostName, uses: &[CredentialUse]) -> bool {
+        !uses.is_empty() || pack_for_host(host).is_some() || self.inner.attached.is_on(host)
     }
 }
 

@@ -7,6 +7,7 @@
 //! it came.
 
 mod answer;
+mod attached;
 mod client;
 mod content;
 mod exchange;

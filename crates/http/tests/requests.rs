@@ -237,6 +237,20 @@ async fn invariant_3_attached_values_do_not_come_back() {
 }
 
 #[tokio::test]
+async fn invariant_3_no_range_of_an_answer_with_a_credential_can_be_asked_for() {
+    let world = World::start().await;
+    let range = "Range: bytes=0-3\r\nIf-Range: \"x\"\r\n";
+    world.ask(&post("/", range, "")).await;
+    assert!(world.origin.last().contains("range: bytes=0-3"));
+    let both = format!("{range}Authorization: Bearer {DECOY}\r\n");
+    world.ask(&post("/", &both, "")).await;
+    assert!(!world.origin.last().contains("range"));
+    // What was attached once may be echoed later, without a credential in the request.
+    world.ask(&post("/", range, "")).await;
+    assert!(!world.origin.last().contains("range"));
+}
+
+#[tokio::test]
 async fn invariant_4_a_foreign_credential_and_a_known_secret_stay_here() {
     let world = World::start().await;
     let foreign = post("/", "Authorization: Bearer another-token-123456\r\n", "");
