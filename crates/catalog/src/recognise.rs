@@ -297,7 +297,7 @@ impl<'a> Reader<'a> {
         let is_account = operation.known
             && !reached.secret
             && match self.tables.baseline(&field.name) {
-                Baseline::Public => true,
+                Baseline::Public => !reached.placed_state,
                 Baseline::Names => !reached.state,
                 Baseline::Resources => field.name == "__typename",
             };

@@ -57,7 +57,7 @@ pub(crate) enum Reach {
 pub(crate) enum Baseline {
     /// `account`.
     Names,
-    /// `account`, whatever is selected.
+    /// `account`, unless the selection goes on to something that lives in a project.
     Public,
     /// `resources`.
     Resources,

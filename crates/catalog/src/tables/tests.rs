@@ -385,3 +385,29 @@ fn the_tables_and_the_schema_are_read_in_no_time() {
     // Unoptimised, on a busy machine; optimised it is a millisecond or two.
     assert!(start.elapsed() < std::time::Duration::from_millis(200));
 }
+
+/// Reads every document of Railway's own command line: set TAGOUT_RAILWAY_DOCUMENTS to a folder that
+/// holds the files of railwayapp/cli's src/gql/queries/strings and mutations/strings, and run with
+/// `--run-ignored all`.
+#[test]
+#[ignore = "needs the command line's documents"]
+fn every_document_of_the_command_line_is_known() {
+    let folder = std::env::var("TAGOUT_RAILWAY_DOCUMENTS").expect("it names a folder");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let document = std::fs::read_to_string(&path).unwrap();
+        if document.trim_start().starts_with("subscription") {
+            continue;
+        }
+        let body = json!({ "query": document, "variables": {} }).to_string();
+        let request = crate::meaning::tests::request("POST", "", None, body.as_bytes());
+        let meaning = crate::recognise(&request).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        for operation in meaning.operations {
+            count += 1;
+            println!("{:?} {operation:?}", path.file_name().unwrap_or_default());
+            assert!(operation.known, "{path:?}: {operation:?}");
+        }
+    }
+    assert!(count > 50);
+}
