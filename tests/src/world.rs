@@ -7,7 +7,7 @@ use crate::{Person, Server, TestAuthority};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -17,6 +17,39 @@ pub struct World {
     person: Person,
     folder: TempDir,
     config: String,
+}
+
+/// A command that runs. It is killed when the test ends without it, or a failed test would leave a
+/// session behind.
+pub struct Running {
+    child: Option<Child>,
+}
+
+impl Running {
+    /// Waits for its end.
+    pub fn end(mut self) -> Finished {
+        let child = self.child.take().expect("it has not ended twice");
+        child.wait_with_output().expect("its end").into()
+    }
+
+    /// Kills it (SIGKILL) and waits until the kernel is done with it.
+    pub fn kill(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
 }
 
 /// A command that ended.
@@ -210,6 +243,16 @@ impl World {
         let mut command = self.tagout_command(&["run"]);
         command.args(options).args(["--", "bash", "-c", line]);
         command
+    }
+
+    /// Starts a command of this world and goes on; its outputs are kept for its end.
+    pub fn start(&self, command: &mut Command) -> Running {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        Running { child: Some(child) }
     }
 
     /// What `tagout ARGUMENTS --json` prints, one value a line.

@@ -28,19 +28,24 @@ const REQUESTS: &[(&str, &str, &str, &str, i32)] = &[
         "deny",
         11,
     ),
-    ("GET", "https://exa mple.com/", "", "deny", 11),
 ];
 
 fn http(method: &str, url: &str, body: &str) -> Value {
     json!({"method": method, "url": url, "headers": {}, "body": body})
 }
 
+/// The request as it stands on the wire, with the whole URL as its target.
+fn message(method: &str, url: &str, body: &str) -> String {
+    let length = body.len();
+    format!("{method} {url} HTTP/1.1\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
 #[test]
 fn one_request_a_file() {
     let world = World::new(Person::ordinary());
     for (method, url, body, verdict, exit) in REQUESTS {
-        world.write("request.json", &http(method, url, body).to_string());
-        let finished = world.tagout(&["check", "--http", "request.json"]);
+        world.write("request.http", &message(method, url, body));
+        let finished = world.tagout(&["check", "--http", "request.http"]);
         assert_eq!(finished.status, *exit, "{method} {url}: {finished}");
         assert!(
             finished.stdout.contains(verdict),
@@ -60,6 +65,7 @@ fn invariant_5_one_request_a_line_and_unreadable_lines_are_denied() {
         })
         .collect();
     lines.push("{\"id\": \"broken\", ".into());
+    lines.push(json!({"id": "url", "http": http("GET", "https://exa mple.com/", "")}).to_string());
     lines.push(json!({"id": "shell", "shell": "rm -rf /"}).to_string());
     world.write("lines", &(lines.join("\n") + "\n"));
 

@@ -93,15 +93,14 @@ for_each_person! {
 for_each_person! {
     fn two_sessions_do_not_share_a_workspace(person: Person) {
         let world = World::new(person);
-        let mut first = world
-            .run_command(&[], "echo up > up; until [ -e go ]; do sleep 0.05; done")
-            .spawn()
-            .expect("tagout starts");
+        let mut command =
+            world.run_command(&[], "echo up > up; until [ -e go ]; do sleep 0.05; done");
+        let first = world.start(&mut command);
         tagout_tests::eventually("the first session runs", || world.read("up").is_some());
         let second = world.run(&[], "true");
         assert_eq!(second.status, 125, "{second}");
         world.write("go", "");
-        assert!(first.wait().expect("its end").success());
+        first.end().success();
         world.run(&[], "true").success();
     }
 }

@@ -1,10 +1,8 @@
 //! Holds: an action waits for a person, and an approval covers it once.
 
 use serde_json::{Value, json};
-use std::process::Child;
-use std::process::Stdio;
 use tagout_tests::{
-    Answer, Finished, Person, Server, TestAuthority, World, eventually, for_each_person,
+    Answer, Person, Running, Server, TestAuthority, World, eventually, for_each_person,
 };
 
 const MANIFEST: &str = r#"
@@ -30,17 +28,8 @@ fn world(person: Person) -> (World, Server) {
     (world, server)
 }
 
-fn start(world: &World, options: &[&str], line: &str) -> Child {
-    world
-        .run_command(options, line)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("tagout starts")
-}
-
-fn end(child: Child) -> Finished {
-    child.wait_with_output().expect("tagout ends").into()
+fn start(world: &World, options: &[&str], line: &str) -> Running {
+    world.start(&mut world.run_command(options, line))
 }
 
 /// Waits for a hold in a state; the answer is its record.
@@ -83,7 +72,7 @@ for_each_person! {
         assert!(shown.everything().contains("DELETE"), "approve shows the action: {shown}");
         assert!(shown.everything().contains("/v1/items/1"), "approve shows the action: {shown}");
 
-        let finished = end(session);
+        let finished = session.end();
         assert!(finished.stdout.contains("\"done\":\"/v1/items/1\""), "{finished}");
         assert_eq!(deletions(&server), 1, "once: {finished}");
         let states: Vec<Value> = world.json(&["holds"]).iter().map(|hold| hold["state"].clone()).collect();
@@ -102,7 +91,7 @@ for_each_person! {
         let session = start(&world, &["--hold-wait", "60"], DELETE);
         let hold = hold_in(&world, "pending");
         world.tagout(&["deny", id(&hold), "--reason", "ask the owner of item 1"]).success();
-        let finished = end(session);
+        let finished = session.end();
         assert!(finished.stdout.contains("tagout_denied"), "{finished}");
         assert!(finished.stdout.contains("ask the owner of item 1"), "{finished}");
         assert_eq!(deletions(&server), 0);
@@ -133,7 +122,7 @@ for_each_person! {
         let hold = hold_in(&world, "pending");
         world.tagout(&["approve", id(&hold), "--yes"]).success();
         world.write("go", "");
-        let finished = end(session);
+        let finished = session.end();
         let answers: Vec<&str> = finished.stdout.lines().collect();
         assert!(finished.stdout.contains("\"done\":\"/v1/items/1\""), "{finished}");
         assert!(answers.last().is_some_and(|last| last.contains("tagout_held")), "the third waits again: {finished}");
@@ -151,7 +140,7 @@ for_each_person! {
         let hold = hold_in(&world, "pending");
         world.tagout(&["approve", id(&hold), "--yes"]).success();
         world.write("go", "");
-        let finished = end(session);
+        let finished = session.end();
         assert!(!finished.stdout.contains("\"done\":\"/v1/items/2\""), "{finished}");
         assert!(server.received().iter().all(|request| request.target != "/v1/items/2"));
 
@@ -179,10 +168,9 @@ for_each_person! {
 for_each_person! {
     fn a_hold_outlives_its_supervisor_and_is_never_released(person: Person) {
         let (world, server) = world(person);
-        let mut session = start(&world, &["--hold-wait", "60"], DELETE);
+        let session = start(&world, &["--hold-wait", "60"], DELETE);
         let hold = hold_in(&world, "pending");
-        session.kill().expect("SIGKILL for the supervisor");
-        session.wait().expect("the supervisor's end");
+        session.kill();
         world.assert_nothing_left();
 
         let after = world.json(&["holds"]);

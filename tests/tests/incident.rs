@@ -3,7 +3,6 @@
 //! An agent on a staging task has found an account token and sends `volumeDelete` for a volume that
 //! has a production instance. The provider is a fake with real state: what it deletes is gone.
 
-use std::process::Stdio;
 use tagout_fake_railway::{Demo, FakeRailway, Options, RunningFake};
 use tagout_tests::{Finished, Person, World, eventually, for_each_person};
 
@@ -156,15 +155,13 @@ for_each_person! {
     fn invariant_7_a_staging_volume_is_deleted_after_approval_once(person: Person) {
         let incident = Incident::granted(person);
         let volume = incident.demo.scratch.clone();
-        let session = incident
+        let mut command = incident
             .command(
                 &["--hold-wait", "60"],
                 &format!("{}; echo; {} --max-time 4; true", delete(&volume, "$RAILWAY_API_TOKEN"), delete(&volume, "$RAILWAY_API_TOKEN")),
             )
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("tagout starts");
+;
+        let session = incident.world.start(&mut command);
         let mut pending = None;
         eventually("a hold for the staging volume", || {
             pending = incident.world.json(&["holds"]).into_iter().find(|hold| hold["state"] == "pending");
@@ -178,7 +175,7 @@ for_each_person! {
         let shown = incident.world.tagout(&["approve", id, "--yes"]).success();
         assert!(shown.everything().contains("scratch"), "what will be lost is shown: {shown}");
 
-        let finished: Finished = session.wait_with_output().expect("tagout ends").into();
+        let finished: Finished = session.end();
         assert!(!finished.everything().contains(&incident.demo.account_token), "{finished}");
         let now = incident.fake.state();
         assert!(!now.has_volume(&volume), "{finished}");

@@ -1,7 +1,6 @@
 //! The supervisor is killed at any instant: nothing is left running or mounted, and the ledger that
 //! is left verifies.
 
-use std::process::Stdio;
 use std::time::Duration;
 use tagout_tests::{Answer, Server, TestAuthority, World, for_each_person};
 
@@ -20,20 +19,17 @@ for_each_person! {
         world.write(".env", "STRIPE_SECRET_KEY=sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u\n");
 
         for &instant in INSTANTS {
-            let mut session = world
+            let mut command = world
                 .run_command(
                     &["--allow-host", "api.example.com"],
                     "setsid sleep 1000 & (trap '' TERM HUP INT; sleep 1000) & \
                      while curl -sS https://api.example.com/; do :; done; sleep 1000",
                 )
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("tagout starts");
+;
+            let session = world.start(&mut command);
             // The instant is what is tested here, so this waits for nothing.
             std::thread::sleep(Duration::from_millis(instant));
-            session.kill().expect("SIGKILL for the supervisor");
-            session.wait().expect("the supervisor's end");
+            session.kill();
             world.assert_nothing_left();
             world.verify_all();
         }
@@ -52,16 +48,14 @@ for_each_person! {
 for_each_person! {
     fn invariant_11_kill_ends_a_session(person: Person) {
         let world = World::new(person);
-        let session = world
+        let mut command = world
             .run_command(&[], "setsid sleep 1000 & trap '' TERM HUP INT; echo up > up; sleep 1000; sleep 1000")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("tagout starts");
+;
+        let session = world.start(&mut command);
         tagout_tests::eventually("the command runs", || world.read("up").is_some());
         let id = world.sessions().remove(0);
         world.tagout(&["kill", &id]).success();
-        let finished: tagout_tests::Finished = session.wait_with_output().expect("tagout ends").into();
+        let finished = session.end();
         assert_ne!(finished.status, 0, "{finished}");
         world.assert_nothing_left();
         world.verify_all();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tagout_tests::{Answer, Person, Server, TestAuthority, World, for_each_person};
 
 /// The one ledger of a world.
@@ -85,18 +85,18 @@ fn invariant_8_a_full_disk_refuses_as_root() {
         "{get}; touch ready; until [ -e go ]; do sleep 0.05; done; \
          for request in $(seq 20); do {get}; done"
     );
-    let session = world
-        .run_command(&["--allow-host", "api.example.com"], &line)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("tagout starts");
+    let mut command = world.run_command(&["--allow-host", "api.example.com"], &line);
+    let session = world.start(&mut command);
     tagout_tests::eventually("the first answer", || world.read("ready").is_some());
     let _ = std::fs::write(disk.join("filler"), vec![0_u8; 2 << 20]);
     world.write("go", "");
-    let finished: tagout_tests::Finished = session.wait_with_output().expect("tagout ends").into();
+    let finished = session.end();
 
-    let answers: Vec<&str> = finished.stdout.lines().collect();
+    let answers: Vec<&str> = finished
+        .stdout
+        .lines()
+        .filter(|line| !line.is_empty())
+        .collect();
     let reached = answers
         .iter()
         .filter(|answer| answer.contains("reached"))

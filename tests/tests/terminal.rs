@@ -2,8 +2,11 @@
 
 use tagout_tests::{Terminal, World, for_each_person};
 
-/// A command that takes the terminal before it says so: keys pressed earlier would be the shell's.
-const RUNNING: &str = "bash -c 'echo running-$((1 + 1)); exec sleep 1000'";
+/// A command that takes the terminal before it says so by `running-NUMBER`: keys pressed earlier would
+/// be the shell's.
+fn running(number: u8) -> String {
+    format!("clear; bash -c 'echo running-$(({number} + 0)); exec sleep 1000'")
+}
 
 for_each_person! {
     fn a_shell_in_a_session_feels_native(person: Person) {
@@ -17,13 +20,13 @@ for_each_person! {
             .resize(90, 25)
             .line("until stty size | grep '25 90'; do :; done; echo resized-$?")
             .shows("resized-0")
-            .line(&format!("clear; {RUNNING}"))
-            .shows("running-2")
+            .line(&running(1))
+            .shows("running-1")
             .key("C-c")
             .shows("^C")
             .line("echo after-$?")
             .shows("after-130")
-            .line(&format!("clear; {RUNNING}"))
+            .line(&running(2))
             .shows("running-2")
             .key("C-z")
             .shows("Stopped")
