@@ -203,7 +203,9 @@ pub fn parse_http(bytes: &[u8]) -> Result<HttpRequest, String> {
     let mut lines = head.lines();
     let request_line = lines.next().unwrap_or_default();
     let mut words = request_line.split_ascii_whitespace();
-    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+    let (Some(method), Some(target), Some("HTTP/1.1"), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err("the first line is not METHOD TARGET HTTP/1.1".to_owned());
     };
     let mut headers = Vec::new();

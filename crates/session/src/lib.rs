@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod control;
+mod git_identity;
 mod home;
 mod keys;
 mod profiles;

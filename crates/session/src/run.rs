@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::control::{Presence, Word};
+use crate::git_identity;
 use crate::home::Home;
 use crate::profiles::{self, Profile};
 use crate::resolver::Resolver;
@@ -466,7 +467,10 @@ fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         workspace: tree,
         extra_trees,
         readable: Vec::new(),
-        overlays: view::overlays(&hostname, sources.bundle),
+        overlays: view::overlays(&hostname, sources.bundle)
+            .into_iter()
+            .chain(git_identity::overlay(&home))
+            .collect(),
         home: PathBuf::from(home),
         search_path,
         ports: ports.into_iter().collect(),
