@@ -270,3 +270,45 @@ fn chunk(data: &[u8], is_last: bool) -> Vec<u8> {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{Decoded, Decoder};
+    use crate::head::Framing;
+    use proptest::prelude::*;
+
+    #[test]
+    fn credentials_of_the_host_stay_here() {
+        let stays = |name: &str, value: &str| {
+            is_credential(
+                &HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                &HeaderValue::from_str(value).unwrap(),
+            )
+        };
+        assert!(stays("set-cookie", "sid=1"));
+        assert!(stays("authentication-info", "nextnonce=1"));
+        assert!(stays("www-authenticate", "Bearer realm=x"));
+        assert!(!stays("www-authenticate", "basic realm=x"));
+        assert!(!stays("etag", "1"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chunked_reads_back(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..6)) {
+            let mut buffer = bytes::BytesMut::new();
+            for piece in &pieces {
+                buffer.extend_from_slice(&chunk(piece, false));
+            }
+            buffer.extend_from_slice(&chunk(&[], true));
+            let mut decoder = Decoder::new(Framing::Chunked);
+            let mut content = Vec::new();
+            while let Decoded::Data(data) = decoder.decode(&mut buffer).unwrap() {
+                content.extend(data);
+            }
+            prop_assert_eq!(content, pieces.concat());
+            prop_assert!(buffer.is_empty());
+            prop_assert_eq!(decoder.decode(&mut buffer).unwrap(), Decoded::End);
+        }
+    }
+}
