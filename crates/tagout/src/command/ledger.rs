@@ -25,10 +25,12 @@ pub(crate) fn log(id: Option<String>, json: bool, follow: bool) -> anyhow::Resul
     let id = session(id, &store)?;
     let mut entries = Entries::open(&ledger_path(home.path(), &id))?;
     loop {
+        // Asked before reading: what a session writes last is read before it counts as gone.
+        let lives = lives(&home, &id);
         for entry in entries.by_ref() {
             print(&entry?, json);
         }
-        if !follow || !lives(&home, &id) {
+        if !follow || !lives {
             return Ok(0);
         }
         std::thread::sleep(LOOK_EVERY);
@@ -46,9 +48,7 @@ pub(crate) fn verify(
     let known = Known {
         install_key: match &key {
             Some(key) => Some(key.parse()?),
-            None => InstallKey::load_or_create(home.path())
-                .ok()
-                .map(|key| key.public()),
+            None => InstallKey::load(home.path())?.map(|key| key.public()),
         },
         session: id,
         checkpoint: checkpoint
@@ -74,15 +74,19 @@ pub(crate) fn verify(
             },
             report.checked_against.join(", "),
         );
+        if report.torn_bytes > 0 {
+            println!(
+                "          {} bytes at the end were cut off; nothing was released for them",
+                report.torn_bytes
+            );
+        }
+        if let Some(key) = &report.install_key {
+            println!("          install key {key}");
+        }
         return Ok(0);
     }
     for problem in &report.problems {
-        println!(
-            "{}  entry {}: {}",
-            paint("broken", "1;31"),
-            problem.entry,
-            problem.what
-        );
+        println!("{}  {problem}", paint("broken", "1;31"));
     }
     Ok(1)
 }
