@@ -65,18 +65,62 @@ pub(crate) fn overrides(request: &HttpRequest) -> Vec<String> {
         .iter()
         .filter(|(name, _)| OVERRIDE_HEADERS.contains(&fold_field_name(name).as_str()))
         .map(|(_, value)| value.trim().to_owned());
-    let is_form = request
-        .headers
-        .iter()
-        .any(|(name, value)| name == "content-type" && value.contains("x-www-form-urlencoded"));
-    let form = is_form
-        .then(|| std::str::from_utf8(request.body.bytes()).ok())
-        .flatten()
-        .map(|text| form_values(text, OVERRIDE_FIELD))
-        .unwrap_or_default();
     headers
         .chain(query_values(&request.query, OVERRIDE_FIELD))
-        .chain(form)
+        .chain(body_values(request.body.bytes()))
+        .collect()
+}
+
+/// The override in a body, which is looked at for what it is: frameworks disagree on the content types
+/// under which they read a form, and some take the field from JSON too.
+fn body_values(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    if text.starts_with('{') {
+        return in_json(text);
+    }
+    if text.starts_with("--") {
+        return in_multipart(text);
+    }
+    form_values(text, OVERRIDE_FIELD)
+}
+
+fn in_json(text: &str) -> Vec<String> {
+    match tagout_core::json::parse(text.as_bytes()) {
+        Ok(serde_json::Value::Object(members)) => members
+            .into_iter()
+            .filter(|(name, _)| name.as_bytes().eq_ignore_ascii_case(OVERRIDE_FIELD))
+            .map(|(_, value)| value.as_str().unwrap_or_default().trim().to_owned())
+            .collect(),
+        Ok(_) => Vec::new(),
+        // Nobody knows how the server reads it; an empty word is no method, and refuses.
+        Err(_) if text.to_ascii_lowercase().contains("\"_method\"") => vec![String::new()],
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Parts of a multipart form (RFC 7578) that are named like the override.
+fn in_multipart(text: &str) -> Vec<String> {
+    let folded = text.to_ascii_lowercase();
+    folded
+        .match_indices("name=")
+        .filter_map(|(at, key)| {
+            let rest = folded.get(at + key.len()..)?;
+            let rest = rest
+                .trim_start_matches(['"', '\''])
+                .strip_prefix("_method")?;
+            // Another field whose name only begins so.
+            rest.starts_with(['"', '\'', ';', ' ', '\t', '\r', '\n'])
+                .then_some(rest)
+        })
+        .map(|rest| {
+            let value = rest
+                .split_once("\r\n\r\n")
+                .or_else(|| rest.split_once("\n\n"))
+                .map_or("", |(_, value)| value);
+            let line = value.split(['\r', '\n']).next().unwrap_or_default();
+            line.trim().to_owned()
+        })
         .collect()
 }
 
@@ -183,6 +227,21 @@ mod tests {
             request("POST", "a=1&_METHOD=delete", &[], ""),
             request("POST", "%5Fmethod=DELETE", &[], ""),
             request("POST", "", &[form], "a=1&_method=DELETE"),
+            // The same under other content types, or none.
+            request("POST", "", &[], "a=1&_method=DELETE"),
+            request(
+                "POST",
+                "",
+                &[("content-type", "Application/X-WWW-Form-URLencoded")],
+                "_method=DELETE",
+            ),
+            request(
+                "POST",
+                "",
+                &[("content-type", "multipart/form-data; boundary=b")],
+                "--b\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nDELETE\r\n--b--\r\n",
+            ),
+            request("POST", "", &[], " {\"a\":1,\"_method\":\"delete\"}"),
         ] {
             assert_eq!(seen(&it), delete, "{it:?}");
         }
@@ -193,8 +252,25 @@ mod tests {
             "",
         );
         assert_eq!(seen(&get), delete);
-        let bad = request("POST", "", &[("x-http-method-override", "D\u{e9}")], "");
-        assert!(crate::recognise(&bad).is_err());
+        for bad in [
+            request("POST", "", &[("x-http-method-override", "D\u{e9}")], ""),
+            request(
+                "POST",
+                "",
+                &[],
+                "{\"_method\":\"POST\",\"_method\":\"DELETE\"}",
+            ),
+            request("POST", "", &[], "{\"_method\":[\"DELETE\"]}"),
+        ] {
+            assert!(crate::recognise(&bad).is_err(), "{bad:?}");
+        }
+        let other = request(
+            "POST",
+            "",
+            &[],
+            "{\"pay_method\":\"card\",\"a\":{\"_method\":1}}",
+        );
+        assert_eq!(seen(&other).1, Effect::Write);
     }
 
     proptest! {
