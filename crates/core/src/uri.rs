@@ -40,6 +40,9 @@ pub struct CanonicalPath(String);
 
 const LONGEST: usize = 16 * 1024;
 
+/// Layers of percent-encoding that readings look through.
+const MOST_LAYERS: u32 = 8;
+
 impl CanonicalPath {
     /// Reads the path of a request target, without its query.
     ///
@@ -83,7 +86,7 @@ impl CanonicalPath {
     }
 
     /// Every reading that some server gives to this path: as it is; with `%2F` as a separator; with
-    /// parameters behind `;` removed. A grant must cover all of them.
+    /// parameters behind `;` removed; decoded a second time. A grant must cover all of them.
     pub fn readings(&self) -> Vec<String> {
         let mut readings = vec![self.0.clone()];
         let mut add = |reading: String| {
@@ -91,14 +94,22 @@ impl CanonicalPath {
                 readings.push(reading);
             }
         };
-        let split = self.0.replace("%2F", "/");
-        let bare = without_parameters(&self.0);
-        for reading in [without_parameters(&split), split, bare] {
-            // A reading that is itself no path (it has `..` or `//`) is covered by nothing.
-            add(match Self::parse(&reading) {
-                Ok(path) if path.0 == reading => reading,
-                _ => String::new(),
-            });
+        // A server behind one that decoded already decodes again.
+        let mut once = Some(self.0.clone());
+        let mut layers = 0;
+        while let Some(text) = once {
+            let split = text.replace("%2F", "/");
+            let bare = without_parameters(&text);
+            let next = decoded_again(&text);
+            for reading in [text, without_parameters(&split), split, bare] {
+                // A reading that is itself no path (it has `..` or `//`) is covered by nothing.
+                add(match Self::parse(&reading) {
+                    Ok(path) if path.0 == reading => reading,
+                    _ => String::new(),
+                });
+            }
+            layers += 1;
+            once = next.filter(|_| layers < MOST_LAYERS);
         }
         readings
     }
@@ -223,6 +234,25 @@ fn has_encoded_control(normal: &str) -> bool {
     })
 }
 
+/// What a canonical path becomes where each `%25` before two hexadecimal digits is decoded; `None`
+/// where there is none. Dot segments are left to be seen.
+fn decoded_again(path: &str) -> Option<String> {
+    let mut pieces = path.split("%25");
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    let mut changed = false;
+    for piece in pieces {
+        let encodes = piece
+            .as_bytes()
+            .get(..2)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        changed |= encodes;
+        text.push_str(if encodes { "%" } else { "%25" });
+        text.push_str(piece);
+    }
+    // Every `%` has its digits, so this does not fail; were it to, no reading would be covered.
+    changed.then(|| normalise(&text, is_path_byte).unwrap_or_default())
+}
+
 fn without_parameters(path: &str) -> String {
     path.split('/')
         .map(|segment| {
@@ -344,6 +374,21 @@ mod tests {
         assert_eq!(readings("/pub/%2e%2e%2fadmin"), ["/pub/..%2Fadmin", ""]);
         assert_eq!(readings("/a%2Fb"), ["/a%2Fb", "/a/b"]);
         assert_eq!(readings("/admin;x/y"), ["/admin;x/y", "/admin/y"]);
+        for text in [
+            "/pub/%252e%252e/admin",
+            "/pub/%25252e%25252e/admin",
+            "/pub/%252e%252e/%25zz",
+            "/pub/%252e%252e%252fadmin",
+            "/pub/a%255cb",
+            "/pub/..%253bx/admin",
+        ] {
+            assert!(readings(text).contains(&String::new()), "{text}");
+        }
+        assert_eq!(readings("/a%252fb"), ["/a%252fb", "/a%2Fb", "/a/b"]);
+        assert_eq!(
+            readings("/100%25/%2520x"),
+            ["/100%25/%2520x", "/100%25/%20x"]
+        );
     }
 
     #[test]
