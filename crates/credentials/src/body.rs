@@ -1,6 +1,8 @@
-//! Credential fields of a body: JSON at any depth, JSON lines, forms, multipart forms. The body is
+//! Credential fields of a body: JSON at any depth, JSON lines, forms, multipart forms, markup. The body is
 //! looked at for what it is, not for what its content type says. What looks like JSON and cannot be
 //! read is searched as text, and refused where it names a slot. Nothing is attached in a body.
+
+use std::borrow::Cow;
 
 use tagout_catalog::SlotPlace;
 use tagout_core::json::{self, Json};
@@ -21,26 +23,47 @@ pub(crate) fn visit(
         .header("content-type")
         .map(str::to_ascii_lowercase)
         .collect();
-    let text = request.body.bytes().trim_ascii();
+    let plain = without_wide(request.body.bytes());
+    let text = plain.trim_ascii();
     if text.is_empty() {
         return Vec::new();
     }
+    let mut ambiguous = Vec::new();
     if matches!(text.first(), Some(b'{' | b'[')) || content_type.contains("json") {
-        return in_json_text(text, table, visit);
+        ambiguous = in_json_text(text, table, visit);
     }
     if content_type.contains("multipart/") || text.starts_with(b"--") {
         in_multipart(text, table, visit);
-    } else if let Ok(text) = std::str::from_utf8(text)
-        && text.contains('=')
+    }
+    if text.first() == Some(&b'<') {
+        in_markup(text, table, visit);
+    }
+    // curl -d and many others send forms under any content type, and a server that expects a form
+    // finds its pairs in the middle of anything.
+    if !content_type.contains("json")
+        && text.contains(&b'=')
+        && let Ok(text) = std::str::from_utf8(text)
     {
-        // curl -d and many others send forms under any content type.
         for (name, value) in form_pairs(text) {
             if let Some(slot) = table.body_field(&String::from_utf8_lossy(&name)) {
                 offer(&slot, &value, visit);
             }
         }
     }
-    Vec::new()
+    ambiguous
+}
+
+/// The body without a byte order mark, and without the NULs of UTF-16: RFC 7159 allowed JSON so.
+fn without_wide(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let wide = bytes.get(..4).is_some_and(|front| front.contains(&0))
+        || bytes.starts_with(b"\xFF\xFE")
+        || bytes.starts_with(b"\xFE\xFF");
+    if wide {
+        let kept = bytes.iter().filter(|byte| !matches!(byte, 0 | 0xFE | 0xFF));
+        return kept.copied().collect();
+    }
+    Cow::Borrowed(bytes)
 }
 
 fn in_json_text(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) -> Vec<String> {
@@ -61,14 +84,20 @@ fn in_json_text(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) -> Ve
         return Vec::new();
     }
     let text = String::from_utf8_lossy(text);
-    quoted_names(&text)
+    let mut ambiguous: Vec<String> = names_before_colons(&text)
         .filter_map(|name| table.body_field(name))
         .map(|slot| {
             format!(
                 "the content looks like JSON with a field {slot} in it and cannot be read as JSON"
             )
         })
-        .collect()
+        .collect();
+    if text.contains("\\u") {
+        ambiguous.push(
+            "the content looks like JSON with escapes in it and cannot be read as JSON".to_owned(),
+        );
+    }
+    ambiguous
 }
 
 fn in_json(value: &Json, table: &SlotTable<'_>, visit: &mut Visit<'_>) {
@@ -130,16 +159,50 @@ fn in_multipart(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) {
     }
 }
 
-/// Every text in quotes that a colon follows.
-fn quoted_names(text: &str) -> impl Iterator<Item = &str> {
-    let mut parts = text.split('"').peekable();
-    parts.next();
-    std::iter::from_fn(move || {
-        let part = parts.next()?;
-        let is_name = parts
-            .peek()
-            .is_some_and(|next| next.trim_start().starts_with(':'));
-        Some(is_name.then_some(part))
+/// Elements and attributes of XML and the like that are named like a slot.
+fn in_markup(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) {
+    let text = String::from_utf8_lossy(text);
+    for tag in text.split('<').skip(1) {
+        let (inside, content) = tag.split_once('>').unwrap_or((tag, ""));
+        let name = inside
+            .split([' ', '\t', '\r', '\n', '/'])
+            .next()
+            .unwrap_or_default();
+        let name = name.rsplit(':').next().unwrap_or_default();
+        if let Some(slot) = table.body_field(name) {
+            offer(&slot, content.trim().as_bytes(), visit);
+        }
+        for (at, _) in inside.match_indices('=') {
+            let (before, behind) = inside.split_at(at);
+            let name = before
+                .trim_end()
+                .rsplit([' ', '\t', '\r', '\n', ':'])
+                .next()
+                .unwrap_or_default();
+            if let Some(slot) = table.body_field(name) {
+                let value = behind.trim_start_matches(['=', ' ']);
+                let quote = value
+                    .chars()
+                    .next()
+                    .filter(|first| matches!(first, '"' | '\''));
+                let value = match quote {
+                    Some(quote) => value.trim_start_matches(quote).split(quote).next(),
+                    None => value.split(' ').next(),
+                };
+                offer(&slot, value.unwrap_or_default().as_bytes(), visit);
+            }
+        }
+    }
+}
+
+/// Every name, in any quotes or none, that a colon follows.
+fn names_before_colons(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(':').map(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default().trim_end();
+        let before = before.trim_end_matches(['"', '\'', '`']);
+        before
+            .rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
+            .next()
+            .unwrap_or_default()
     })
-    .flatten()
 }

@@ -364,6 +364,7 @@ impl Broker {
     /// Remembers a cookie or token that `host` handed out: it may go back there, and nowhere else.
     /// Hosts with a pack hand out nothing so; neither does anyone hand out what is known.
     pub fn remember_handed_out(&self, host: &HostName, value: &[u8]) {
+        let value = unquoted(value);
         let learned = self.learned();
         let is_ours =
             learned.known.label_of(value).is_some() || learned.decoys.label_of(value).is_some();
@@ -380,7 +381,7 @@ impl Broker {
     }
 
     fn was_handed_out(&self, host: &HostName, value: &[u8]) -> bool {
-        let digest = Digest::of(value);
+        let digest = Digest::of(unquoted(value));
         self.handed_out
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -483,6 +484,14 @@ impl fmt::Debug for Broker {
             .field("known", &self.learned().known)
             .finish_non_exhaustive()
     }
+}
+
+/// Without the quotes that RFC 6265 §4.1.1 allows around a cookie's value.
+fn unquoted(value: &[u8]) -> &[u8] {
+    value
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(value)
 }
 
 fn label(name: &str) -> String {

@@ -117,43 +117,13 @@ impl<'t> SlotTable<'t> {
 
 /// Schemes that stand in front of a credential (the HTTP authentication scheme registry, and what
 /// providers invented).
+#[rustfmt::skip]
 const SCHEMES: &[&str] = &[
-    "basic",
-    "bearer",
-    "digest",
-    "dpop",
-    "gnap",
-    "hoba",
-    "mutual",
-    "negotiate",
-    "ntlm",
-    "oauth",
-    "privatetoken",
-    "scram-sha-1",
-    "scram-sha-256",
-    "vapid",
-    "token",
-    "apikey",
-    "api-key",
-    "key",
-    "jwt",
-    "bot",
-    "ssws",
-    "geniekey",
-    "splunk",
-    "aws4-hmac-sha256",
-    "aws3-https",
-    "hmac",
-    "sharedkey",
-    "sharedaccesssignature",
-    "googlelogin",
-    "cloudflare",
-    "signature",
-    "pat",
-    "client",
-    "mac",
-    "session",
-    "custom",
+    "basic", "bearer", "digest", "dpop", "gnap", "hoba", "mutual", "negotiate", "ntlm", "oauth",
+    "privatetoken", "scram-sha-1", "scram-sha-256", "vapid", "token", "apikey", "api-key", "key",
+    "jwt", "bot", "ssws", "geniekey", "splunk", "aws4-hmac-sha256", "aws3-https", "hmac",
+    "sharedkey", "sharedaccesssignature", "googlelogin", "cloudflare", "signature", "pat", "client",
+    "mac", "session", "custom",
 ];
 
 /// Hands every credential in headers and query to `visit` and puts back what it gives. Answers what
@@ -296,7 +266,7 @@ fn cookies(value: &mut String, table: &SlotTable<'_>, visit: &mut Visit<'_>) {
                 slot: format!("cookie {name}"),
                 place: SlotPlace::Cookie(name.to_owned()),
                 scheme: None,
-                value: content.trim().as_bytes(),
+                value: content.trim().trim_matches('"').as_bytes(),
                 beside_password: false,
             });
             match given.and_then(|given| String::from_utf8(given).ok()) {

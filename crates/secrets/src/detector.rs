@@ -37,22 +37,10 @@ enum Lead {
 }
 
 /// Parts of names under which credentials stand.
+#[rustfmt::skip]
 const NAMES: &[&str] = &[
-    "pass",
-    "pwd",
-    "secret",
-    "token",
-    "key",
-    "auth",
-    "cred",
-    "dsn",
-    "cookie",
-    "salt",
-    "psk",
-    "bearer",
-    "otp",
-    "mnemonic",
-    "signature",
+    "pass", "pwd", "secret", "token", "key", "auth", "cred", "dsn", "cookie", "salt", "psk",
+    "bearer", "otp", "mnemonic", "signature",
 ];
 
 const STRUCTURES: &[(&str, Lead)] = &[
@@ -70,44 +58,12 @@ const WINDOW: usize = 256;
 const WIDEST_WINDOW: usize = 64 * 1024;
 
 /// Extensions of files whose values are literals.
+#[rustfmt::skip]
 const CONFIG_EXTENSIONS: &[&str] = &[
-    "yaml",
-    "yml",
-    "json",
-    "jsonc",
-    "json5",
-    "toml",
-    "ini",
-    "cfg",
-    "conf",
-    "cnf",
-    "config",
-    "properties",
-    "xml",
-    "tf",
-    "tfvars",
-    "hcl",
-    "sh",
-    "bash",
-    "zsh",
-    "fish",
-    "ps1",
-    "bat",
-    "cmd",
-    "service",
-    "plist",
-    "gradle",
-    "env",
-    "rc",
-    "prefs",
-    "reg",
-    "sql",
-    "dump",
-    "http",
-    "rest",
-    "ovpn",
-    "rdp",
-    "inc",
+    "yaml", "yml", "json", "jsonc", "json5", "toml", "ini", "cfg", "conf", "cnf", "config",
+    "properties", "xml", "tf", "tfvars", "hcl", "sh", "bash", "zsh", "fish", "ps1", "bat", "cmd",
+    "service", "plist", "gradle", "env", "rc", "prefs", "reg", "sql", "dump", "http", "rest",
+    "ovpn", "rdp", "inc",
 ];
 
 impl Detector {
@@ -351,7 +307,11 @@ impl<'a> Scan<'a> {
     fn consider(&mut self, field: Field, setting: Setting) {
         let value = self.slice(field.value.clone());
         let name_text = self.slice(field.name.clone());
-        let mut name = Name::of(name_text);
+        let mut name = if field.argument {
+            Name::of_call(name_text)
+        } else {
+            Name::of(name_text)
+        };
         if field.scheme.is_some() {
             name = name.max(Name::Secret);
         }
@@ -536,10 +496,9 @@ impl<'a> Scan<'a> {
                         self.slice(name.clone()).to_ascii_lowercase().as_slice(),
                         b"password" | b"passwd" | b"account" | b"requirepass"
                     )
+                    && !matches!(self.slice(value.clone()), b"=" | b":")
                 {
-                    if !matches!(self.slice(value.clone()), b"=" | b":") {
-                        spans.push(value.clone());
-                    }
+                    spans.push(value.clone());
                 }
             }
             let fields = text.split(|&b| b == b':').count();
@@ -581,23 +540,12 @@ impl<'a> Scan<'a> {
     /// A key file that holds no readable private key and is not evidently public is a key as a whole.
     fn mask_if_not_public(&mut self) {
         let text = self.bytes.trim_ascii();
-        let public = [
-            &b"-----BEGIN CERTIFICATE"[..],
-            b"-----BEGIN PUBLIC KEY",
-            b"-----BEGIN RSA PUBLIC",
-            b"-----BEGIN X509",
-            b"-----BEGIN CERTIFICATE REQUEST",
-            b"-----BEGIN DH PARAMETERS",
-            b"-----BEGIN EC PARAMETERS",
-            b"ssh-",
-            b"ecdsa-",
-            b"Bag Attributes",
-            b"subject=",
-        ];
-        if self.findings.is_empty()
-            && !text.is_empty()
-            && !public.iter().any(|front| text.starts_with(front))
-        {
+        let blocks = text.windows(11).any(|window| window == b"-----BEGIN ");
+        let public = [&b"ssh-"[..], b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-"];
+        // Private blocks have been found by now; what is left of blocks is certificates and the like.
+        let private = text.windows(7).any(|window| window == b"PRIVATE");
+        let public = (blocks && !private) || public.iter().any(|front| text.starts_with(front));
+        if self.findings.is_empty() && !text.is_empty() && !public {
             let start = self
                 .bytes
                 .iter()

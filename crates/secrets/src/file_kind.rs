@@ -19,110 +19,48 @@ pub enum FileKind {
 }
 
 /// Names that are credential stores wherever they lie.
+#[rustfmt::skip]
 const STORE_NAMES: &[&str] = &[
-    ".netrc",
-    "_netrc",
-    ".pgpass",
-    "pgpass.conf",
-    ".my.cnf",
-    ".mylogin.cnf",
-    ".git-credentials",
-    ".npmrc",
-    ".yarnrc.yml",
-    ".pypirc",
-    ".dockercfg",
-    ".dockerconfigjson",
-    ".terraformrc",
-    "terraform.rc",
-    "credentials.tfrc.json",
-    ".vault-token",
-    ".s3cfg",
-    ".boto",
-    "rclone.conf",
-    "kubeconfig",
-    ".htpasswd",
-    "shadow",
-    "gshadow",
-    "credentials.yml.enc",
-    "secrets.yml",
-    "secrets.yaml",
-    "secrets.json",
-    "secrets.toml",
-    "wp-config.php",
-    ".remote-sync.json",
-    "sftp-config.json",
-    "sftp.json",
-    ".ftpconfig",
-    "filezilla.xml",
-    "recentservers.xml",
-    "sitemanager.xml",
-    ".esmtprc",
-    ".msmtprc",
-    ".mutt_secrets",
-    ".cloudflared.json",
-    "client_secret.json",
-    "service-account.json",
-    "application_default_credentials.json",
-    "hub",
-    ".hubrc",
-    ".dbeaver-data-sources.xml",
-    "ventrilo_srv.ini",
-    "proftpdpasswd",
+    ".netrc", "_netrc", ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".git-credentials",
+    ".npmrc", ".yarnrc.yml", ".pypirc", ".dockercfg", ".dockerconfigjson", ".terraformrc",
+    "terraform.rc", "credentials.tfrc.json", ".vault-token", ".s3cfg", ".boto", "rclone.conf",
+    "kubeconfig", ".htpasswd", "shadow", "gshadow", "credentials.yml.enc", "secrets.yml",
+    "secrets.yaml", "secrets.json", "secrets.toml", "wp-config.php", ".remote-sync.json",
+    "sftp-config.json", "sftp.json", ".ftpconfig", "filezilla.xml", "recentservers.xml",
+    "sitemanager.xml", ".esmtprc", ".msmtprc", ".mutt_secrets", ".cloudflared.json",
+    "client_secret.json", "service-account.json", "application_default_credentials.json", "hub",
+    ".hubrc", ".dbeaver-data-sources.xml", "ventrilo_srv.ini", "proftpdpasswd",
 ];
 
 /// Ends of paths that are credential stores.
+#[rustfmt::skip]
 const STORE_TAILS: &[&str] = &[
-    ".aws/credentials",
-    ".aws/config",
-    ".docker/config.json",
-    ".kube/config",
-    ".gem/credentials",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".m2/settings.xml",
-    ".config/gh/hosts.yml",
-    ".railway/config.json",
-    ".claude/.credentials.json",
-    ".codex/auth.json",
-    ".config/hub",
-    ".local/share/opencode/auth.json",
-    ".composer/auth.json",
-    ".streamlit/secrets.toml",
-    ".fly/config.yml",
-    ".config/configstore/firebase-tools.json",
-    ".config/doctl/config.yaml",
-    ".netlify/config.json",
-    ".vercel/auth.json",
+    ".aws/credentials", ".aws/config", ".docker/config.json", ".kube/config", ".gem/credentials",
+    ".cargo/credentials", ".cargo/credentials.toml", ".m2/settings.xml", ".config/gh/hosts.yml",
+    ".railway/config.json", ".claude/.credentials.json", ".codex/auth.json", ".config/hub",
+    ".local/share/opencode/auth.json", ".composer/auth.json", ".streamlit/secrets.toml",
+    ".fly/config.yml", ".config/configstore/firebase-tools.json", ".config/doctl/config.yaml",
+    ".netlify/config.json", ".vercel/auth.json",
 ];
 
 /// Folders all of whose files are credential stores.
-const STORE_FOLDERS: &[&str] = &[".config/gcloud/", ".azure/", ".gnupg/", ".password-store/"];
-
-const KEY_NAMES: &[&str] = &[
-    "id_rsa",
-    "id_dsa",
-    "id_ecdsa",
-    "id_ed25519",
-    "id_ecdsa_sk",
-    "id_ed25519_sk",
-    "identity",
+#[rustfmt::skip]
+const STORE_FOLDERS: &[&str] = &[
+    ".config/gcloud/", ".azure/", ".gnupg/", ".password-store/",
 ];
 
+#[rustfmt::skip]
+const KEY_NAMES: &[&str] = &[
+    "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", "identity",
+];
+
+#[rustfmt::skip]
 const KEY_ENDINGS: &[&str] = &[
-    ".pem",
-    ".key",
-    ".p12",
-    ".pfx",
-    ".jks",
-    ".keystore",
-    ".kdbx",
-    ".kdb",
-    ".ppk",
-    ".p8",
-    ".pkcs12",
+    ".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".kdb", ".ppk", ".p8", ".pkcs12",
     ".asc.key",
 ];
 
+#[rustfmt::skip]
 const TEMPLATE_WORDS: &[&str] = &[
     "example", "sample", "template", "tmpl", "dist", "defaults", "schema",
 ];

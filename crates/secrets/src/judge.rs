@@ -2,6 +2,8 @@
 //! public half, a hash, a word of prose? The name, the kind of file and the value's own look decide
 //! together; where a file is made for credentials, doubt makes a finding.
 
+use std::sync::LazyLock;
+
 use crate::decoy::is_uuid;
 use crate::finding::Confidence;
 
@@ -30,206 +32,59 @@ pub(crate) enum Setting {
 }
 
 /// Words that are secret by themselves when a name ends in them or has them.
+#[rustfmt::skip]
 const PASSWORD_WORDS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "passwort",
-    "pwd",
-    "pass",
-    "psk",
-    "requirepass",
-    "masterauth",
-    "userpass",
+    "password", "passwd", "passphrase", "passwort", "pwd", "pass", "psk", "requirepass",
+    "masterauth", "userpass",
 ];
+#[rustfmt::skip]
 const SECRET_WORDS: &[&str] = &[
-    "secret",
-    "secrets",
-    "token",
-    "apikey",
-    "apitoken",
-    "authtoken",
-    "accesstoken",
-    "accesskey",
-    "secretkey",
-    "privatekey",
-    "credential",
-    "credentials",
-    "mnemonic",
-    "bearer",
-    "authorization",
-    "clientsecret",
-    "masterkey",
-    "webhooksecret",
-    "refreshtoken",
-    "pat",
-    "sessiontoken",
+    "secret", "secrets", "token", "apikey", "apitoken", "authtoken", "accesstoken", "accesskey",
+    "secretkey", "privatekey", "credential", "credentials", "mnemonic", "bearer", "authorization",
+    "clientsecret", "masterkey", "webhooksecret", "refreshtoken", "pat", "sessiontoken",
 ];
 /// Words that make a `key` beside them a secret one.
+#[rustfmt::skip]
 const KEY_QUALIFIERS: &[&str] = &[
-    "api",
-    "access",
-    "private",
-    "secret",
-    "signing",
-    "encryption",
-    "master",
-    "account",
-    "auth",
-    "app",
-    "application",
-    "storage",
-    "service",
-    "session",
-    "license",
-    "webhook",
-    "server",
-    "admin",
-    "shared",
-    "hmac",
-    "jwt",
-    "aes",
-    "crypt",
-    "deploy",
-    "integration",
-    "rest",
-    "write",
+    "api", "access", "private", "secret", "signing", "encryption", "master", "account", "auth",
+    "app", "application", "storage", "service", "session", "license", "webhook", "server", "admin",
+    "shared", "hmac", "jwt", "aes", "crypt", "deploy", "integration", "rest", "write",
 ];
+#[rustfmt::skip]
 const WEAK_WORDS: &[&str] = &[
-    "key",
-    "auth",
-    "dsn",
-    "cookie",
-    "cookies",
-    "salt",
-    "sig",
-    "signature",
-    "pin",
-    "otp",
-    "seed",
-    "keys",
-    "tokens",
-    "creds",
-    "cred",
-    "x-auth",
+    "key", "auth", "dsn", "cookie", "cookies", "salt", "sig", "signature", "pin", "otp", "seed",
+    "keys", "tokens", "creds", "cred", "x-auth",
 ];
 /// A name that ends so speaks about a credential and does not hold one.
+#[rustfmt::skip]
 const ABOUT: &[&str] = &[
-    "type",
-    "url",
-    "uri",
-    "endpoint",
-    "name",
-    "names",
-    "path",
-    "file",
-    "filename",
-    "dir",
-    "length",
-    "len",
-    "count",
-    "limit",
-    "ttl",
-    "expiry",
-    "expires",
-    "expiration",
-    "size",
-    "id",
-    "ids",
-    "field",
-    "fields",
-    "label",
-    "header",
-    "prefix",
-    "suffix",
-    "regex",
-    "pattern",
-    "policy",
-    "hint",
-    "placeholder",
-    "env",
-    "var",
-    "variable",
-    "enabled",
-    "disabled",
-    "required",
-    "index",
-    "algorithm",
-    "alg",
-    "format",
-    "version",
-    "status",
-    "scope",
-    "scopes",
-    "ref",
-    "arn",
-    "kind",
-    "class",
-    "provider",
-    "store",
-    "manager",
-    "service",
-    "help",
-    "text",
-    "title",
-    "description",
-    "message",
-    "error",
-    "rotation",
-    "days",
-    "minutes",
-    "seconds",
-    "at",
-    "timeout",
-    "input",
-    "visible",
-    "strength",
-    "min",
-    "max",
-    "usage",
-    "count",
-    "budget",
-    "reset",
-    "protected",
-    "group",
-    "column",
-    "table",
-    "selector",
-    "hash",
-    "digest",
-    "fingerprint",
-    "checksum",
-    "integrity",
+    "mgr", "handler", "factory", "callback", "validator", "encoder", "oid", "test", "tests",
+    "example", "type", "url", "uri", "endpoint", "name", "names", "path", "file", "filename", "dir",
+    "length", "len", "count", "limit", "ttl", "expiry", "expires", "expiration", "size", "id",
+    "ids", "field", "fields", "label", "header", "prefix", "suffix", "regex", "pattern", "policy",
+    "hint", "placeholder", "env", "var", "variable", "enabled", "disabled", "required", "index",
+    "algorithm", "alg", "format", "version", "status", "scope", "scopes", "ref", "arn", "kind",
+    "class", "provider", "store", "manager", "service", "help", "text", "title", "description",
+    "message", "error", "rotation", "days", "minutes", "seconds", "at", "timeout", "input",
+    "visible", "strength", "min", "max", "usage", "budget", "reset", "protected", "group", "column",
+    "table", "selector", "hash", "digest", "fingerprint", "checksum", "integrity",
 ];
+#[rustfmt::skip]
 const NOT_SECRET: &[&str] = &[
-    "public",
-    "publishable",
-    "max",
-    "num",
-    "page",
-    "next",
-    "continuation",
-    "cancel",
-    "cancellation",
-    "sort",
-    "primary",
-    "partition",
-    "foreign",
-    "cache",
-    "csrf",
-    "idempotency",
-    "anon",
-    "stop",
-    "pad",
-    "eos",
-    "bos",
-    "unk",
-    "sep",
-    "cls",
-    "mask",
+    "public", "publishable", "max", "num", "page", "next", "continuation", "cancel", "cancellation",
+    "sort", "primary", "partition", "foreign", "cache", "csrf", "idempotency", "anon", "stop",
+    "pad", "eos", "bos", "unk", "sep", "cls", "mask",
 ];
 
 impl Name {
+    /// What the last word of `name` says: `setPassword(…)` takes one, `password.encode(…)` does not.
+    pub(crate) fn of_call(name: &[u8]) -> Self {
+        match words(name).last() {
+            Some(last) => Self::of(last.as_bytes()),
+            None => Self::Other,
+        }
+    }
+
     /// What `name` says, in any style of writing: `DB_PASSWORD`, `dbPassword`, `db-password`.
     pub(crate) fn of(name: &[u8]) -> Self {
         let words = words(name);
@@ -304,7 +159,7 @@ pub(crate) fn judge(
     setting: Setting,
     quoted: bool,
 ) -> Option<Confidence> {
-    if is_benign(value, name) {
+    if is_benign(value, name, setting) {
         return None;
     }
     let random = looks_random(value);
@@ -314,6 +169,10 @@ pub(crate) fn judge(
         Confidence::Medium
     };
     let one_word = !value.iter().any(u8::is_ascii_whitespace);
+    // In a program a word without quotes is a name.
+    if setting == Setting::Code && !quoted && !(random && has_digit(value)) {
+        return None;
+    }
     match (name, setting) {
         (Name::Password, Setting::Store) => Some(sure),
         (Name::Password, Setting::Config) => {
@@ -402,13 +261,38 @@ pub(crate) fn looks_random(value: &[u8]) -> bool {
     for pair in letters {
         total += 1;
         let pair = [pair[0].to_ascii_lowercase(), pair[1].to_ascii_lowercase()];
-        common += u32::from(COMMON_BIGRAMS.chunks(2).any(|bigram| bigram == pair));
+        common += u32::from(is_common(pair));
     }
     length >= 14 && total >= 8 && f64::from(common) < 0.34 * f64::from(total)
 }
 
 /// The most frequent letter pairs of English and of the names in programs.
-const COMMON_BIGRAMS: &[u8] = b"thheineranreonatenndtiesortedeisitalarstntngseasltadvelemeraceilriunrootheoffoursiutelamewehssliscaomactsaperimoplichtkeulotbepecoidotdipaetreanalsomemamprprospovoabladbuelfienerexgegohiifimigisjuknlalilolymymsnanenoodogolooowoxpepospppusarosrtsctotrtttuupururlusutvawawiworyssscshelenurdsdbstllsseetoemgrouifwhcktyccuddraveqeqwsaghb";
+#[rustfmt::skip]
+const COMMON_BIGRAMS: &str = "\
+    ad al am an ao ar as at aw be bl bs bu ce co cs ct cu dd de di eh el en er es et ew ex fi \
+    fo fw ge gh go hc he hi ht ic id if ig il im in is it iw ju ke kn kt la le li lo ls lt lu \
+    ly ma me mg mo mp ms my na nd ne ng no nt nu oa od oe of og ol on oo or os ot ov ow ox pa \
+    pe pl po pp qe qw ra rd re ri ro rp rt sa sc sd se si so sp ss st su te th ti tl to tr tt \
+    tu tv ui ul un up ur us ut ve yc ys";
+
+/// Whether a pair of lower-case letters is among the common ones.
+fn is_common(pair: [u8; 2]) -> bool {
+    static TABLE: LazyLock<[bool; 26 * 26]> = LazyLock::new(|| {
+        let mut table = [false; 26 * 26];
+        for pair in COMMON_BIGRAMS.split(' ') {
+            if let [first, second] = *pair.as_bytes() {
+                table[bigram_index([first, second])] = true;
+            }
+        }
+        table
+    });
+    TABLE.get(bigram_index(pair)).copied().unwrap_or(false)
+}
+
+/// Where a pair of lower-case letters stands in the table.
+fn bigram_index([first, second]: [u8; 2]) -> usize {
+    usize::from(first.wrapping_sub(b'a')) * 26 + usize::from(second.wrapping_sub(b'a'))
+}
 
 /// Shannon entropy in bits a byte.
 fn entropy(value: &[u8]) -> f64 {
@@ -465,196 +349,46 @@ fn is_expression(value: &[u8], quoted: bool) -> bool {
 }
 
 /// Words that stand where a secret would.
+#[rustfmt::skip]
 const PLACEHOLDER_WORDS: &[&str] = &[
-    "changeme",
-    "change_me",
-    "change-me",
-    "changeit",
-    "replaceme",
-    "replace_me",
-    "replace-me",
-    "replace_with",
-    "replace-with",
-    "placeholder",
-    "example",
-    "dummy",
-    "redacted",
-    "masked",
-    "your_",
-    "your-",
-    "yours",
-    "insert_",
-    "insert-",
-    "<your",
-    "todo",
-    "fixme",
-    "sample",
-    "notreal",
-    "not-real",
-    "not_real",
-    "fake",
-    "xxxx",
-    "****",
-    "....",
-    "____",
-    "----",
-    "my-secret",
-    "my_secret",
-    "mysecret",
-    "my-token",
-    "my_token",
-    "some-secret",
-    "some_secret",
+    "changeme", "change_me", "change-me", "changeit", "replaceme", "replace_me", "replace-me",
+    "replace_with", "replace-with", "placeholder", "example", "dummy", "redacted", "masked",
+    "your_", "your-", "yours", "insert_", "insert-", "<your", "todo", "fixme", "sample", "notreal",
+    "not-real", "not_real", "fake", "xxxx", "****", "....", "____", "----", "my-secret",
+    "my_secret", "mysecret", "my-token", "my_token", "some-secret", "some_secret",
 ];
 
 /// Whole values that say that there is none, or that name a type or a choice.
+#[rustfmt::skip]
 const EMPTY_WORDS: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "nil",
-    "none",
-    "undefined",
-    "yes",
-    "no",
-    "on",
-    "off",
-    "string",
-    "str",
-    "text",
-    "bool",
-    "boolean",
-    "number",
-    "integer",
-    "int",
-    "bytes",
-    "any",
-    "object",
-    "required",
-    "optional",
-    "varchar",
-    "secret",
-    "token",
-    "password",
-    "passwd",
-    "pass",
-    "apikey",
-    "api_key",
-    "key",
-    "unset",
-    "empty",
-    "prompt",
-    "ask",
-    "hidden",
-    "default",
-    "disabled",
-    "enabled",
-    "auto",
-    "inherit",
-    "value",
-    "plain",
-    "bearer",
-    "basic",
-    "oauth",
-    "oauth2",
-    "jwt",
-    "md5",
-    "trust",
-    "peer",
-    "scram-sha-256",
-    "env",
-    "vault",
-    "n/a",
-    "...",
+    "true", "false", "null", "nil", "none", "undefined", "yes", "no", "on", "off", "string", "str",
+    "text", "bool", "boolean", "number", "integer", "int", "bytes", "any", "object", "required",
+    "optional", "varchar", "secret", "token", "password", "passwd", "pass", "apikey", "api_key",
+    "key", "unset", "empty", "prompt", "ask", "hidden", "default", "disabled", "enabled", "auto",
+    "inherit", "value", "plain", "bearer", "basic", "oauth", "oauth2", "jwt", "md5", "trust",
+    "peer", "scram-sha-256", "env", "vault", "n/a", "...",
 ];
 
 /// Beginnings of values that refer to a secret kept elsewhere, or are meant to be seen.
+#[rustfmt::skip]
 const REFERENCES: &[&str] = &[
-    "op://",
-    "vault:",
-    "vault://",
-    "env:",
-    "env://",
-    "file:",
-    "file://",
-    "ssm:",
-    "ssm://",
-    "keychain:",
-    "keyring:",
-    "secret:",
-    "secretsmanager:",
-    "arn:aws",
-    "projects/",
-    "@microsoft.keyvault",
-    "gcpsm://",
-    "awssm://",
-    "bws:",
-    "doppler:",
-    "process.env",
-    "os.environ",
-    "os.getenv",
-    "env[",
-    "env.",
-    "env!",
-    "system.getenv",
-    "import.meta",
-    "enc[",
-    "enc(",
-    "$ansible_vault",
-    "!vault",
-    "{cipher}",
-    "age1",
-    "agencrypt",
-    "ssh-rsa",
-    "ssh-ed25519",
-    "ecdsa-sha2",
-    "sk-ssh",
-    "pk_live_",
-    "pk_test_",
-    "sb_publishable_",
-    "-----begin public",
-    "-----begin certificate",
-    "-----begin rsa public",
-    "-----begin ssh2 public",
-    "-----begin pgp public",
-    "-----begin age encrypted",
-    "-----begin pgp message",
-    "sha1-",
-    "sha256-",
-    "sha384-",
-    "sha512-",
-    "sha1:",
-    "sha256:",
-    "sha512:",
-    "md5:",
-    "data:",
-    "urn:",
-    "mailto:",
-    "{{",
-    "<%",
-    "%(",
-    "#{",
-    "$(",
-    "${{",
-    "@@",
-    "(",
-    "function",
-    "lambda",
-    "async ",
-    "await ",
-    "new ",
-    "self.",
-    "this.",
-    "args.",
-    "config.",
-    "secrets.",
-    "var.",
-    "local.",
-    "module.",
+    "op://", "vault:", "vault://", "env:", "env://", "file:", "file://", "ssm:", "ssm://",
+    "keychain:", "keyring:", "secret:", "secretsmanager:", "arn:aws", "projects/",
+    "@microsoft.keyvault", "gcpsm://", "awssm://", "bws:", "doppler:", "process.env", "os.environ",
+    "os.getenv", "env[", "env.", "env!", "system.getenv", "import.meta", "enc[", "enc(",
+    "$ansible_vault", "!vault", "{cipher}", "age1", "agencrypt", "ssh-rsa", "ssh-ed25519",
+    "ecdsa-sha2", "sk-ssh", "pk_live_", "pk_test_", "sb_publishable_", "-----begin public",
+    "-----begin certificate", "-----begin rsa public", "-----begin ssh2 public",
+    "-----begin pgp public", "-----begin age encrypted", "-----begin pgp message", "sha1-",
+    "sha256-", "sha384-", "sha512-", "sha1:", "sha256:", "sha512:", "md5:", "data:", "urn:",
+    "mailto:", "{{", "<%", "%(", "#{", "$(", "${{", "@@", "(", "function", "lambda", "async ",
+    "await ", "new ", "self.", "this.", "args.", "config.", "secrets.", "var.", "local.", "module.",
 ];
 
 /// Whether the value is certainly no credential.
-fn is_benign(value: &[u8], name: Name) -> bool {
+fn is_benign(value: &[u8], name: Name, setting: Setting) -> bool {
+    // A password in a file for credentials can be anything that is not evidently a reference.
+    let anything = name == Name::Password && setting == Setting::Store;
     if value.is_empty() {
         return true;
     }
@@ -671,7 +405,7 @@ fn is_benign(value: &[u8], name: Name) -> bool {
     {
         return true;
     }
-    if is_reference(text) {
+    if is_reference(text, anything) {
         return true;
     }
     let mut rest = text.to_owned();
@@ -686,6 +420,14 @@ fn is_benign(value: &[u8], name: Name) -> bool {
     }
     let one_symbol = value.iter().all(|byte| Some(byte) == value.first());
     if one_symbol && (value.len() > 2 || name < Name::Secret) {
+        return true;
+    }
+    // A version, an address, an object identifier.
+    let dotted = value.iter().filter(|&&byte| byte == b'.').count() >= 2
+        && value
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    if dotted && !anything {
         return true;
     }
     if name < Name::Password
@@ -711,7 +453,7 @@ fn is_benign(value: &[u8], name: Name) -> bool {
 }
 
 /// `$NAME`, `${NAME}`, `%NAME%`, `<name>`, `{name}`, `[name]`, `__NAME__`.
-fn is_reference(text: &str) -> bool {
+fn is_reference(text: &str, strictly: bool) -> bool {
     let word = |text: &str| {
         text.bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_-. :/".contains(&b))
@@ -721,16 +463,17 @@ fn is_reference(text: &str) -> bool {
             .and_then(|rest| rest.strip_suffix(close))
             .is_some_and(word)
     };
-    between("${", "}")
+    let certain = between("${", "}")
         || between("$", "")
-        || between("%", "%")
         || between("<", ">")
+        || (text.starts_with("${") && !text.contains(":-") && !text.contains(":="));
+    let likely = between("%", "%")
         || between("{", "}")
         || between("[", "]")
         || between("__", "__")
         || between("*", "")
-        || between("&", "")
-        || (text.starts_with("${") && !text.contains(":-") && !text.contains(":="))
+        || between("&", "");
+    certain || (likely && !strictly)
 }
 
 /// `abcdefgh`, `12345678`, `0123456789abcdef`.
@@ -751,119 +494,11 @@ fn is_sequence(text: &str) -> bool {
 
 /// Whether what a rule found is a documented example or a template rather than a token.
 pub(crate) fn is_placeholder(value: &[u8]) -> bool {
-    is_benign(value, Name::Secret) && !value.starts_with(b"secret:") && {
+    is_benign(value, Name::Secret, Setting::Code) && !value.starts_with(b"secret:") && {
         let text = String::from_utf8_lossy(value).to_lowercase();
         !text.contains("://")
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_in_any_style() {
-        for (name, weight) in [
-            ("DB_PASSWORD", Name::Password),
-            ("dbPassword", Name::Password),
-            ("mysqlpassword", Name::Password),
-            ("ADMIN_PASS", Name::Password),
-            ("RAILWAY_API_TOKEN", Name::Secret),
-            ("apiKey", Name::Secret),
-            ("x-api-key", Name::Secret),
-            ("AWS_SECRET_ACCESS_KEY", Name::Secret),
-            ("clientSecret2", Name::Secret),
-            ("Authorization", Name::Secret),
-            ("authToken", Name::Secret),
-            ("SENTRY_DSN", Name::Weak),
-            ("SOME_KEY", Name::Weak),
-            ("token_type", Name::Other),
-            ("passwordFile", Name::Other),
-            ("max_tokens", Name::Other),
-            ("publicKey", Name::Other),
-            ("primary_key", Name::Other),
-            ("monkey", Name::Other),
-            ("author", Name::Other),
-            ("compass", Name::Other),
-            ("", Name::Other),
-        ] {
-            assert_eq!(Name::of(name.as_bytes()), weight, "{name}");
-        }
-    }
-
-    #[test]
-    fn machines_make_random_values_and_people_make_words() {
-        for value in [
-            "3f8a1c52-9d4e-4b6a-8c21-7e5f90ab12cd",
-            "wJalrXUtnFEMIK7MDENGbPxRfiCYzEXKEYAbCdEf",
-            "9f86d081884c7d659a2feaa0c55ad015",
-            "qzxkvjwpmfhbtgcdlrsnykqz",
-            "Xk9$mQ2vLp7Z",
-        ] {
-            assert!(looks_random(value.as_bytes()), "{value}");
-        }
-        for value in [
-            "production-database",
-            "getUserAuthenticationToken",
-            "correct-horse-battery-staple",
-            "postgres",
-            "aaaaaaaaaaaaaaaaaaaa",
-            "application/json",
-            "us-east-1",
-            "internationalization",
-            "password123",
-        ] {
-            assert!(!looks_random(value.as_bytes()), "{value}");
-        }
-        assert!(is_guessable(b"hunter2"));
-        assert!(is_guessable(b"password123"));
-        assert!(!is_guessable(b"Xk9$mQ2vLp7Z"));
-    }
-
-    #[test]
-    fn placeholders_references_and_public_halves_are_benign() {
-        for value in [
-            "changeme",
-            "<your-token>",
-            "your-api-key-here",
-            "${DB_PASSWORD}",
-            "$TOKEN",
-            "{{ .Values.token }}",
-            "op://vault/item/field",
-            "ENC[AES256_GCM,data:abc]",
-            "xxxxxxxxxxxx",
-            "********",
-            "%TOKEN%",
-            "sk-xxxxxxxxxxxxxxxx",
-            "AKIAIOSFODNN7EXAMPLE",
-            "process.env.TOKEN",
-            "ssh-rsa AAAAB3NzaC1yc2E",
-            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
-            "sha512-abc",
-            "true",
-            "pk_live_abc",
-        ] {
-            assert_eq!(
-                judge(value.as_bytes(), Name::Secret, Setting::Store, true),
-                None,
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_word_under_password_is_a_secret_where_values_are_literals() {
-        assert!(judge(b"hunter", Name::Password, Setting::Store, false).is_some());
-        assert!(judge(b"sunshine", Name::Password, Setting::Config, false).is_some());
-        assert!(judge(b"sunshine", Name::Password, Setting::Code, true).is_none());
-        assert!(judge(b"user.password", Name::Password, Setting::Code, false).is_none());
-        assert!(
-            judge(b"true-secret-99x", Name::Secret, Setting::Store, false).is_some(),
-            "begins with true"
-        );
-        assert!(
-            judge(b"x9-not-null", Name::Password, Setting::Store, false).is_some(),
-            "ends in null"
-        );
-    }
-}
+mod tests;

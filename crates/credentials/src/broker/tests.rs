@@ -165,6 +165,10 @@ fn header_of<'p>(parts: &'p Outgoing, name: &str) -> &'p str {
     std::str::from_utf8(value).unwrap()
 }
 
+fn wide(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
@@ -266,6 +270,15 @@ fn invariant_4_a_foreign_credential_is_refused_in_every_slot() {
         to(PLAIN).header("content-type", "multipart/form-data; boundary=b").body(format!(
             "--b\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\n{token}\r\n--b--\r\n"
         )),
+        to(PLAIN).body(format!("\u{feff}{{\"password\":\"{token}\"}}")),
+        to(PLAIN).body(wide(&format!("{{\"password\":\"{token}\"}}"))),
+        to(PLAIN).body(format!("{{\"a\":1}}&password={token}")),
+        to(PLAIN).body(format!("{{\"a\":\"&password={token}&\"}}")),
+        to(PLAIN).json(&format!("{{password: '{token}'}}")),
+        to(PLAIN).json(&format!("{{\"pass\\u0077ord\":\"{token}\"}}")),
+        to(PLAIN).json(&format!("{{\"pass\\u0077ord\":\"{token}\",}}")),
+        to(PLAIN).body(format!("<?xml version=\"1.0\"?><a:login><x:password>{token}</x:password></a:login>")),
+        to(PLAIN).body(format!("<login user=\"me\" password=\"{token}\"/>")),
     ] {
         sent.is_refused_as(FaultKind::ForeignCredential);
     }
@@ -399,6 +412,11 @@ fn invariant_4_what_a_host_handed_out_goes_back_to_it_alone() {
     );
     assert_eq!(
         examine(to(PLAIN).header("authorization", "Bearer handed-out-session")),
+        none
+    );
+    broker.remember_handed_out(&host(PLAIN), b"\"quoted-one\"");
+    assert_eq!(
+        examine(to(PLAIN).header("cookie", "q=\"quoted-one\"")),
         none
     );
     for sent in [
