@@ -19,6 +19,7 @@ compile_error!(
 mod command;
 mod control_group;
 mod error;
+mod escape;
 mod identity;
 mod init;
 mod launch;

@@ -1,7 +1,8 @@
 //! Joins the command to this process's own standard streams, so that it feels as if it had been started directly.
 //!
 //! The host's terminal goes raw and everything typed travels to the sandbox's own terminal, whose line discipline makes the signals; so
-//! Ctrl-C, Ctrl-Z, job control and window sizes work as they do outside, and no byte from inside is ever input to the host's terminal.
+//! Ctrl-C, Ctrl-Z, job control and window sizes work as they do outside. What the command writes reaches the host's terminal through
+//! [`crate::escape`].
 //! What must stay true: however this ends, the host's terminal is as it was before.
 
 use std::io;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
 
 use crate::error::LaunchError;
+use crate::escape::EscapeFilter;
 use crate::sandbox::{Control, Ended, Ends, Exit, Occurrence, Sandbox};
 
 /// How long a command has to end after SIGHUP or SIGTERM before it is killed.
@@ -210,6 +212,8 @@ struct Flow {
     pending: Vec<u8>,
     /// The sandbox's terminal, where this flow is its output.
     terminal: Option<OwnedFd>,
+    /// What of its bytes may pass, where this flow ends on the host's terminal.
+    filter: Option<EscapeFilter>,
 }
 
 impl Flow {
@@ -227,6 +231,7 @@ impl Flow {
                 direction,
                 pending: Vec::new(),
                 terminal: None,
+                filter: None,
             });
         };
         let pipes = [ends.output.is_some(), ends.error.is_some()];
@@ -259,6 +264,7 @@ impl Flow {
             add(terminal.try_clone()?, host(screen)?, Direction::Out);
             if let Some(last) = flows.last_mut() {
                 last.terminal = Some(terminal);
+                last.filter = Some(EscapeFilter::default());
             }
         }
         Ok(flows)
@@ -280,7 +286,10 @@ impl Flow {
             match rustix::io::read(&self.from, &mut buffer) {
                 // A terminal's master side says EIO where others say end-of-file.
                 Ok(0) | Err(Errno::IO) => return false,
-                Ok(length) => self.pending.extend(&buffer[..length]),
+                Ok(length) => match &mut self.filter {
+                    Some(filter) => filter.pass(&buffer[..length], &mut self.pending),
+                    None => self.pending.extend(&buffer[..length]),
+                },
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return false,
             }

@@ -137,7 +137,7 @@ fn control_c_interrupts_and_control_backslash_quits_the_command_alone() {
             let place = Place::new();
             let mut screen = Screen::start(
                 &place,
-                "trap 'exec sh -c \"echo caught; read line\"' INT; echo ready; while :; do read line; done",
+                "trap 'exec sh -c \"echo caught; read line\"' INT; echo ready; while :; do read -t 1 line; done",
             );
             screen.expect("ready");
             screen.type_in("\x03");
@@ -243,6 +243,17 @@ fn bash_inside_has_job_control_of_its_own() {
         screen.expect("over=130");
         screen.type_in("exit 6\n");
         assert_eq!(screen.status(), Some(6));
+    });
+}
+
+#[test]
+fn escape_sequences_that_read_or_hide_do_not_arrive() {
+    as_root_and_as_ordinary_user("escape_sequences_that_read_or_hide_do_not_arrive", || {
+        let place = Place::new();
+        let script = r"printf '\033[1mbold\033]52;c;?\007\033[21t\033_hidden\033\\end\n'; exit 1";
+        let mut screen = Screen::start(&place, script);
+        assert_eq!(screen.expect("end"), "\x1b[1mboldend");
+        assert_eq!(screen.status(), Some(1));
     });
 }
 

@@ -1,0 +1,389 @@
+//! What of the command's output may reach the host's terminal: an allow-list of escape sequences, over bytes.
+//!
+//! A terminal does as it is told, and some of what it can be told types, reads or hides: the clipboard can be asked for (OSC 52), the title
+//! can be read back as if typed, device strings carry other protocols. Text, colours, cursor movement and what TUI programs use pass byte
+//! for byte. What must stay true: what passes does not depend on how the output is cut into pieces; a string is passed only whole, or
+//! after its kind is known to be a picture or a capability query; a sequence that this file does not know as harmless is dropped.
+//!
+//! Grammar: ECMA-48; xterm's control sequences (ctlseqs) for what the numbers mean.
+
+const ESC: u8 = 0x1b;
+const BEL: u8 = 0x07;
+const CAN: u8 = 0x18;
+const SUB: u8 = 0x1a;
+
+/// Longest control sequence and longest command string that are kept whole; longer ones are dropped. The clipboard and links need most.
+const MOST: usize = 1 << 20;
+const MOST_CONTROL: usize = 256;
+
+/// Operating system commands (`ESC ]` number) that only set something of the window or the text: titles, colours, working directory,
+/// links, progress and notifications, clipboard (whose reading is dropped), prompt marks.
+const HARMLESS_COMMANDS: &[u32] = &[
+    0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 17, 19, 22, 52, 99, 104, 105, 110, 111, 112, 113,
+    114, 117, 119, 133, 633, 777,
+];
+
+/// Window operations (`CSI` number `t`) that neither move the window nor report its titles: sizes in three units, title stack.
+const HARMLESS_WINDOW_OPERATIONS: &[&[u8]] = &[b"8", b"14", b"16", b"18", b"19", b"22", b"23"];
+
+/// The state between two pieces of output.
+#[derive(Default)]
+pub(crate) struct EscapeFilter {
+    state: State,
+    /// The sequence so far, from its ESC on.
+    held: Vec<u8>,
+    /// Continuation bytes that the UTF-8 character at hand still needs.
+    continuation: u8,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After the first byte of U+0080 to U+00BF, whose first half are control characters of one byte each in other encodings.
+    MaybeControl,
+    Escape,
+    Control,
+    /// An operating system command; `ending`: after an ESC in it.
+    Command {
+        ending: bool,
+    },
+    /// The head of a device string, before its kind is known.
+    DeviceHead,
+    /// A device string that passes.
+    Device {
+        ending: bool,
+    },
+    /// A string that does not pass.
+    Dropped {
+        ending: bool,
+    },
+}
+
+impl EscapeFilter {
+    /// Appends to `output` what of `input` may pass.
+    pub(crate) fn pass(&mut self, input: &[u8], output: &mut Vec<u8>) {
+        for &byte in input {
+            self.take(byte, output);
+        }
+    }
+
+    fn take(&mut self, byte: u8, output: &mut Vec<u8>) {
+        match self.state {
+            State::Text => self.text(byte, output),
+            State::MaybeControl => {
+                self.state = State::Text;
+                if byte >= 0xa0 {
+                    output.extend([0xc2, byte]);
+                } else if byte < 0x80 {
+                    self.text(byte, output);
+                }
+            }
+            State::Escape => self.escape(byte, output),
+            State::Control => self.control(byte, output),
+            State::Command { ending: false } => match byte {
+                BEL => self.finish_command(&[BEL], output),
+                ESC => self.state = State::Command { ending: true },
+                CAN | SUB => self.abandon(),
+                0x20.. => self.hold(byte, MOST),
+                _ => {}
+            },
+            State::DeviceHead => match byte {
+                ESC => self.state = State::Dropped { ending: true },
+                CAN | SUB => self.abandon(),
+                b'q' if self.is_picture_or_query() => {
+                    self.held.push(byte);
+                    output.append(&mut self.held);
+                    self.state = State::Device { ending: false };
+                }
+                b'0'..=b'9' | b';' | b'+' if self.held.len() < MOST_CONTROL => self.held.push(byte),
+                _ => self.state = State::Dropped { ending: false },
+            },
+            State::Device { ending: false } => match byte {
+                ESC => self.state = State::Device { ending: true },
+                CAN | SUB => {
+                    output.push(byte);
+                    self.abandon();
+                }
+                0x20..=0x7e | b'\r' | b'\n' => output.push(byte),
+                _ => {}
+            },
+            State::Dropped { ending: false } => match byte {
+                ESC => self.state = State::Dropped { ending: true },
+                CAN | SUB => self.abandon(),
+                _ => {}
+            },
+            State::Command { ending: true } if byte == b'\\' => {
+                self.finish_command(b"\x1b\\", output)
+            }
+            State::Device { ending: true } => {
+                // Whatever follows the ESC, the string is over; it is closed for the terminal.
+                output.extend(b"\x1b\\");
+                self.abandon();
+                if byte != b'\\' {
+                    self.take(ESC, output);
+                    self.take(byte, output);
+                }
+            }
+            State::Dropped { ending: true } if byte == b'\\' => self.abandon(),
+            State::Command { ending: true } | State::Dropped { ending: true } => {
+                // Another sequence breaks the string off.
+                self.abandon();
+                self.take(ESC, output);
+                self.take(byte, output);
+            }
+        }
+    }
+
+    fn text(&mut self, byte: u8, output: &mut Vec<u8>) {
+        if self.continuation > 0 && (0x80..0xc0).contains(&byte) {
+            self.continuation -= 1;
+            output.push(byte);
+            return;
+        }
+        self.continuation = 0;
+        match byte {
+            ESC => {
+                self.held.push(ESC);
+                self.state = State::Escape;
+            }
+            // A lone byte of this range is a control character to terminals that do not read UTF-8.
+            0x80..=0x9f => {}
+            0xc2 => self.state = State::MaybeControl,
+            _ => {
+                self.continuation = match byte {
+                    0xc3..=0xdf => 1,
+                    0xe0..=0xef => 2,
+                    0xf0..=0xf4 => 3,
+                    _ => 0,
+                };
+                output.push(byte);
+            }
+        }
+    }
+
+    fn escape(&mut self, byte: u8, output: &mut Vec<u8>) {
+        match byte {
+            b'[' => self.hold_as(byte, State::Control),
+            b']' => self.hold_as(byte, State::Command { ending: false }),
+            b'P' => self.hold_as(byte, State::DeviceHead),
+            // Application and privacy strings, start of string, and screen's own title.
+            b'_' | b'^' | b'X' | b'k' => self.state = State::Dropped { ending: false },
+            // A second ESC begins anew.
+            ESC => {}
+            CAN | SUB => self.abandon(),
+            0x20..=0x2f => self.hold(byte, MOST_CONTROL),
+            0x30..=0x7e => {
+                self.held.push(byte);
+                output.append(&mut self.held);
+                self.state = State::Text;
+            }
+            // Other control characters act at once, in the middle of a sequence.
+            0x00..0x20 => output.push(byte),
+            _ => {
+                self.abandon();
+                self.text(byte, output);
+            }
+        }
+    }
+
+    fn control(&mut self, byte: u8, output: &mut Vec<u8>) {
+        match byte {
+            0x20..=0x3f => self.hold(byte, MOST_CONTROL),
+            0x40..=0x7e => {
+                self.held.push(byte);
+                if self.is_harmless_control() {
+                    output.append(&mut self.held);
+                }
+                self.abandon();
+            }
+            ESC => {
+                self.abandon();
+                self.take(ESC, output);
+            }
+            CAN | SUB => self.abandon(),
+            0x00..0x20 => output.push(byte),
+            _ => {
+                self.abandon();
+                self.text(byte, output);
+            }
+        }
+    }
+
+    /// Every control sequence draws, moves or asks what the terminal is; only window operations do more.
+    fn is_harmless_control(&self) -> bool {
+        let body = self.held.get(2..).unwrap_or_default();
+        match body.split_last() {
+            Some((b't', parameters)) => {
+                let operation = parameters
+                    .split(|&byte| byte == b';')
+                    .next()
+                    .unwrap_or_default();
+                HARMLESS_WINDOW_OPERATIONS.contains(&operation)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a device string that goes on with `q` is a sixel picture (numbers) or asks for a terminal capability (`+`).
+    fn is_picture_or_query(&self) -> bool {
+        let head = self.held.get(2..).unwrap_or_default();
+        head == b"+"
+            || head
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || *byte == b';')
+    }
+
+    fn finish_command(&mut self, end: &[u8], output: &mut Vec<u8>) {
+        let body = self.held.get(2..).unwrap_or_default();
+        let mut parts = body.splitn(2, |&byte| byte == b';');
+        let number = parts
+            .next()
+            .and_then(|number| std::str::from_utf8(number).ok())
+            .and_then(|text| text.parse().ok());
+        let harmless = match number {
+            // `52 ; selection ; ?` asks for the clipboard.
+            Some(52) => !body.ends_with(b"?"),
+            Some(number) => HARMLESS_COMMANDS.contains(&number),
+            None => false,
+        };
+        if harmless {
+            output.append(&mut self.held);
+            output.extend(end);
+        }
+        self.abandon();
+    }
+
+    fn hold(&mut self, byte: u8, most: usize) {
+        if self.held.len() < most {
+            self.held.push(byte);
+        } else {
+            self.held.clear();
+            self.state = State::Dropped { ending: false };
+        }
+    }
+
+    fn hold_as(&mut self, byte: u8, state: State) {
+        self.held.push(byte);
+        self.state = state;
+    }
+
+    fn abandon(&mut self) {
+        self.held.clear();
+        self.state = State::Text;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn passed(input: &[u8]) -> Vec<u8> {
+        let mut output = Vec::new();
+        EscapeFilter::default().pass(input, &mut output);
+        output
+    }
+
+    #[test]
+    fn what_programs_draw_passes_byte_for_byte() {
+        for harmless in [
+            &b"plain \t text\r\n\x07\x08"[..],
+            "größe 漢字 🦀 \u{a0}|\u{bf}".as_bytes(),
+            b"\x1b[31;1mred\x1b[0m\x1b[2J\x1b[H\x1b[?1049h\x1b[?2026h\x1b[>1u\x1b[?u\x1b[c\x1b[6n\x1b[18t\x1b[22;0t",
+            b"\x1b(B\x1b)0\x1b7\x1b8\x1b=\x1b>\x1bM\x1b#8",
+            b"\x1b]0;title\x07\x1b]2;title\x1b\\\x1b]8;;https://example.com\x1b\\link\x1b]8;;\x1b\\\x1b]11;?\x1b\\\x1b]133;A\x07",
+            b"\x1b]9;4;1;50\x07\x1b]52;c;aGVsbG8=\x07",
+            b"\x1bP0;1;0q#0;2;0;0;0~~@@\x1b\\\x1bP+q544e\x1b\\",
+        ] {
+            assert_eq!(passed(harmless), harmless, "{}", String::from_utf8_lossy(harmless));
+        }
+    }
+
+    #[test]
+    fn what_types_reads_or_hides_is_dropped() {
+        for harmful in [
+            &b"\x1b]52;c;?\x07"[..],
+            b"\x1b]52;;?\x1b\\",
+            b"\x1b[21t",
+            b"\x1b[20t",
+            b"\x1b[021t",
+            b"\x1b[3;0;0t",
+            b"\x1bP$qm\x1b\\",
+            b"\x1bPtmux;\x1b\x1b]52;c;?\x07\x1b\\",
+            b"\x1b_Gi=1;AAAA\x1b\\",
+            b"\x1b^private\x1b\\",
+            b"\x1bXstring\x1b\\",
+            b"\x1bktitle\x1b\\",
+            b"\x1b]1337;ReportVariable=x\x07",
+            b"\x1b]50;?\x07",
+            b"\x1b];x\x07",
+            b"\x9d52;c;?\x07",
+            "\u{9d}52;c;?\u{9c}".as_bytes(),
+        ] {
+            let rest = passed(&[harmful, &b"after"[..]].concat());
+            // An end of string without a string does nothing.
+            let rest = String::from_utf8_lossy(&rest).replace("\x1b\\", "");
+            assert!(
+                rest.ends_with("after"),
+                "{harmful:?} swallowed what follows"
+            );
+            assert!(
+                !rest.contains('\x1b') && !rest.contains('\u{9d}'),
+                "{harmful:?} left {rest:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_string_keeps_no_memory() {
+        let mut filter = EscapeFilter::default();
+        let mut output = Vec::new();
+        filter.pass(b"\x1b]0;", &mut output);
+        for _ in 0..40 {
+            filter.pass(&[b'a'; 100_000], &mut output);
+        }
+        assert!(output.is_empty() && filter.held.len() <= MOST);
+        filter.pass(b"\x1b\\after", &mut output);
+        assert_eq!(output, b"after");
+    }
+
+    fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            3 => prop::sample::select(b"\x1b\x1b\x1b[]P_^Xk\\\x07\x18;?0125q+t$\xc2\x9d\x90\x9c\xe2\xf0".to_vec()),
+            1 => any::<u8>(),
+        ];
+        prop::collection::vec(byte, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_the_output_changes_nothing(input in likely_bytes(), at in 0usize..60) {
+            let at = at.min(input.len());
+            let mut filter = EscapeFilter::default();
+            let mut output = Vec::new();
+            filter.pass(&input[..at], &mut output);
+            filter.pass(&input[at..], &mut output);
+            prop_assert_eq!(output, passed(&input));
+        }
+
+        #[test]
+        fn what_passed_passes_again(input in likely_bytes()) {
+            let once = passed(&input);
+            prop_assert_eq!(passed(&once), once);
+        }
+
+        #[test]
+        fn nothing_forbidden_begins_in_what_passed(input in likely_bytes()) {
+            let output = passed(&input);
+            for forbidden in [&b"\x1b_"[..], b"\x1b^", b"\x1bX", b"\x1bk", b"\x1bP$", b"\x1b]1337"] {
+                prop_assert!(!output.windows(forbidden.len()).any(|window| window == forbidden));
+            }
+        }
+
+        #[test]
+        fn text_is_untouched(text in "[ -~\\n\\t\u{a0}-\u{2fff}]{0,200}") {
+            prop_assert_eq!(passed(text.as_bytes()), text.as_bytes());
+        }
+    }
+}
