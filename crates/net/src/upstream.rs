@@ -8,13 +8,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tagout_authority::Admission;
 use tagout_core::{HostName, Target, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,7 +46,11 @@ pub struct UpstreamConfig {
 /// Makes connections for one session.
 pub struct Upstream {
     addresses: HashMap<(HostName, u16), SocketAddr>,
-    connector: TlsConnector,
+    /// The operator's own authorities, read at launch so that a mistake shows there.
+    operators: Vec<CertificateDer<'static>>,
+    /// Made by the first connection that needs it: reading the system's roots takes longer than the
+    /// rest of a launch, and many sessions never connect.
+    connector: OnceLock<TlsConnector>,
 }
 
 /// A connection to the target of an admission.
@@ -73,29 +77,45 @@ impl Upstream {
     /// # Errors
     /// When one of the operator's files has no certificate.
     pub fn new(config: UpstreamConfig) -> Result<Self, NetError> {
+        let mut operators = Vec::new();
+        let mut roots = RootCertStore::empty();
+        for path in &config.ca_files {
+            for certificate in read_certificates(path)? {
+                roots
+                    .add(certificate.clone())
+                    .map_err(|error| NetError::CaFile {
+                        path: path.clone(),
+                        reason: error.to_string(),
+                    })?;
+                operators.push(certificate);
+            }
+        }
+        Ok(Self {
+            addresses: config.addresses,
+            operators,
+            connector: OnceLock::new(),
+        })
+    }
+
+    fn connector(&self) -> Result<&TlsConnector, NetError> {
+        if let Some(connector) = self.connector.get() {
+            return Ok(connector);
+        }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
-        for path in &config.ca_files {
-            for certificate in read_certificates(path)? {
-                roots.add(certificate).map_err(|error| NetError::CaFile {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                })?;
-            }
-        }
+        roots.add_parsable_certificates(self.operators.iter().cloned());
         let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| NetError::Certificate(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            addresses: config.addresses,
-            connector: TlsConnector::from(Arc::new(tls)),
-        })
+        Ok(self
+            .connector
+            .get_or_init(|| TlsConnector::from(Arc::new(tls))))
     }
 
     /// Resolves, checks, dials and, where the target is encrypted, verifies.
@@ -189,7 +209,7 @@ impl Upstream {
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         timeout(
             Duration::from_secs(HANDSHAKE_SECONDS),
-            self.connector.connect(name, stream),
+            self.connector()?.connect(name, stream),
         )
         .await
         .map_err(|_| NetError::ServerTooSlow {
