@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod control;
+mod gates;
 mod git_identity;
 mod home;
 mod keys;
@@ -13,6 +14,7 @@ mod profiles;
 mod resolver;
 mod run;
 mod scan;
+mod specify;
 mod sweep;
 pub mod task;
 mod variables;

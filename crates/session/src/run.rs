@@ -2,36 +2,30 @@
 //! for secrets, open the ledger, build the sandbox, start the gates, join the terminal, tear all of
 //! it down. Whatever fails before the command starts leaves nothing behind and is exit 125.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tagout_authority::approver::EnrolledKeys;
-use tagout_authority::{Authority, Setup};
 use tagout_core::{Digest, EnvironmentName, HostName, HostPattern, SessionId, Timestamp};
 use tagout_credentials::{Broker, Credential, Source};
-use tagout_http::Gate;
 use tagout_ledger::{InstallKey, Ledger};
-use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Upstream, UpstreamConfig};
-use tagout_policy::{Config, Task};
-use tagout_sandbox::{Control, Sandbox, Spec, Streams};
+use tagout_net::{Names, SessionCa};
+use tagout_policy::Task;
+use tagout_sandbox::{Control, Sandbox};
 use tagout_secrets::{DecoyKey, KnownSecrets};
 use tagout_store::{Ending, SessionRecord, Store};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
 use crate::control::{Presence, Word};
-use crate::git_identity;
+use crate::gates::Gates;
 use crate::home::Home;
 use crate::profiles::{self, Profile};
-use crate::resolver::Resolver;
 use crate::scan::{Scan, scan};
+use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
-use crate::watcher;
 use crate::workspace::{self, Workspace};
-use crate::{keys, sweep, variables, view};
+use crate::{keys, sweep, watcher};
 
 /// What `tagout run` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +104,7 @@ pub enum RunError {
     },
 }
 
-fn io(doing: &'static str) -> impl Fn(std::io::Error) -> RunError {
+pub(crate) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> RunError {
     move |source| RunError::Io { doing, source }
 }
 
@@ -199,10 +193,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     };
     let names = gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
-    watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
+    let watching = watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
     announce(screen, &session, &workspace, &task, &scan, &sandbox);
 
     let ended = sandbox.attach();
+    drop(watching);
     session.end(&ended, runtime);
     let ended = ended?;
     if let Some(why) = &ended.not_executed {
@@ -213,11 +208,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
 }
 
 /// What must be written down when the session is over, however it came.
-struct Session {
-    id: SessionId,
-    home: Home,
-    store: Arc<Mutex<Store>>,
-    ledger: Arc<Ledger>,
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) home: Home,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) ledger: Arc<Ledger>,
     _presence: Presence,
 }
 
@@ -398,206 +393,6 @@ fn open_ledger(
             }
         },
     )?)
-}
-
-/// What the sandbox is specified from.
-struct SpecSources<'a> {
-    options: &'a Options,
-    workspace: &'a Workspace,
-    task: &'a Task,
-    profile: Option<&'static Profile>,
-    broker: &'a Broker,
-    scan: &'a Scan,
-    bundle: &'a str,
-    journal: PathBuf,
-    id: &'a SessionId,
-}
-
-fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
-    let (tree, extra_trees) =
-        view::trees(sources.workspace, &sources.scan.twins).map_err(io("opening the workspace"))?;
-    let home = std::env::var("HOME")
-        .ok()
-        .filter(|home| home.starts_with('/') && home.len() > 1)
-        .unwrap_or_else(|| "/home/agent".to_owned());
-    let mut set: Vec<(String, String)> = Vec::new();
-    let mut passed = sources.task.agent_variables.clone();
-    if let Some(profile) = sources.profile {
-        set.extend(profile.environment.clone());
-        passed.extend(profile.pass.iter().cloned());
-    }
-    for credential in sources.broker.credentials() {
-        let grant = sources.task.credential(&credential.name);
-        if let Some(name) = grant.and_then(|grant| grant.expose.clone()) {
-            set.push((name, credential.decoy.to_string()));
-        }
-    }
-    let hostname = format!("tagout-{}", sources.id);
-    let outside = |name: &str| std::env::var(name).ok();
-    let environment = variables::build(&variables::Sources {
-        outside: &outside,
-        user: &user_inside(),
-        home: &home,
-        ca_bundle: view::CA_BUNDLE_INSIDE,
-        passed,
-        set,
-    });
-    let search_path = environment
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map_or_else(String::new, |(_, value)| value.clone());
-    let current = std::env::current_dir().map_err(io("finding the current folder"))?;
-    let working_directory = if current.starts_with(&tree.path) {
-        current
-    } else {
-        tree.path.clone()
-    };
-    let mut ports = BTreeSet::from([80, 443]);
-    ports.extend(
-        sources
-            .task
-            .hosts
-            .iter()
-            .flat_map(|grant| grant.ports.iter().copied()),
-    );
-    Ok(Spec {
-        command: sources.options.command.clone(),
-        environment,
-        working_directory,
-        workspace: tree,
-        extra_trees,
-        readable: Vec::new(),
-        overlays: view::overlays(&hostname, sources.bundle)
-            .into_iter()
-            .chain(git_identity::overlay(&home))
-            .collect(),
-        home: PathBuf::from(home),
-        search_path,
-        ports: ports.into_iter().collect(),
-        hostname,
-        umask: keys::umask(),
-        streams: Streams::of_this_process(),
-        placeholder_journal: Some(sources.journal.clone()),
-        stage_executable: None,
-    })
-}
-
-/// The account's name inside. Who is root outside is an ordinary user inside.
-fn user_inside() -> String {
-    std::env::var("USER")
-        .ok()
-        .filter(|user| user != "root" && !user.is_empty())
-        .unwrap_or_else(|| "agent".to_owned())
-}
-
-/// What the gates are built from.
-struct Gates {
-    task: Arc<Task>,
-    policy: tagout_policy::Policy,
-    model_hosts: Vec<HostPattern>,
-    broker: Arc<Broker>,
-    config: Config,
-    ca: Arc<SessionCa>,
-    hold_wait: Duration,
-}
-
-impl Gates {
-    /// Starts name server, gates and whatever watches the store. Returns the book of names.
-    fn start(
-        self,
-        runtime: &Runtime,
-        session: &Session,
-        sandbox: &mut Sandbox,
-    ) -> Result<Arc<Names>, RunError> {
-        let sockets = sandbox
-            .listeners
-            .take()
-            .ok_or_else(|| RunError::Option("the sandbox has no gates".to_owned()))?;
-        let upstream = Arc::new(Upstream::new(UpstreamConfig {
-            addresses: self
-                .config
-                .addresses()
-                .map(|(host, port, address)| ((host.clone(), port), address))
-                .collect(),
-            ca_files: self.config.ca_files.clone(),
-        })?);
-        let resolver = Arc::new(Resolver::new(
-            Arc::clone(&upstream),
-            Arc::clone(&self.broker),
-        ));
-        let (changed, answered) = watch::channel(0_u64);
-        let authority = Authority::new(Setup {
-            session: session.id.clone(),
-            task: Arc::clone(&self.task),
-            policy: self.policy,
-            store: Arc::clone(&session.store),
-            ledger: Arc::clone(&session.ledger),
-            broker: Arc::clone(&self.broker),
-            ask: Arc::clone(&resolver) as Arc<dyn tagout_authority::Ask>,
-            enrolled: EnrolledKeys::load(session.home.path())?,
-            hold_wait: self.hold_wait,
-            answered,
-        });
-        resolver.answer_to(authority.clone());
-        let names = Arc::new(Names::new(AddressRange::SYNTHETIC, {
-            let record = authority.record().clone();
-            let handle = runtime.handle().clone();
-            move |host| {
-                let (record, fields) = (record.clone(), json!({"host": host}));
-                handle.spawn(async move {
-                    // Nothing was released for a refused name, recorded or not.
-                    let _ = record.append("name_refused", fields).await;
-                });
-            }
-        }));
-        for grant in &self.task.hosts {
-            names.grant(grant.pattern.clone());
-        }
-        for pattern in self
-            .broker
-            .credentials()
-            .iter()
-            .flat_map(|known| &known.hosts)
-        {
-            names.grant(pattern.clone());
-        }
-        let _entered = runtime.enter();
-        let name_server = NameServer::start(
-            Arc::clone(&names),
-            sockets.name_server_udp,
-            sockets.name_server_tcp,
-        )?;
-        let mut listeners = Listeners::start(Arc::clone(&names), sockets.gates)?;
-        let gate = Gate::new(authority.clone(), upstream, self.ca, self.model_hosts);
-        runtime.spawn(async move {
-            let _name_server = name_server;
-            while let Some(captured) = listeners.accept().await {
-                let gate = gate.clone();
-                tokio::spawn(async move { gate.serve(captured).await });
-            }
-        });
-        if self
-            .broker
-            .credentials()
-            .iter()
-            .any(|known| known.provider != "http")
-        {
-            runtime.spawn(async move {
-                if let Err(why) = authority.freeze_environments().await {
-                    let fields = json!({"reason": why});
-                    let _ = authority
-                        .record()
-                        .append("environments_unknown", fields)
-                        .await;
-                }
-            });
-        }
-        runtime.spawn(watcher::watch_store(
-            session.home.path().to_owned(),
-            changed,
-        ));
-        Ok(names)
-    }
 }
 
 /// Lets other `tagout` processes end the session.

@@ -1,0 +1,131 @@
+//! The gates of a session: name server, HTTP gate, the authority that both ask, and whatever must be
+//! running for it to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tagout_authority::approver::EnrolledKeys;
+use tagout_authority::{Authority, Setup};
+use tagout_core::HostPattern;
+use tagout_credentials::Broker;
+use tagout_http::Gate;
+use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Upstream, UpstreamConfig};
+use tagout_policy::{Config, Task};
+use tagout_sandbox::Sandbox;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::resolver::Resolver;
+use crate::run::{RunError, Session};
+use crate::watcher;
+
+/// What the gates are built from.
+pub(crate) struct Gates {
+    pub(crate) task: Arc<Task>,
+    pub(crate) policy: tagout_policy::Policy,
+    pub(crate) model_hosts: Vec<HostPattern>,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) config: Config,
+    pub(crate) ca: Arc<SessionCa>,
+    pub(crate) hold_wait: Duration,
+}
+
+impl Gates {
+    /// Starts name server, gates and whatever watches the store. Returns the book of names.
+    pub(crate) fn start(
+        self,
+        runtime: &Runtime,
+        session: &Session,
+        sandbox: &mut Sandbox,
+    ) -> Result<Arc<Names>, RunError> {
+        let sockets = sandbox
+            .listeners
+            .take()
+            .ok_or_else(|| RunError::Option("the sandbox has no gates".to_owned()))?;
+        let upstream = Arc::new(Upstream::new(UpstreamConfig {
+            addresses: self
+                .config
+                .addresses()
+                .map(|(host, port, address)| ((host.clone(), port), address))
+                .collect(),
+            ca_files: self.config.ca_files.clone(),
+        })?);
+        let resolver = Arc::new(Resolver::new(
+            Arc::clone(&upstream),
+            Arc::clone(&self.broker),
+        ));
+        let (changed, answered) = watch::channel(0_u64);
+        let authority = Authority::new(Setup {
+            session: session.id.clone(),
+            task: Arc::clone(&self.task),
+            policy: self.policy,
+            store: Arc::clone(&session.store),
+            ledger: Arc::clone(&session.ledger),
+            broker: Arc::clone(&self.broker),
+            ask: Arc::clone(&resolver) as Arc<dyn tagout_authority::Ask>,
+            enrolled: EnrolledKeys::load(session.home.path())?,
+            hold_wait: self.hold_wait,
+            answered,
+        });
+        resolver.answer_to(authority.clone());
+        let names = Arc::new(Names::new(AddressRange::SYNTHETIC, {
+            let record = authority.record().clone();
+            let handle = runtime.handle().clone();
+            move |host| {
+                let (record, fields) = (record.clone(), json!({"host": host}));
+                handle.spawn(async move {
+                    // Nothing was released for a refused name, recorded or not.
+                    let _ = record.append("name_refused", fields).await;
+                });
+            }
+        }));
+        for grant in &self.task.hosts {
+            names.grant(grant.pattern.clone());
+        }
+        for pattern in self
+            .broker
+            .credentials()
+            .iter()
+            .flat_map(|known| &known.hosts)
+        {
+            names.grant(pattern.clone());
+        }
+        let _entered = runtime.enter();
+        let name_server = NameServer::start(
+            Arc::clone(&names),
+            sockets.name_server_udp,
+            sockets.name_server_tcp,
+        )?;
+        let mut listeners = Listeners::start(Arc::clone(&names), sockets.gates)?;
+        let gate = Gate::new(authority.clone(), upstream, self.ca, self.model_hosts);
+        runtime.spawn(async move {
+            let _name_server = name_server;
+            while let Some(captured) = listeners.accept().await {
+                let gate = gate.clone();
+                tokio::spawn(async move { gate.serve(captured).await });
+            }
+        });
+        if self
+            .broker
+            .credentials()
+            .iter()
+            .any(|known| known.provider != "http")
+        {
+            runtime.spawn(async move {
+                if let Err(why) = authority.freeze_environments().await {
+                    let fields = json!({"reason": why});
+                    let _ = authority
+                        .record()
+                        .append("environments_unknown", fields)
+                        .await;
+                }
+            });
+        }
+        runtime.spawn(watcher::watch_store(
+            session.home.path().to_owned(),
+            changed,
+        ));
+        Ok(names)
+    }
+}

@@ -1,0 +1,106 @@
+//! The plain specification of a session's sandbox: what the command sees, which environment it has,
+//! on which ports the gates listen.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use tagout_core::SessionId;
+use tagout_credentials::Broker;
+use tagout_policy::Task;
+use tagout_sandbox::{Spec, Streams};
+
+use crate::profiles::Profile;
+use crate::run::{Options, RunError, io};
+use crate::scan::Scan;
+use crate::workspace::Workspace;
+use crate::{git_identity, keys, variables, view};
+
+/// What the sandbox is specified from.
+pub(crate) struct SpecSources<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) task: &'a Task,
+    pub(crate) profile: Option<&'static Profile>,
+    pub(crate) broker: &'a Broker,
+    pub(crate) scan: &'a Scan,
+    pub(crate) bundle: &'a str,
+    pub(crate) journal: PathBuf,
+    pub(crate) id: &'a SessionId,
+}
+
+pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
+    let (tree, extra_trees) =
+        view::trees(sources.workspace, &sources.scan.twins).map_err(io("opening the workspace"))?;
+    let home = std::env::var("HOME")
+        .ok()
+        .filter(|home| home.starts_with('/') && home.len() > 1)
+        .unwrap_or_else(|| "/home/agent".to_owned());
+    let mut set: Vec<(String, String)> = Vec::new();
+    let mut passed = sources.task.agent_variables.clone();
+    if let Some(profile) = sources.profile {
+        set.extend(profile.environment.clone());
+        passed.extend(profile.pass.iter().cloned());
+    }
+    for credential in sources.broker.credentials() {
+        let grant = sources.task.credential(&credential.name);
+        if let Some(name) = grant.and_then(|grant| grant.expose.clone()) {
+            set.push((name, credential.decoy.to_string()));
+        }
+    }
+    let hostname = format!("tagout-{}", sources.id);
+    let outside = |name: &str| std::env::var(name).ok();
+    let environment = variables::build(&variables::Sources {
+        outside: &outside,
+        user: &user_inside(),
+        home: &home,
+        ca_bundle: view::CA_BUNDLE_INSIDE,
+        passed,
+        set,
+    });
+    let search_path = environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or_else(String::new, |(_, value)| value.clone());
+    let current = std::env::current_dir().map_err(io("finding the current folder"))?;
+    let working_directory = if current.starts_with(&tree.path) {
+        current
+    } else {
+        tree.path.clone()
+    };
+    let mut ports = BTreeSet::from([80, 443]);
+    ports.extend(
+        sources
+            .task
+            .hosts
+            .iter()
+            .flat_map(|grant| grant.ports.iter().copied()),
+    );
+    Ok(Spec {
+        command: sources.options.command.clone(),
+        environment,
+        working_directory,
+        workspace: tree,
+        extra_trees,
+        readable: Vec::new(),
+        overlays: view::overlays(&hostname, sources.bundle)
+            .into_iter()
+            .chain(git_identity::overlay(&home))
+            .collect(),
+        home: PathBuf::from(home),
+        search_path,
+        ports: ports.into_iter().collect(),
+        hostname,
+        umask: keys::umask(),
+        streams: Streams::of_this_process(),
+        placeholder_journal: Some(sources.journal.clone()),
+        stage_executable: None,
+    })
+}
+
+/// The account's name inside. Who is root outside is an ordinary user inside.
+fn user_inside() -> String {
+    std::env::var("USER")
+        .ok()
+        .filter(|user| user != "root" && !user.is_empty())
+        .unwrap_or_else(|| "agent".to_owned())
+}
