@@ -1,6 +1,7 @@
 //! Actions that wait for a person. The store keeps them, so that they survive a restart; this module
 //! opens them, waits on them without a thread each, and uses each approval once.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ pub(crate) struct Holds {
     enrolled: EnrolledKeys,
     wait: Duration,
     answered: watch::Receiver<u64>,
+    /// Holds that this session has used. The store says so too, but a row can be set back.
+    used: Mutex<HashSet<HoldId>>,
 }
 
 impl Holds {
@@ -111,6 +114,7 @@ impl Holds {
             enrolled,
             wait,
             answered,
+            used: Mutex::default(),
         }
     }
 
@@ -194,6 +198,13 @@ impl Holds {
 
     /// Uses an approval up; `true` for one caller. An error counts as used.
     pub(crate) async fn use_once(&self, id: &HoldId) -> bool {
+        let is_first = self
+            .used
+            .lock()
+            .is_ok_and(|mut used| used.insert(id.clone()));
+        if !is_first {
+            return false;
+        }
         let id = id.clone();
         self.with_store(move |store| store.use_once(&id))
             .await

@@ -4,9 +4,10 @@
 use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, EnvironmentName, Flag, Flags, Operation, OperationName, Refusal,
-    RefusalKind, ResourceId, Scope, Target,
+    Action, Digest, Effect, EnvironmentName, Fault, FaultKind, Flag, Flags, Method, Operation,
+    OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
 };
+use tagout_credentials::Broker;
 use tagout_policy::{Connection, Decision, Question};
 use tagout_store::HoldRecord;
 
@@ -25,6 +26,8 @@ struct Judged {
     environment: Option<String>,
     preview: Vec<String>,
     digest: Digest,
+    /// How many different approvers it takes, whoever has approved already.
+    approvers: u8,
 }
 
 impl Authority {
@@ -35,10 +38,20 @@ impl Authority {
     pub async fn admit(&self, target: &Target) -> Result<Admission, Refusal> {
         let inner = &*self.inner;
         let environment = inner.task.environment_of_host(&target.host);
+        // A value can be told in a name that is looked up as well as in a request.
+        let host = inner.broker.redact_text(target.host.as_str());
+        let faults: Vec<_> = (host != target.host.as_str())
+            .then(|| Fault {
+                kind: FaultKind::KnownSecret,
+                reason: "The host's name holds a secret's value.".to_owned(),
+                how_to_proceed: "Leave the value out of the name.".to_owned(),
+            })
+            .into_iter()
+            .collect();
         let decision = inner.policy.decide_connection(&Connection {
             session: &inner.session,
             target,
-            faults: &[],
+            faults: &faults,
             granted: inner.task.grants_connection(&target.host, target.port),
             environment,
         });
@@ -60,7 +73,7 @@ impl Authority {
             } => ("deny", Some(Refusal::denied(reason, how_to_proceed))),
         };
         let fields = json!({
-            "host": target.host,
+            "host": host,
             "port": target.port,
             "transport": target.transport,
             "inspected": inspect,
@@ -105,51 +118,59 @@ impl Authority {
         let mut resources = Vec::new();
         let mut environments = Vec::new();
         let mut preview = Vec::new();
+        let mut approvers = 0;
         for operation in operations {
             let freshness = match operation.effect {
                 Effect::Destructive | Effect::Irreversible => Freshness::Anew,
                 Effect::Read | Effect::Write => freshness,
             };
             let place = self.place(action, operation, freshness).await;
-            let decision = inner.policy.decide(
-                &Question {
-                    session: &inner.session,
-                    channel: action.channel(),
-                    target: &action.request().target,
-                    method: &action.request().method,
-                    path: &action.request().path,
+            let request = action.request();
+            let (target, path) = (&request.target, &request.path);
+            let method = effective_method(operation, &request.method);
+            let question = Question {
+                session: &inner.session,
+                channel: action.channel(),
+                target,
+                method: &method,
+                path,
+                operation,
+                faults: action.faults(),
+                granted: inner.task.grants_request(target, &request.method, path)
+                    && inner.task.grants_request(target, &method, path),
+                operation_granted: inner.task.grants_operation(
                     operation,
-                    faults: action.faults(),
-                    granted: inner.task.grants_request(
-                        &action.request().target,
-                        &action.request().method,
-                        &action.request().path,
-                    ),
-                    operation_granted: inner.task.grants_operation(
-                        operation,
-                        &action.request().target,
-                        &action.request().method,
-                        &action.request().path,
-                        action.credentials(),
-                    ),
-                    has_pack: tagout_catalog::pack_for_host(&action.request().target.host)
-                        .is_some(),
-                    credential: action.credentials().first().map(|used| used.name.as_str()),
-                    resources: &place.resources,
-                    unresolved: place.unresolved.as_deref(),
-                    environment: place.environment.as_ref(),
-                    protected: place.protected,
-                    disposable: place.disposable,
-                    task_environment: &inner.task.environment,
-                    in_task_environment: place.in_task_environment,
-                    in_credential_environments: place.in_credential_environments,
-                    manifest_has_protected: inner.task.has_protected_environment(),
-                    only_task_resources: place.only_task_resources,
-                    fields_withheld: false,
-                    two_approvers_enrolled: inner.two_approvers_enrolled,
-                },
-                approved,
-            );
+                    target,
+                    &method,
+                    path,
+                    action.credentials(),
+                ),
+                has_pack: tagout_catalog::pack_for_host(&target.host).is_some(),
+                credential: action.credentials().first().map(|used| used.name.as_str()),
+                resources: &place.resources,
+                unresolved: place.unresolved.as_deref(),
+                environment: place.environment.as_ref(),
+                protected: place.protected,
+                disposable: place.disposable,
+                task_environment: &inner.task.environment,
+                in_task_environment: place.in_task_environment,
+                in_credential_environments: place.in_credential_environments,
+                manifest_has_protected: inner.task.has_protected_environment(),
+                only_task_resources: place.only_task_resources,
+                fields_withheld: false,
+                two_approvers_enrolled: inner.two_approvers_enrolled,
+            };
+            let unapproved = inner.policy.decide(&question, false);
+            if let Decision::Ask {
+                approvers: asked, ..
+            } = &unapproved
+            {
+                approvers = approvers.max(*asked);
+            }
+            let decision = match approved {
+                true => inner.policy.decide(&question, true),
+                false => unapproved,
+            };
             let environment = place.shown();
             environments.extend(environment.clone());
             preview.extend(tagout_catalog::preview(operation, &place.resolved));
@@ -188,6 +209,7 @@ impl Authority {
             environment,
             preview,
             digest,
+            approvers,
         }
     }
 
@@ -198,10 +220,19 @@ impl Authority {
         let whereabouts = match operation.scope {
             Scope::Account => Whereabouts::default(),
             Scope::None => {
-                // A plain host has no resources; a pinned one is itself a resource.
-                let pinned = task.environment_of_host(&target.host);
+                // A plain host has no resources; a pinned one is itself a resource. Elsewhere a
+                // credential says where it acts: in the environments that it is for.
+                let environments = match task.environment_of_host(&target.host) {
+                    Some(pinned) => [pinned.clone()].into(),
+                    None => action
+                        .credentials()
+                        .iter()
+                        .filter_map(|used| task.credential(&used.name))
+                        .flat_map(|grant| grant.environments.iter().cloned())
+                        .collect(),
+                };
                 Whereabouts {
-                    environments: pinned.cloned().into_iter().collect(),
+                    environments,
                     ..Whereabouts::default()
                 }
             }
@@ -301,12 +332,11 @@ impl Authority {
     /// Holds the action until a person has answered, or the agent has to come back.
     async fn hold(&self, action: Action, judged: Judged) -> Result<Permit, Refusal> {
         let inner = &*self.inner;
-        let (reason, approvers, policies) = match &judged.decision {
+        let approvers = judged.approvers;
+        let (reason, policies) = match &judged.decision {
             Decision::Ask {
-                reason,
-                approvers,
-                policies,
-            } => (reason.clone(), *approvers, policies.clone()),
+                reason, policies, ..
+            } => (reason.clone(), policies.clone()),
             Decision::Allow | Decision::Deny { .. } => {
                 return Err(self.refuse(&action, &judged).await);
             }
@@ -443,6 +473,15 @@ impl Authority {
             inner.holds.supersede(&hold.id).await;
             return Err(self.refuse(&hold.action, &judged).await);
         }
+        // The store's word for how many it takes proves as little as its word for who they are.
+        if approvers.len() < usize::from(judged.approvers) {
+            inner.holds.supersede(&hold.id).await;
+            return Err(void(format!(
+                "it takes {} different approvers, and {} approved.",
+                judged.approvers,
+                approvers.len()
+            )));
+        }
         if !inner.holds.use_once(&hold.id).await {
             return Err(void(
                 "the approval was used already, or its time is over.".to_owned(),
@@ -564,7 +603,7 @@ fn entry(
     } else {
         None
     };
-    json!({
+    let mut fields = json!({
         "channel": action.channel(),
         "verdict": verdict,
         "reason": reason,
@@ -584,7 +623,38 @@ fn entry(
             .collect::<Vec<_>>(),
         "faults": faults,
         "digest": judged.digest,
-    })
+    });
+    // A value that the agent put where an id or a field's name belongs.
+    if !faults.is_empty() {
+        redact(&mut fields, &authority.inner.broker);
+    }
+    fields
+}
+
+/// Takes known values out of every text of an entry.
+fn redact(value: &mut Json, broker: &Broker) {
+    match value {
+        Json::String(text) => *text = broker.redact_text(text),
+        Json::Array(items) => items.iter_mut().for_each(|item| redact(item, broker)),
+        Json::Object(members) => members
+            .values_mut()
+            .for_each(|member| redact(member, broker)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+/// The method that a request really has: an override counts as its verb, for grants too. A host that
+/// is granted for GET is not granted for a GET that says that it is a PUT.
+fn effective_method(operation: &Operation, sent: &Method) -> Method {
+    if operation.scope != Scope::None {
+        return sent.clone();
+    }
+    operation
+        .name
+        .as_str()
+        .strip_prefix("http.")
+        .and_then(|verb| Method::parse(verb).ok())
+        .unwrap_or_else(|| sent.clone())
 }
 
 fn summary(judged: &Judged) -> String {

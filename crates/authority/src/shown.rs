@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use tagout_core::{Action, Digest, HttpBody, Operation, SessionId};
+use tagout_core::{Action, Digest, Effect, HttpBody, Operation, SessionId};
 
 use crate::approval::escape_untrusted;
 
@@ -63,18 +63,8 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
             &format!("{} different people", facts.approvers),
         );
     }
-    if facts.action.operations().len() > 1 {
-        line(
-            "together with",
-            &facts
-                .action
-                .operations()
-                .iter()
-                .filter(|operation| *operation != facts.operation)
-                .map(|operation| format!("{} ({})", operation.name, operation.effect))
-                .collect::<Vec<_>>()
-                .join(", "),
-        );
+    for other in others(facts) {
+        line("together with", &other);
     }
     text.push_str("\nwhat will be lost or changed\n");
     if facts.preview.is_empty() {
@@ -89,6 +79,53 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
         let _ = writeln!(text, "  | {line}");
     }
     text
+}
+
+/// The other operations of the action, the gravest first: each that changes something on a line of
+/// its own with what it acts on, so that no number of reads can push one out of sight.
+fn others(facts: &Facts<'_>) -> Vec<String> {
+    // One that is twice in the request is done twice, and is listed twice.
+    let mut skipped = false;
+    let mut others: Vec<&Operation> = facts
+        .action
+        .operations()
+        .iter()
+        .filter(|operation| {
+            let is_it = !skipped && *operation == facts.operation;
+            skipped |= is_it;
+            !is_it
+        })
+        .collect();
+    others.sort_by_key(|operation| std::cmp::Reverse(operation.effect));
+    let reads = others
+        .iter()
+        .filter(|operation| operation.effect == Effect::Read)
+        .count();
+    let mut lines: Vec<String> = others
+        .iter()
+        .take(others.len() - reads)
+        .map(|operation| {
+            let resources: Vec<_> = operation
+                .resources
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            format!(
+                "{} ({}) {}",
+                operation.name,
+                operation.effect,
+                resources.join(" ")
+            )
+            .trim_end()
+            .to_owned()
+        })
+        .collect();
+    match reads {
+        0 => {}
+        1 => lines.push("1 read".to_owned()),
+        many => lines.push(format!("{many} reads")),
+    }
+    lines
 }
 
 fn request_lines(action: &Action) -> Vec<String> {
