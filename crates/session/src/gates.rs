@@ -39,6 +39,7 @@ impl Gates {
         session: &Session,
         sandbox: &mut Sandbox,
     ) -> Result<Arc<Names>, RunError> {
+        allow_many_connections();
         let sockets = sandbox
             .listeners
             .take()
@@ -128,4 +129,17 @@ impl Gates {
         ));
         Ok(names)
     }
+}
+
+/// Each connection takes up to two descriptors, and the usual soft limit of 1,024 is for programs that
+/// call select(2). The sandbox was launched before and keeps the limit that the person has.
+fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum.map(|most| most.min(65_536)).or(Some(65_536)),
+        maximum: limit.maximum,
+    };
+    // With the old limit, connections beyond it wait; nothing breaks.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
