@@ -128,6 +128,9 @@ fn mend(failure: &StageFailure) -> String {
     if failure.step.contains("Landlock") {
         return "A kernel with Landlock: CONFIG_SECURITY_LANDLOCK=y, and `landlock` in the boot parameter `lsm=`".into();
     }
+    if failure.step.contains("map owners") {
+        return "Keep work on a file system that can, such as ext4, xfs, btrfs or tmpfs; or start tagout as the user who owns it".into();
+    }
     if failure.step.contains("control group") {
         return "Nothing to do: processes are stopped by signals instead. `systemd-run --user --scope tagout ...` brings one".into();
     }
