@@ -168,13 +168,27 @@ fn leaf(verdict: &Verdict) -> Vec<Instruction> {
 
 /// Returns "allow" if all conditions hold, else falls through to what comes after.
 fn alternative(conditions: &[Condition]) -> Vec<Instruction> {
-    const LENGTH: u8 = 3;
+    let length = |condition: &Condition| match condition {
+        Condition::IsNull { .. } => 4,
+        Condition::Is { .. } | Condition::IsNot { .. } => 3,
+    };
     let mut program = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
-        let past_the_end = LENGTH * (conditions.len() - 1 - index) as u8 + 1;
+        let past_the_end = conditions.iter().skip(index + 1).map(length).sum::<u8>() + 1;
+        if let Condition::IsNull { argument } = *condition {
+            let place = ARGUMENTS + 8 * u32::from(argument);
+            program.extend([
+                plain(LOAD, place),
+                branch(JUMP_EQUAL, 0, 0, past_the_end + 2),
+                plain(LOAD, place + 4),
+                branch(JUMP_EQUAL, 0, 0, past_the_end),
+            ]);
+            continue;
+        }
         let (argument, mask) = match *condition {
             Condition::Is { argument, mask, .. } => (argument, mask),
             Condition::IsNot { argument, .. } => (argument, u32::MAX),
+            Condition::IsNull { .. } => continue,
         };
         // Little-endian: the low 32 bits come first.
         program.push(plain(LOAD, ARGUMENTS + 8 * u32::from(argument)));
@@ -182,6 +196,7 @@ fn alternative(conditions: &[Condition]) -> Vec<Instruction> {
         program.push(match *condition {
             Condition::Is { value, .. } => branch(JUMP_EQUAL, value, 0, past_the_end),
             Condition::IsNot { value, .. } => branch(JUMP_EQUAL, value, past_the_end, 0),
+            Condition::IsNull { .. } => continue,
         });
     }
     program.push(plain(RETURN, libc::SECCOMP_RET_ALLOW));

@@ -2,6 +2,7 @@
 //! parallel; then the history of those files. What is found becomes twins (what the agent sees
 //! instead) and known values (what no gate lets out).
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -46,6 +47,8 @@ pub struct Scan {
     pub files: u64,
     /// What could not be looked at, a sentence each.
     pub warnings: Vec<String>,
+    /// Files of several names, by inode; relative to the workspace.
+    names: HashMap<u64, Vec<PathBuf>>,
 }
 
 /// A file that holds secrets.
@@ -109,6 +112,7 @@ pub fn scan(workspace: &Path, key: &DecoyKey, progress: &(dyn Fn(u64) + Sync)) -
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     found.files = files.into_inner();
+    add_other_names(&mut found);
     found.twins.sort_by(|a, b| a.path.cmp(&b.path));
     scan_history(workspace, &mut found);
     found
@@ -162,6 +166,18 @@ fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: 
     let Ok(relative) = path.strip_prefix(workspace) else {
         return;
     };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return;
+    };
+    if metadata.dev() != device {
+        return;
+    }
+    if metadata.nlink() > 1
+        && let Ok(mut found) = found.lock()
+    {
+        let names = found.names.entry(metadata.ino()).or_default();
+        names.push(relative.to_owned());
+    }
     let plain = file_kind(relative) == FileKind::Plain;
     let dependency = relative.components().any(|part| {
         DEPENDENCIES
@@ -176,12 +192,6 @@ fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: 
             found.warnings.push(text);
         }
     };
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return;
-    };
-    if metadata.dev() != device {
-        return;
-    }
     let largest = if plain { LARGEST_SCANNED } else { LARGEST_TWIN };
     if metadata.len() > largest {
         if !plain {
@@ -210,6 +220,28 @@ fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: 
     {
         found.twins.push(file);
         found.known.extend(known);
+    }
+}
+
+/// A twin hides one name. The others of the same file, in folders that are not searched or under names
+/// that promise nothing, get the same twin.
+fn add_other_names(found: &mut Scan) {
+    let names = std::mem::take(&mut found.names);
+    for names in names.into_values() {
+        let Some(file) = found.twins.iter().find(|file| names.contains(&file.path)) else {
+            continue;
+        };
+        let others: Vec<FoundFile> = names
+            .iter()
+            .filter(|name| !found.twins.iter().any(|twin| twin.path == **name))
+            .map(|name| FoundFile {
+                path: name.clone(),
+                twin: file.twin.clone(),
+                decoys: file.decoys.clone(),
+                kinds: file.kinds.clone(),
+            })
+            .collect();
+        found.twins.extend(others);
     }
 }
 

@@ -1,11 +1,15 @@
 //! What the agent sees: the workspace with twins and guards, and the few files of `/etc` through
 //! which programs find names and certificates.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use tagout_sandbox::{Guard, OverlayFile, Tree, Twin};
+use ignore::{WalkBuilder, WalkState};
+use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
 use crate::scan::FoundFile;
 use crate::workspace::{Git, Workspace};
@@ -20,45 +24,151 @@ const CA_BUNDLES: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
+/// The largest set-id program that is shown as a copy; a larger one is shown empty.
+const LARGEST_COPY: u64 = 16 * 1024 * 1024;
+
 /// Files of the manifest's folder that nobody inside may change, present or absent.
 const CONTROL_FILES: &[&str] = &["tagout.toml", "policy.cedar"];
 
 /// The trees of a session: the workspace, and what a linked worktree shares with others.
 pub(crate) fn trees(workspace: &Workspace, found: &[FoundFile]) -> io::Result<(Tree, Vec<Tree>)> {
-    let mut tree = Tree::open(&workspace.path)?;
-    tree.guards.extend(CONTROL_FILES.iter().map(Guard::folder));
-    tree.twins = found
+    let (mut tree, extra) = guarded_trees(workspace)?;
+    let mut twins: Vec<Twin> = found
         .iter()
         .map(|file| Twin {
             path: file.path.clone(),
             bytes: file.twin.clone(),
         })
         .collect();
+    for twin in covered(&tree.path) {
+        if !twins.iter().any(|known| known.path == twin.path) {
+            twins.push(twin);
+        }
+    }
+    // A twin of a guarded file stays a guard: guards are read-only too.
+    twins.retain(|twin| {
+        !tree
+            .guards
+            .iter()
+            .any(|guard| twin.path.starts_with(&guard.path))
+    });
+    tree.twins = twins;
+    Ok((tree, extra))
+}
+
+/// The trees with their guards alone.
+fn guarded_trees(workspace: &Workspace) -> io::Result<(Tree, Vec<Tree>)> {
+    let mut tree = Tree::open(&workspace.path)?;
+    tree.guards.extend(CONTROL_FILES.iter().map(Guard::folder));
     let mut extra = Vec::new();
     match &workspace.git {
         None => {}
-        Some(Git::Folder) => tree.guards.extend(Guard::git_folder(Path::new(".git"))),
-        Some(Git::Linked { private, common }) => {
+        Some(Git::Folder) => tree
+            .guards
+            .extend(git_guards(&tree.path, Path::new(".git"))),
+        Some(Git::Linked { common, .. }) => {
             tree.guards.push(Guard::file(".git", *b""));
-            if !common.starts_with(&tree.path) {
+            if let Ok(below) = common.strip_prefix(&tree.path) {
+                tree.guards.extend(git_guards(&tree.path, below));
+            } else {
                 let mut shared = Tree::open(common)?;
-                shared.guards.extend(Guard::git_folder(Path::new("")));
-                if let Ok(below) = private.strip_prefix(&shared.path) {
-                    // What says where this worktree is must stay what it is.
-                    for name in ["commondir", "gitdir", "config.worktree"] {
-                        shared.guards.push(Guard::file(below.join(name), *b""));
-                    }
-                }
-                shared.guards.dedup();
+                shared.guards = git_guards(&shared.path, Path::new(""));
                 extra.push(shared);
             }
         }
     }
-    // A twin or guard of a control file that is also a twin stays a guard: guards are read-only too.
-    let guarded: Vec<PathBuf> = tree.guards.iter().map(|guard| guard.path.clone()).collect();
-    tree.twins
-        .retain(|twin| !guarded.iter().any(|guard| twin.path.starts_with(guard)));
     Ok((tree, extra))
+}
+
+/// What in a workspace reaches further than a file: sockets and pipes, behind which a program of the
+/// host may listen whatever network the inside is in, are covered by an empty file; programs with set-id
+/// bits, which writing through a mapping would not clear, by a copy that cannot be written.
+fn covered(workspace: &Path) -> Vec<Twin> {
+    let found = Mutex::new(Vec::new());
+    WalkBuilder::new(workspace)
+        .standard_filters(false)
+        .hidden(false)
+        .follow_links(false)
+        .build_parallel()
+        .run(|| {
+            Box::new(|entry| {
+                let Ok(entry) = entry else {
+                    return WalkState::Continue;
+                };
+                let bytes = match entry.file_type() {
+                    Some(kind) if kind.is_socket() || kind.is_fifo() => Some(Vec::new()),
+                    Some(kind)
+                        if kind.is_file()
+                            && entry.metadata().is_ok_and(|file| file.mode() & 0o6000 != 0) =>
+                    {
+                        let small = entry
+                            .metadata()
+                            .is_ok_and(|file| file.len() <= LARGEST_COPY);
+                        let bytes = small.then(|| fs::read(entry.path()).ok()).flatten();
+                        Some(bytes.unwrap_or_default())
+                    }
+                    _ => None,
+                };
+                if let (Some(bytes), Ok(path)) = (bytes, entry.path().strip_prefix(workspace))
+                    && let Ok(mut found) = found.lock()
+                {
+                    found.push(Twin {
+                        path: path.to_owned(),
+                        bytes,
+                    });
+                }
+                WalkState::Continue
+            })
+        });
+    found
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The places of a session's trees that cannot be changed, absolute, with what stands there when nothing does.
+pub(crate) fn guards(workspace: &Workspace) -> io::Result<HashMap<PathBuf, Placeholder>> {
+    let (tree, extra) = guarded_trees(workspace)?;
+    Ok(std::iter::once(tree)
+        .chain(extra)
+        .flat_map(|tree| {
+            tree.guards
+                .into_iter()
+                .map(move |guard| (tree.path.join(guard.path), guard.absent))
+        })
+        .collect())
+}
+
+/// Everything in a git folder from which git, run outside, takes programs or other git folders: its
+/// own, that of each submodule, and what says where each linked worktree belongs.
+fn git_guards(tree: &Path, folder: &Path) -> Vec<Guard> {
+    let mut guards = Guard::git_folder(folder);
+    for worktree in folders_in(tree, &folder.join("worktrees")) {
+        for name in ["commondir", "gitdir", "config.worktree"] {
+            guards.push(Guard::file(worktree.join(name), *b""));
+        }
+    }
+    // A submodule's name may have slashes, and a submodule may have submodules.
+    let mut open = folders_in(tree, &folder.join("modules"));
+    while let Some(module) = open.pop() {
+        if tree.join(&module).join("HEAD").is_file() {
+            guards.extend(git_guards(tree, &module));
+        } else {
+            open.extend(folders_in(tree, &module));
+        }
+    }
+    guards
+}
+
+/// The folders in a folder of a tree, relative to the tree; symbolic links are none.
+fn folders_in(tree: &Path, folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(tree.join(folder)) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| folder.join(entry.file_name()))
+        .collect()
 }
 
 /// The files through which programs inside find names and certificates.

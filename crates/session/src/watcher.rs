@@ -1,14 +1,19 @@
 //! What may change around a running session: answers to holds, and files that the host replaces.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use serde_json::json;
 use tagout_credentials::{Broker, Decoy};
 use tagout_ledger::Ledger;
-use tagout_sandbox::Sandbox;
+use tagout_sandbox::{Control, Placeholder, Sandbox};
 use tagout_secrets::DecoyKey;
 use tagout_store::Store;
 use tokio::runtime::Runtime;
@@ -16,10 +21,16 @@ use tokio::sync::watch;
 
 use crate::run::RunError;
 use crate::scan::{FoundFile, find_in};
+use crate::view;
 use crate::workspace::Workspace;
 
 /// How often the store is asked whether somebody changed it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a protected place may be empty while the host replaces what is there.
+const REPLACED_WITHIN: Duration = Duration::from_millis(300);
+/// The largest replaced file that is looked at; a larger one ends the session.
+const LARGEST_READ: u64 = 16 * 1024 * 1024;
 
 /// The decoys that stand in twins, each with its file's name.
 pub(crate) fn file_decoys(files: &[FoundFile]) -> Vec<(Decoy, String)> {
@@ -75,9 +86,13 @@ pub(crate) fn start(
     broker: &Arc<Broker>,
     runtime: &Runtime,
     ledger: &Arc<Ledger>,
-) -> Result<(), RunError> {
+) -> Result<Watching, RunError> {
     let watch = sandbox.watch()?;
     let control = sandbox.control();
+    let guards = view::guards(workspace).map_err(|source| RunError::Io {
+        doing: "looking at the protected places",
+        source,
+    })?;
     let (root, broker, ledger) = (
         workspace.path.clone(),
         Arc::clone(broker),
@@ -85,21 +100,34 @@ pub(crate) fn start(
     );
     // A thread, not a task: it blocks for as long as the session lives.
     let _entered = runtime.enter();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || {
+            // Guarded places that the host emptied, and what stands there since.
+            let mut made: Vec<(PathBuf, Placeholder)> = Vec::new();
             for replaced in watch {
                 // Without events nobody would notice a replaced twin.
                 let Ok(replaced) = replaced else {
                     control.kill();
-                    return;
+                    break;
                 };
                 let path = replaced.path;
+                // What cannot be stopped would read the new file meanwhile.
                 if control.freeze().is_err() {
-                    return;
+                    control.kill();
+                    break;
+                }
+                // All of them at once: between two events the inside would run.
+                let emptied = guards.iter().filter(|(path, _)| is_absent(path));
+                for (path, placeholder) in stay_away(emptied) {
+                    if put_back(path, placeholder).is_ok() {
+                        made.push((path.clone(), placeholder.clone()));
+                    }
+                    // What fails here is found absent again below, or ends the session there.
+                    let _ = control.guard_again(path);
                 }
                 let relative = path.strip_prefix(&root).unwrap_or(&path);
-                let mounted = match fs::read(&path) {
+                let mounted = match read_file(&path) {
                     Ok(bytes) => match find_in(relative, &bytes, &key) {
                         Some((file, known)) => {
                             broker.learn(
@@ -112,27 +140,118 @@ pub(crate) fn start(
                         }
                         None => control.guard_again(&path),
                     },
-                    // Gone, or a folder: as it is now, it must not be changed from inside.
-                    Err(_) => control.guard_again(&path),
+                    // A file that cannot be judged is shown empty. A protected place, or a folder: as it
+                    // is now, it must not be changed from inside.
+                    Err(_) if guards.contains_key(&path) || path.is_dir() => {
+                        control.guard_again(&path)
+                    }
+                    Err(_) => control.mount_bytes_over(&path, Vec::new()),
                 };
                 let outcome = mounted.as_ref().err().map(ToString::to_string);
                 let _ = ledger.append(
                     "host_replaced",
                     json!({"path": relative.display().to_string(), "error": outcome}),
                 );
-                let absent = fs::symlink_metadata(&path).is_err();
-                if mounted.is_err() && !absent {
+                let absent = is_absent(&path) && !guards.contains_key(&path);
+                if (mounted.is_err() && !absent) || control.thaw().is_err() {
                     control.kill();
-                    return;
+                    break;
                 }
-                if control.thaw().is_err() {
-                    return;
-                }
+            }
+            for (path, placeholder) in made.iter().rev() {
+                take_away(path, placeholder);
             }
         })
         .map_err(|source| RunError::Io {
             doing: "watching the workspace",
             source,
         })?;
-    Ok(())
+    Ok(Watching {
+        control: sandbox.control(),
+        thread: Some(thread),
+    })
+}
+
+/// The thread that watches. Dropped with the session, it ends the sandbox, should that still be there,
+/// and waits until what the thread put into the workspace is gone again.
+#[must_use]
+pub(crate) struct Watching {
+    control: Control,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.control.kill();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn is_absent(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err()
+}
+
+/// Those of the places at which nothing comes in a moment: editors and git take a file away before
+/// they put the new one in its place. The inside stands still meanwhile.
+fn stay_away<'a>(
+    places: impl Iterator<Item = (&'a PathBuf, &'a Placeholder)>,
+) -> Vec<(&'a PathBuf, &'a Placeholder)> {
+    let mut empty: Vec<_> = places.collect();
+    // Folders before what belongs in them.
+    empty.sort_by_key(|(path, _)| path.as_os_str().len());
+    let until = Instant::now() + REPLACED_WITHIN;
+    while !empty.is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        empty.retain(|(path, _)| is_absent(path));
+    }
+    empty
+}
+
+/// Makes a placeholder, so that there is something to mount over.
+fn put_back(path: &Path, placeholder: &Placeholder) -> io::Result<()> {
+    match placeholder {
+        Placeholder::Folder => fs::create_dir(path)?,
+        Placeholder::File(bytes) => fs::File::create_new(path)?.write_all(bytes)?,
+    }
+    let owner = fs::symlink_metadata(path.parent().unwrap_or(path))?;
+    std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
+/// Removes a placeholder of [`put_back`], unless somebody made something of it.
+fn take_away(path: &Path, placeholder: &Placeholder) {
+    match placeholder {
+        Placeholder::Folder => {
+            let _ = fs::remove_dir(path);
+        }
+        Placeholder::File(bytes) => {
+            if read_file(path).is_ok_and(|found| found == *bytes) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// The bytes of a regular file at exactly this path: no pipe that never ends, no link that the inside
+/// laid to a file of the host.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::openat2(
+        rustix::fs::CWD,
+        path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    let mut limited = io::Read::take(file, LARGEST_READ + 1);
+    io::Read::read_to_end(&mut limited, &mut bytes)?;
+    if bytes.len() as u64 > LARGEST_READ {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }

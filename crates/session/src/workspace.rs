@@ -62,6 +62,16 @@ pub enum WorkspaceError {
         /// What it collides with.
         what: String,
     },
+    /// Its `.git` is not what git makes, or leads somewhere else.
+    #[error(
+        "{path}: {why}; make it an ordinary repository again, or choose another folder with --workspace"
+    )]
+    Git {
+        /// The `.git`.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The path is not UTF-8.
     #[error(
         "the workspace's path is not UTF-8, which Tagout cannot show safely; rename the folder"
@@ -83,6 +93,12 @@ const BELOW_SYSTEM: &[&str] = &[
     "/var/www",
     "/var/lib/jenkins",
     "/run/media",
+];
+
+/// Folders that many programs share: a project may lie there, but they are none. Sockets of
+/// terminals and agents lie in the first two.
+const SHARED: &[&str] = &[
+    "/tmp", "/var/tmp", "/opt", "/srv", "/mnt", "/media", "/nix", "/snap",
 ];
 
 impl Workspace {
@@ -122,31 +138,90 @@ impl Workspace {
             });
         }
         refuse_dangerous(&path, homes, tagout_home, live)?;
-        let git = Git::of(&path);
+        let git = Git::of(&path)?;
+        if let Some(Git::Linked { common, .. }) = &git
+            && !common.starts_with(&path)
+        {
+            refuse_dangerous(common, homes, tagout_home, &[])?;
+        }
         Ok(Self { path, git })
     }
 }
 
 impl Git {
-    fn of(workspace: &Path) -> Option<Self> {
+    /// How git keeps `workspace`, or why nobody should let an agent loose on what its `.git` says.
+    ///
+    /// A `.git` file and the `commondir` behind it are the agent's to have written in an earlier
+    /// session, and whatever they name becomes writable. So the named folder has to name the
+    /// workspace back, in a file that lies in the folder itself.
+    fn of(workspace: &Path) -> Result<Option<Self>, WorkspaceError> {
         let dot_git = workspace.join(".git");
-        let kind = fs::symlink_metadata(&dot_git).ok()?;
+        let refuse = |why: &str| WorkspaceError::Git {
+            path: dot_git.clone(),
+            why: why.to_owned(),
+        };
+        let kind = match fs::symlink_metadata(&dot_git) {
+            Ok(kind) => kind.file_type(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(refuse(&error.to_string())),
+        };
         if kind.is_dir() {
-            return Some(Self::Folder);
+            return Ok(Some(Self::Folder));
         }
-        let text = fs::read_to_string(&dot_git).ok()?;
-        let target = text.strip_prefix("gitdir:")?.trim();
-        let private = fs::canonicalize(workspace.join(target)).ok()?;
-        let common = match fs::read_to_string(private.join("commondir")) {
-            Ok(relative) => fs::canonicalize(private.join(relative.trim())).ok()?,
+        if !kind.is_file() {
+            return Err(refuse(
+                "it is a symbolic link, under which hooks and configuration cannot be protected",
+            ));
+        }
+        let text = read_small(&dot_git).unwrap_or_default();
+        let private = text
+            .strip_prefix("gitdir:")
+            .and_then(|target| fs::canonicalize(workspace.join(target.trim())).ok())
+            .ok_or_else(|| refuse("it names no folder"))?;
+        let common = match read_small(&private.join("commondir")) {
+            Ok(relative) => fs::canonicalize(private.join(relative.trim()))
+                .map_err(|_| refuse("its common folder is not there"))?,
             Err(_) => private.clone(),
         };
-        // Only a folder that looks like git's own is brought in: a `.git` file is the agent's to
-        // write in an earlier, ungoverned session.
-        let is_git =
-            |folder: &Path| folder.join("objects").is_dir() && folder.join("HEAD").is_file();
-        is_git(&common).then_some(Self::Linked { private, common })
+        let names_back = if private == common {
+            common.starts_with(workspace) || is_submodule_of(&private, workspace)
+        } else {
+            private.parent() == Some(&common.join("worktrees"))
+                && read_small(&private.join("gitdir"))
+                    .ok()
+                    .and_then(|back| fs::canonicalize(private.join(back.trim())).ok())
+                    .is_some_and(|back| back == dot_git)
+        };
+        let is_git = common.join("objects").is_dir() && common.join("HEAD").is_file();
+        if !names_back || !is_git {
+            return Err(refuse(&format!(
+                "it leads to {}, which is no git folder that names this workspace back",
+                common.display()
+            )));
+        }
+        Ok(Some(Self::Linked { private, common }))
     }
+}
+
+/// Whether the configuration of a submodule's git folder says that `workspace` is its work tree.
+fn is_submodule_of(git_folder: &Path, workspace: &Path) -> bool {
+    let text = read_small(&git_folder.join("config")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .filter(|(key, _)| key.trim().eq_ignore_ascii_case("worktree"))
+        .any(|(_, value)| {
+            fs::canonicalize(git_folder.join(value.trim().trim_matches('"')))
+                .is_ok_and(|tree| tree == workspace)
+        })
+}
+
+/// A file of git's that holds a path or a few settings; never a device or a pipe that would not end.
+fn read_small(path: &Path) -> io::Result<String> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_file() || metadata.len() > 1 << 20 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    fs::read_to_string(path)
 }
 
 fn git_root(start: &Path) -> Option<PathBuf> {
@@ -195,6 +270,11 @@ fn refuse_dangerous(
         let system = Path::new(system);
         if contains(system) || (lies_in(system) && !excepted) {
             return Err(forbidden(format!("the system folder {}", system.display())));
+        }
+    }
+    for whole in SHARED {
+        if contains(Path::new(whole)) {
+            return Err(forbidden(format!("{whole}, which other programs use")));
         }
     }
     for (session, other) in live {
@@ -257,6 +337,51 @@ pub fn homes(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn invariant_9_a_git_file_brings_no_folder_that_does_not_name_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let (victim, work) = (root.join("victim/.git"), root.join("work"));
+        fs::create_dir_all(victim.join("objects")).unwrap();
+        fs::write(victim.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(victim.join("config"), "[core]\n\tbare = false\n").unwrap();
+        let private = root.join("repo/.git/worktrees/work");
+        fs::create_dir_all(&private).unwrap();
+        fs::create_dir_all(root.join("repo/.git/objects")).unwrap();
+        fs::write(root.join("repo/.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::create_dir(&work).unwrap();
+        fs::write(
+            private.join("gitdir"),
+            work.join(".git").display().to_string(),
+        )
+        .unwrap();
+        let says = |target: &Path| {
+            fs::write(work.join(".git"), format!("gitdir: {}\n", target.display())).unwrap();
+            choose(&work, &[])
+        };
+
+        fs::write(private.join("commondir"), "../..\n").unwrap();
+        assert!(matches!(
+            says(&private).unwrap().git,
+            Some(Git::Linked { .. })
+        ));
+        fs::write(private.join("commondir"), victim.display().to_string()).unwrap();
+        assert!(matches!(says(&private), Err(WorkspaceError::Git { .. })));
+        assert!(matches!(says(&victim), Err(WorkspaceError::Git { .. })));
+        assert!(matches!(
+            says(Path::new("/nonexistent")),
+            Err(WorkspaceError::Git { .. })
+        ));
+        fs::write(victim.join("config"), "[core]\n\tworktree = ../../work\n").unwrap();
+        assert!(says(&victim).is_ok(), "a submodule names its work tree");
+        fs::remove_file(work.join(".git")).unwrap();
+        std::os::unix::fs::symlink(&victim, work.join(".git")).unwrap();
+        assert!(matches!(
+            choose(&work, &[]),
+            Err(WorkspaceError::Git { .. })
+        ));
+    }
+
     fn choose(path: &Path, live: &[(String, PathBuf)]) -> Result<Workspace, WorkspaceError> {
         let home = tempfile::tempdir().unwrap();
         Workspace::choose(Some(path), path, &[], home.path(), live)
@@ -264,7 +389,7 @@ mod tests {
 
     #[test]
     fn refuses_what_would_hand_over_too_much() {
-        for folder in ["/", "/etc", "/usr/share", "/proc/self"] {
+        for folder in ["/", "/etc", "/usr/share", "/proc/self", "/tmp", "/var/tmp"] {
             assert!(choose(Path::new(folder), &[]).is_err(), "{folder}");
         }
         let folder = tempfile::tempdir().unwrap();

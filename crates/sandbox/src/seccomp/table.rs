@@ -20,6 +20,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Condition {
     /// The bits under the mask are this value.
     Is { argument: u8, mask: u32, value: u32 },
+    /// The whole argument is zero, all 64 bits of it: a null pointer.
+    IsNull { argument: u8 },
     /// The argument is another value.
     IsNot { argument: u8, value: u32 },
 }
@@ -76,6 +78,10 @@ const NEW_NAMESPACES: u32 = (libc::CLONE_NEWNS
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 /// `O_CREAT`, and the bit of `O_TMPFILE` that is its own: with either the mode counts.
 const CREATES: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u32;
+
+const CORE: u32 = libc::RLIMIT_CORE;
+/// The call seems to succeed and does nothing: `ulimit -c 0`, which the limit of 1 amounts to, stands in many scripts.
+const PRETEND: i32 = 0;
 
 const UNIX: u32 = libc::AF_UNIX as u32;
 const INET: u32 = libc::AF_INET as u32;
@@ -390,8 +396,8 @@ table! {
     SYS_ioprio_get: Allow, "ionice";
     SYS_ioprio_set: Allow, "ionice; own processes";
     SYS_getrlimit: Allow, "limits";
-    SYS_setrlimit: Allow, "limits; hard ones only fall";
-    SYS_prlimit64: Allow, "limits; hard ones only fall";
+    SYS_setrlimit: AllowIf(&[&[is_not(0, CORE)]], PRETEND), "limits; hard ones only fall; but at 0, unlike 1, a core_pattern of the host that is a pipe runs its program";
+    SYS_prlimit64: AllowIf(&[&[is_not(1, CORE)], &[Condition::IsNull { argument: 2 }]], PRETEND), "as setrlimit; asking is free";
     SYS_getrusage: Allow, "time";
     SYS_uname: Allow, "every program";
     SYS_sysinfo: Allow, "free, thread pools";

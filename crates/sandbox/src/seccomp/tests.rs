@@ -45,6 +45,7 @@ fn said(row: Option<&Row>, arguments: [u64; 6]) -> u32 {
             value,
         } => arguments[usize::from(argument)] as u32 & mask == value,
         Condition::IsNot { argument, value } => arguments[usize::from(argument)] as u32 != value,
+        Condition::IsNull { argument } => arguments[usize::from(argument)] == 0,
     };
     match row.map(|row| &row.verdict) {
         None => errno(libc::ENOSYS),
