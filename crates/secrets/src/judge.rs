@@ -34,9 +34,12 @@ pub(crate) enum Setting {
 /// Words that are secret by themselves when a name ends in them or has them.
 #[rustfmt::skip]
 const PASSWORD_WORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "passwort", "pwd", "pass", "psk", "requirepass",
+    "password", "passwd", "passphrase", "passwort", "requirepass",
     "masterauth", "userpass",
 ];
+/// Words that are so only at a name's end.
+const SHORT_PASSWORD_WORDS: &[&str] = &["pwd", "pass", "psk"];
+
 #[rustfmt::skip]
 const SECRET_WORDS: &[&str] = &[
     "secret", "secrets", "token", "apikey", "apitoken", "authtoken", "accesstoken", "accesskey",
@@ -79,9 +82,10 @@ const NOT_SECRET: &[&str] = &[
 impl Name {
     /// What the last word of `name` says: `setPassword(…)` takes one, `password.encode(…)` does not.
     pub(crate) fn of_call(name: &[u8]) -> Self {
-        match words(name).last() {
+        match words(name).last().map(String::as_str) {
+            // `t.pass(…)`
+            Some("pass" | "token" | "auth") | None => Self::Other,
             Some(last) => Self::of(last.as_bytes()),
-            None => Self::Other,
         }
     }
 
@@ -97,10 +101,15 @@ impl Name {
             list.iter()
                 .any(|word| word.len() > 5 && glued.ends_with(word))
         };
-        if ABOUT.contains(&last) && last != "hash" {
-            return Self::Other;
+        if ABOUT.contains(&last) {
+            // A password's hash can be tried out at leisure.
+            return if last == "hash" && has(&["password", "passwd"]) {
+                Self::Weak
+            } else {
+                Self::Other
+            };
         }
-        if has(PASSWORD_WORDS) || ends(PASSWORD_WORDS) {
+        if SHORT_PASSWORD_WORDS.contains(&last) || has(PASSWORD_WORDS) || ends(PASSWORD_WORDS) {
             return Self::Password;
         }
         if has(NOT_SECRET) {
@@ -169,8 +178,8 @@ pub(crate) fn judge(
         Confidence::Medium
     };
     let one_word = !value.iter().any(u8::is_ascii_whitespace);
-    // In a program a word without quotes is a name.
-    if setting == Setting::Code && !quoted && !(random && has_digit(value)) {
+    // In a program a word without quotes is a name; in prose it may be a token.
+    if setting == Setting::Code && !quoted && !(random && is_bare_token(value)) {
         return None;
     }
     match (name, setting) {
@@ -182,8 +191,9 @@ pub(crate) fn judge(
         }
         (Name::Password, Setting::Code) => (one_word
             && !is_expression(value, quoted)
-            && (random || (quoted && value.len() >= 6 && has_classes(value) >= 2)))
-            .then_some(sure),
+            && (random
+                || (quoted && value.len() >= 6 && has_classes(value) >= 2 && !is_name(value))))
+        .then_some(sure),
         (Name::Secret, Setting::Store) => (value.len() >= 4).then_some(sure),
         (Name::Secret, Setting::Config) => (one_word
             && !is_expression(value, quoted)
@@ -315,12 +325,32 @@ fn has_digit(value: &[u8]) -> bool {
     value.iter().any(u8::is_ascii_digit)
 }
 
+/// Letters and what joins words: `challengePassword`, `client_secret`.
+fn is_name(value: &[u8]) -> bool {
+    value
+        .iter()
+        .all(|byte| byte.is_ascii_alphabetic() || b"_-. /:".contains(byte))
+}
+
+/// Whether a word without quotes can be a token and not a name of a program.
+fn is_bare_token(value: &[u8]) -> bool {
+    value.len() >= 16
+        && has_digit(value)
+        && value.iter().any(u8::is_ascii_lowercase)
+        && value
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-+/=".contains(byte))
+}
+
+/// How many of lower case, upper case, digits and signs occur; what joins words is no sign.
 fn has_classes(value: &[u8]) -> usize {
     [
         value.iter().any(u8::is_ascii_lowercase),
         value.iter().any(u8::is_ascii_uppercase),
         has_digit(value),
-        value.iter().any(u8::is_ascii_punctuation),
+        value
+            .iter()
+            .any(|byte| byte.is_ascii_punctuation() && !b"_-.".contains(byte)),
     ]
     .into_iter()
     .filter(|&has| has)

@@ -158,12 +158,11 @@ impl KnownSecrets {
 
     /// Finds in a stream.
     pub fn stream(&self) -> StreamFinder {
-        let exact = self.shared.exact.start();
         StreamFinder {
             shared: Arc::clone(&self.shared),
-            raw: exact,
-            solid: exact,
-            lower: self.shared.hex.start(),
+            raw: Cursor::default(),
+            solid: Cursor::default(),
+            lower: Cursor::default(),
             layers: [
                 Layer::new(Escapes::Percent, None),
                 Layer::new(Escapes::Backslash, None),
@@ -201,9 +200,9 @@ impl fmt::Debug for KnownSecrets {
 #[derive(Clone)]
 pub struct StreamFinder {
     shared: Arc<Shared>,
-    raw: StateID,
-    solid: StateID,
-    lower: StateID,
+    raw: Cursor,
+    solid: Cursor,
+    lower: Cursor,
     layers: [Layer; 4],
 }
 
@@ -219,29 +218,19 @@ impl StreamFinder {
             for layer in &mut self.layers {
                 if !layer.joined && layer.begins_with(byte) {
                     layer.joined = true;
-                    layer.state = self.raw;
+                    layer.cursor = self.raw;
                 }
             }
-            self.raw = shared.exact.step(self.raw, byte);
-            if let Some((index, encoding)) = shared.exact.found(self.raw) {
-                return Some(shared.hit(index, encoding));
-            }
+            let mut found = shared.exact.step(&mut self.raw, byte);
             if !is_white_space(byte) {
-                self.solid = shared.exact.step(self.solid, byte);
-                if let Some((index, encoding)) = shared.exact.found(self.solid) {
-                    return Some(shared.hit(index, encoding));
-                }
+                found = found.or(shared.exact.step(&mut self.solid, byte));
             }
-            self.lower = shared.hex.step(self.lower, byte.to_ascii_lowercase());
-            if let Some((index, encoding)) = shared.hex.found(self.lower) {
+            found = found.or(shared.hex.step(&mut self.lower, byte.to_ascii_lowercase()));
+            for layer in self.layers.iter_mut().filter(|layer| layer.joined) {
+                found = found.or(layer.step(byte, &shared.exact));
+            }
+            if let Some((index, encoding)) = found {
                 return Some(shared.hit(index, encoding));
-            }
-            for layer in &mut self.layers {
-                if layer.joined
-                    && let Some((index, encoding)) = layer.step(byte, &shared.exact)
-                {
-                    return Some(shared.hit(index, encoding));
-                }
             }
         }
         None
@@ -273,7 +262,7 @@ struct Layer {
     outer: Unescaper,
     inner: Option<Unescaper>,
     kind: Escapes,
-    state: StateID,
+    cursor: Cursor,
     joined: bool,
 }
 
@@ -283,7 +272,7 @@ impl Layer {
             outer: Unescaper::new(outer),
             inner: inner.map(Unescaper::new),
             kind: outer,
-            state: StateID::default(),
+            cursor: Cursor::default(),
             joined: false,
         }
     }
@@ -297,15 +286,12 @@ impl Layer {
         let Self {
             outer,
             inner,
-            state,
+            cursor,
             kind,
             ..
         } = self;
         let mut found = None;
-        let mut advance = |byte| {
-            *state = needles.step(*state, byte);
-            found = found.or_else(|| needles.found(*state));
-        };
+        let mut advance = |byte| found = found.or(needles.step(cursor, byte));
         match inner {
             None => outer.push(byte, advance),
             Some(inner) => outer.push(byte, |byte| inner.push(byte, &mut advance)),
@@ -321,11 +307,26 @@ impl Layer {
     }
 }
 
+/// Where one reading of a stream stands.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    /// The last four bytes.
+    recent: u32,
+    /// The automaton's state while the last bytes are the beginning of a needle.
+    within: Option<StateID>,
+}
+
 /// An automaton and, for each of its patterns, whose value it is and how written.
 struct Needles {
-    automaton: Option<NFA>,
+    automaton: Option<(NFA, StateID)>,
     patterns: Vec<(usize, Encoding)>,
+    /// One bit for each first four bytes of a needle. Most of a stream fails this test, and the
+    /// automaton need not run there.
+    beginnings: Vec<u64>,
 }
+
+/// The number of bits in [`Needles::beginnings`], as a power of two: 32 KiB.
+const BEGINNING_BITS: u32 = 18;
 
 impl Needles {
     fn new(needles: Vec<(Vec<u8>, usize, Encoding)>) -> Self {
@@ -333,18 +334,32 @@ impl Needles {
             .into_iter()
             .filter(|(bytes, ..)| bytes.len() >= SHORTEST)
             .collect();
+        let mut beginnings = vec![0_u64; 1 << (BEGINNING_BITS - 6)];
+        for (bytes, ..) in &needles {
+            if let Some(first) = bytes.first_chunk() {
+                let (word, bit) = place_of(u32::from_be_bytes(*first));
+                if let Some(bits) = beginnings.get_mut(word) {
+                    *bits |= bit;
+                }
+            }
+        }
         let automaton = NFA::builder()
             .match_kind(MatchKind::Standard)
             .prefilter(false)
             .build(needles.iter().map(|(bytes, ..)| bytes))
             .ok()
-            .filter(|_| !needles.is_empty());
+            .filter(|_| !needles.is_empty())
+            .and_then(|automaton| {
+                let start = automaton.start_state(Anchored::No).ok()?;
+                Some((automaton, start))
+            });
         Self {
             automaton,
             patterns: needles
                 .into_iter()
                 .map(|(_, index, encoding)| (index, encoding))
                 .collect(),
+            beginnings,
         }
     }
 
@@ -352,22 +367,30 @@ impl Needles {
         self.automaton.is_none()
     }
 
-    fn start(&self) -> StateID {
-        self.automaton
-            .as_ref()
-            .and_then(|automaton| automaton.start_state(Anchored::No).ok())
-            .unwrap_or_default()
-    }
-
-    fn step(&self, state: StateID, byte: u8) -> StateID {
-        match &self.automaton {
-            Some(automaton) => automaton.next_state(Anchored::No, state, byte),
-            None => state,
-        }
-    }
-
-    fn found(&self, state: StateID) -> Option<(usize, Encoding)> {
-        let automaton = self.automaton.as_ref()?;
+    /// Advances by one byte; answers the needle that it completes.
+    fn step(&self, cursor: &mut Cursor, byte: u8) -> Option<(usize, Encoding)> {
+        cursor.recent = cursor.recent << 8 | u32::from(byte);
+        let (automaton, start) = self.automaton.as_ref()?;
+        let Some(state) = cursor.within else {
+            let (word, bit) = place_of(cursor.recent);
+            if self
+                .beginnings
+                .get(word)
+                .is_some_and(|bits| bits & bit != 0)
+            {
+                let state = cursor
+                    .recent
+                    .to_be_bytes()
+                    .iter()
+                    .fold(*start, |state, &byte| {
+                        automaton.next_state(Anchored::No, state, byte)
+                    });
+                cursor.within = Some(state).filter(|state| state != start);
+            }
+            return None;
+        };
+        let state = automaton.next_state(Anchored::No, state, byte);
+        cursor.within = Some(state).filter(|state| state != start);
         if !automaton.is_match(state) {
             return None;
         }
@@ -375,6 +398,12 @@ impl Needles {
             .get(automaton.match_pattern(state, 0).as_usize())
             .copied()
     }
+}
+
+/// The word and the bit of [`Needles::beginnings`] for four bytes (Fibonacci hashing).
+fn place_of(four: u32) -> (usize, u64) {
+    let bit = four.wrapping_mul(0x9E37_79B1) >> (32 - BEGINNING_BITS);
+    ((bit >> 6) as usize, 1 << (bit & 63))
 }
 
 /// What the reading without white space leaves out; NUL too, which UTF-16 puts beside each character.

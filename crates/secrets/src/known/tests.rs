@@ -106,3 +106,25 @@ proptest! {
         prop_assert_eq!(known().find(text.as_bytes()), None);
     }
 }
+
+/// Prints how fast a stream is searched: `cargo test --release -p tagout-secrets -- --ignored --nocapture
+/// bench`.
+#[test]
+#[ignore = "a measurement; run it in a release build"]
+fn bench_stream() {
+    let values = (0..500_u32).map(|index| {
+        let value = crate::encoding::hex_form(&index.wrapping_mul(2_654_435_761).to_be_bytes());
+        (
+            format!("value {index}"),
+            [b"secret-value-".as_slice(), &value].concat(),
+            false,
+        )
+    });
+    let known = KnownSecrets::new(values);
+    let text = "{\"path\": \"src\\/main.rs\", \"text\": \"let secret = value + 1;\\n\", \"at\": \"50%20\"}\n";
+    let text = text.repeat(8 * 1024 * 1024 / text.len());
+    let start = std::time::Instant::now();
+    assert_eq!(known.find(text.as_bytes()), None);
+    let seconds = start.elapsed().as_secs_f64();
+    println!("known: {:.1} MB/s", text.len() as f64 / 1e6 / seconds);
+}
