@@ -99,7 +99,7 @@ pub fn scan(workspace: &Path, key: &DecoyKey, progress: &(dyn Fn(u64) + Sync)) -
                 };
                 if entry.file_type().is_some_and(|kind| kind.is_file()) {
                     let count = files.fetch_add(1, Ordering::Relaxed) + 1;
-                    if count % 512 == 0 {
+                    if count.is_multiple_of(512) {
                         progress(count);
                     }
                     scan_file(workspace, entry.path(), device, key, &found);

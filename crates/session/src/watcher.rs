@@ -148,10 +148,12 @@ pub(crate) fn start(
                     Err(_) => control.mount_bytes_over(&path, Vec::new()),
                 };
                 let outcome = mounted.as_ref().err().map(ToString::to_string);
-                let _ = ledger.append(
+                let recorded = ledger.append(
                     "host_replaced",
                     json!({"path": relative.display().to_string(), "error": outcome}),
                 );
+                // Waiting for the disk would keep the inside frozen; the ledger writes it all the same.
+                drop(recorded);
                 let absent = is_absent(&path) && !guards.contains_key(&path);
                 if (mounted.is_err() && !absent) || control.thaw().is_err() {
                     control.kill();
