@@ -4,8 +4,8 @@
 use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, EnvironmentName, Fault, FaultKind, Flag, Flags, Method, Operation,
-    OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
+    Action, Digest, Effect, EnvironmentName, Fault, FaultKind, Flag, Flags, HoldId, Method,
+    Operation, OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
 };
 use tagout_credentials::Broker;
 use tagout_policy::{Connection, Decision, Question};
@@ -354,7 +354,7 @@ impl Authority {
             digest: judged.digest,
         });
         let summary = summary(&judged);
-        let fields = entry(self, &action, &judged, "hold", &reason, &policies);
+        let mut fields = entry(self, &action, &judged, "hold", &reason, &policies);
         let held = Held {
             action,
             digest: judged.digest,
@@ -367,13 +367,21 @@ impl Authority {
             shown: text,
             approvers,
         };
-        let (hold, fresh) = inner
-            .holds
-            .open(held)
-            .await
-            .map_err(|problem| problem.refusal(&judged.operation))?;
+        let (hold, fresh) = match inner.holds.open(held).await {
+            Ok(opened) => opened,
+            Err(problem) => {
+                let refusal = problem.refusal(&judged.operation);
+                fields["verdict"] = json!("deny");
+                fields["reason"] = json!(refusal.reason);
+                inner
+                    .record
+                    .append("verdict", fields)
+                    .await
+                    .map_err(|error| unrecorded(&error))?;
+                return Err(refusal);
+            }
+        };
         if fresh {
-            let mut fields = fields;
             fields["hold"] = json!(hold.id);
             inner
                 .record
@@ -443,31 +451,19 @@ impl Authority {
     /// is used up, and what was stored and shown is released.
     async fn use_approval(&self, hold: HoldRecord) -> Result<Permit, Refusal> {
         let inner = &*self.inner;
-        let void = |reason: String| Refusal {
-            kind: RefusalKind::Denied,
-            reason,
-            operation: None,
-            resource: None,
-            environment: None,
-            hold: Some(hold.id.clone()),
-            how_to_proceed: "Send the request again; it will be held anew with what is true now."
-                .to_owned(),
-        };
         let approvers = match inner.holds.verified(&hold).await {
             Ok(approvers) => approvers,
             Err(why) => {
                 inner.holds.supersede(&hold.id).await;
-                return Err(void(why));
+                return Err(self.void(&hold.id, why).await);
             }
         };
         let judged = self.evaluate(&hold.action, Freshness::Anew, true).await;
         if judged.digest != hold.digest {
             inner.holds.supersede(&hold.id).await;
-            return Err(void(
-                "what was approved is no longer what would happen: environment, policy or \
-                 credential changed since."
-                    .to_owned(),
-            ));
+            let why = "what was approved is no longer what would happen: environment, policy or \
+                       credential changed since.";
+            return Err(self.void(&hold.id, why.to_owned()).await);
         }
         if !judged.decision.is_allow() {
             inner.holds.supersede(&hold.id).await;
@@ -476,19 +472,37 @@ impl Authority {
         // The store's word for how many it takes proves as little as its word for who they are.
         if approvers.len() < usize::from(judged.approvers) {
             inner.holds.supersede(&hold.id).await;
-            return Err(void(format!(
+            let why = format!(
                 "it takes {} different approvers, and {} approved.",
                 judged.approvers,
                 approvers.len()
-            )));
+            );
+            return Err(self.void(&hold.id, why).await);
         }
         if !inner.holds.use_once(&hold.id).await {
-            return Err(void(
-                "the approval was used already, or its time is over.".to_owned(),
-            ));
+            let why = "the approval was used already, or its time is over.".to_owned();
+            return Err(self.void(&hold.id, why).await);
         }
         let approval = json!({"hold": hold.id, "approvers": approvers});
         self.release(hold.action, &judged, Some(approval)).await
+    }
+
+    /// Refuses to use an approval, and records that somebody tried.
+    async fn void(&self, hold: &HoldId, reason: String) -> Refusal {
+        let fields = json!({"hold": hold, "reason": reason});
+        if let Err(error) = self.inner.record.append("approval_void", fields).await {
+            return unrecorded(&error);
+        }
+        Refusal {
+            kind: RefusalKind::Denied,
+            reason,
+            operation: None,
+            resource: None,
+            environment: None,
+            hold: Some(hold.clone()),
+            how_to_proceed: "Send the request again; it will be held anew with what is true now."
+                .to_owned(),
+        }
     }
 
     /// Records the intent, and only then makes the permit.
