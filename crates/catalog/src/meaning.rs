@@ -57,6 +57,15 @@ impl From<Unrecognised> for Fault {
 /// # Errors
 /// [`Unrecognised`] when a pack must read the request and cannot.
 pub fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
+    if crate::plain::means_elsewhere(request) {
+        return Err(Unrecognised {
+            kind: FaultKind::AuthorityMismatch,
+            reason: "a header field of the request names another path or host than the request"
+                .to_owned(),
+            how_to_proceed: "Send the request to the host and path that are meant.".to_owned(),
+            graphql: false,
+        });
+    }
     match pack_for_host(&request.target.host) {
         Some(pack) => crate::recognise::recognise(pack, request),
         None => crate::plain::recognise(request),

@@ -58,6 +58,30 @@ pub(crate) fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> 
     })
 }
 
+/// Header fields by which some servers are told another path, or another host, than the request's own.
+const PATH_HEADERS: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-original-uri"];
+const HOST_HEADERS: [&str; 4] = [
+    "x-forwarded-host",
+    "x-host",
+    "x-http-host-override",
+    "x-original-host",
+];
+
+/// Whether a header field says that the request is for another path or host: what is granted, decided
+/// on and dialled is what the request line and the connection say.
+pub(crate) fn means_elsewhere(request: &HttpRequest) -> bool {
+    request.headers.iter().any(|(name, value)| {
+        let name = fold_field_name(name);
+        let is_path = PATH_HEADERS.contains(&name.as_str());
+        let is_host = HOST_HEADERS.contains(&name.as_str());
+        is_path && value.trim() != request.path_and_query()
+            || is_host
+                && !value
+                    .trim()
+                    .eq_ignore_ascii_case(request.target.host.as_str())
+    })
+}
+
 /// Every method that header, query or form names instead of the request line's.
 pub(crate) fn overrides(request: &HttpRequest) -> Vec<String> {
     let headers = request
@@ -271,6 +295,25 @@ mod tests {
             "{\"pay_method\":\"card\",\"a\":{\"_method\":1}}",
         );
         assert_eq!(seen(&other).1, Effect::Write);
+    }
+
+    #[test]
+    fn invariant_6_no_header_field_sends_a_request_elsewhere() {
+        for header in [
+            ("x-original-url", "/admin"),
+            ("x_rewrite_url", "/admin"),
+            ("x-forwarded-host", "admin.example.com"),
+            ("x-http-host-override", "admin.example.com"),
+        ] {
+            let it = request("GET", "", &[header], "");
+            assert!(crate::recognise(&it).is_err(), "{header:?}");
+        }
+        for header in [
+            ("x-original-url", "/v1/things"),
+            ("x-forwarded-host", "API.example.com"),
+        ] {
+            assert!(crate::recognise(&request("GET", "", &[header], "")).is_ok());
+        }
     }
 
     proptest! {
