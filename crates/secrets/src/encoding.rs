@@ -190,6 +190,11 @@ impl Unescaper {
         }
     }
 
+    /// Whether no escape is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.length == 0
+    }
+
     /// The byte that begins an escape.
     pub(crate) fn introducer(kind: Escapes) -> u8 {
         match kind {

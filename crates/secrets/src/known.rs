@@ -228,6 +228,8 @@ impl StreamFinder {
             found = found.or(shared.hex.step(&mut self.lower, byte.to_ascii_lowercase()));
             for layer in self.layers.iter_mut().filter(|layer| layer.joined) {
                 found = found.or(layer.step(byte, &shared.exact));
+                // Once it stands where the raw stream does, it reads as that again.
+                layer.joined = !(layer.is_idle() && layer.cursor == self.raw);
             }
             if let Some((index, encoding)) = found {
                 return Some(shared.hit(index, encoding));
@@ -277,6 +279,11 @@ impl Layer {
         }
     }
 
+    /// Whether no escape is under way.
+    fn is_idle(&self) -> bool {
+        self.outer.is_idle() && self.inner.as_ref().is_none_or(Unescaper::is_idle)
+    }
+
     /// Whether `byte` begins an escape of one of the layers.
     fn begins_with(&self, byte: u8) -> bool {
         byte == Unescaper::introducer(self.kind) || (self.inner.is_some() && byte == b'\\')
@@ -308,7 +315,7 @@ impl Layer {
 }
 
 /// Where one reading of a stream stands.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Cursor {
     /// The last four bytes.
     recent: u32,
