@@ -135,3 +135,24 @@ for_each_person! {
         ]);
     }
 }
+
+for_each_person! {
+    fn invariant_3_an_answer_that_began_before_is_cleaned(person: Person) {
+        let (world, _server) = world(person);
+        // The provider echoes what it was sent into every answer; this one carried no credential
+        // itself, and no request before it did.
+        let echo = TestAuthority::new();
+        let server = Server::start(&echo, &HOSTS, |_| {
+            Answer::json(&json!({"last-key-seen": KEY}))
+        });
+        let mut world = world;
+        world.believe(&echo);
+        world.route("live.example.com", 8443, &server);
+        world.manifest(&format!(
+            "{MANIFEST}\n[[host]]\nname = \"live.example.com\"\nports = [8443]\n"
+        ));
+        let finished = run(&world, "curl -sS https://live.example.com:8443/log").success();
+        assert!(finished.stdout.contains("last-key-seen"), "{finished}");
+        assert!(!finished.everything().contains(KEY), "the value came in: {finished}");
+    }
+}

@@ -55,9 +55,9 @@ pub(crate) struct Delivery<'a> {
     pub(crate) is_http_11: bool,
     /// The connection stays open afterwards.
     pub(crate) keeps_alive: bool,
-    /// A credential was attached on this host: cookies and challenges stay here.
+    /// A credential may be attached on this host: cookies and challenges stay here.
     pub(crate) credentialed: bool,
-    /// Replaces what was ever attached on this host by its decoys.
+    /// Replaces what may be attached on this host by its decoys.
     pub(crate) redactor: Option<&'a Redactor>,
     /// Takes values that the host handed out, before the client can have them.
     pub(crate) hand_out: Option<&'a (dyn Fn(Vec<Vec<u8>>) + Sync)>,

@@ -1,59 +1,53 @@
-//! What was attached in a session, and on which host. A host may echo a credential long after the
-//! request that carried it, so every later answer of that host is cleaned of it too.
+//! What may be attached on a host, and so may stand in its answers. A host may echo a credential into
+//! any answer: long after the request that carried it, into a stream that began before it, or after a
+//! request of Tagout's own that the gate never sees. So every answer of a host is cleaned of every
+//! credential that is bound to it, whatever was attached so far.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tagout_core::{CredentialUse, HostName};
 use tagout_credentials::Broker;
 use tagout_secrets::Redactor;
 
-/// Attached credentials by host. A task has a handful of both.
+/// Redactors by host, each made once: it is an automaton over every spelling of every value.
 #[derive(Default)]
-pub(crate) struct Attached {
-    hosts: Mutex<HashMap<HostName, OnHost>>,
+pub(crate) struct Attachable {
+    redactors: Mutex<HashMap<HostName, Redactor>>,
 }
 
-struct OnHost {
-    uses: Vec<CredentialUse>,
-    /// Made once for each set of uses: it is an automaton over every spelling of every value.
-    redactor: Redactor,
+/// Whether anything may be attached on `host`.
+pub(crate) fn is_attachable(host: &HostName, broker: &Broker) -> bool {
+    broker
+        .credentials()
+        .iter()
+        .any(|credential| credential.is_bound_to(host))
 }
 
-impl Attached {
-    /// Whether anything was ever attached on `host`.
-    pub(crate) fn is_on(&self, host: &HostName) -> bool {
-        self.hosts().contains_key(host)
-    }
-
-    /// Remembers what is about to be attached, and gives a redactor of everything that ever was on
-    /// this host; `None` when nothing was.
-    pub(crate) fn on(
-        &self,
-        host: &HostName,
-        uses: &[CredentialUse],
-        broker: &Broker,
-    ) -> Option<Redactor> {
-        let mut hosts = self.hosts();
-        let known = hosts.get(host);
-        let is_new = |used: &&CredentialUse| known.is_none_or(|known| !known.uses.contains(used));
-        let new: Vec<_> = uses.iter().filter(is_new).cloned().collect();
-        if !new.is_empty() {
-            let mut all = known.map(|known| known.uses.clone()).unwrap_or_default();
-            all.extend(new);
-            let on_host = OnHost {
-                redactor: broker.redactor(&all),
-                uses: all,
-            };
-            hosts.insert(host.clone(), on_host);
+impl Attachable {
+    /// A redactor of everything that may be attached on `host`; `None` when nothing may.
+    pub(crate) fn redactor(&self, host: &HostName, broker: &Broker) -> Option<Redactor> {
+        if !is_attachable(host, broker) {
+            return None;
         }
-        hosts
-            .get(host)
-            .map(|known| known.redactor.for_another_stream())
-    }
-
-    fn hosts(&self) -> MutexGuard<'_, HashMap<HostName, OnHost>> {
-        // Entries are replaced whole, so one that is there is complete.
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut redactors = self
+            .redactors
+            .lock()
+            // Entries are put in whole, so one that is there is complete.
+            .unwrap_or_else(PoisonError::into_inner);
+        let redactor = redactors.entry(host.clone()).or_insert_with(|| {
+            let bound: Vec<_> = broker
+                .credentials()
+                .iter()
+                .filter(|credential| credential.is_bound_to(host))
+                .map(|credential| CredentialUse {
+                    name: credential.name.clone(),
+                    generation: credential.generation,
+                    slot: String::new(),
+                })
+                .collect();
+            broker.redactor(&bound)
+        });
+        Some(redactor.for_another_stream())
     }
 }

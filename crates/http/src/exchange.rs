@@ -44,9 +44,9 @@ struct Asked {
 
 /// How an answer is cleaned.
 struct Cleaning {
-    /// A credential was attached on this host, now or before.
+    /// A credential may be attached on this host.
     credentialed: bool,
-    /// Takes out what was attached.
+    /// Takes out what may have been attached.
     redactor: Option<Redactor>,
 }
 
@@ -163,7 +163,7 @@ impl Gate {
                 (meaning.operations, meaning.graphql)
             }
         };
-        if self.is_credentialed(&request.target.host, &examined.uses) {
+        if self.is_credentialed(&request.target.host) {
             // A range of an answer that echoes a credential is a piece of it that no redactor knows.
             // A server may always answer with the whole (RFC 9110 §14.2).
             let is_range = |name: &str| matches!(name, "range" | "if-range");
@@ -209,11 +209,8 @@ impl Gate {
         let action = permit.action();
         let stored = action.request();
         let host = &stored.target.host;
-        let redactor = self
-            .inner
-            .attached
-            .on(host, action.credentials(), permit.broker());
-        let credentialed = self.is_credentialed(host, action.credentials());
+        let redactor = self.inner.attachable.redactor(host, permit.broker());
+        let credentialed = self.is_credentialed(host);
         let mut outcome = Outcome {
             request_bytes: stored.body.bytes().len() as u64,
             ..Outcome::default()

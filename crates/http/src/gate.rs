@@ -7,9 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tagout_authority::{Admission, Authority};
 use tagout_catalog::pack_for_host;
-use tagout_core::{
-    Action, CredentialUse, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport,
-};
+use tagout_core::{Action, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport};
 use tagout_net::{
     Captured, Destination, Opening, Replayed, SessionCa, Upstream, pass_through, refuse_handshake,
 };
@@ -17,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::attached::Attached;
+use crate::attached::{Attachable, is_attachable};
 use crate::client::Client;
 use crate::content::Room;
 use crate::exchange::Next;
@@ -37,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) ca: Arc<SessionCa>,
     model_hosts: Vec<HostPattern>,
     pub(crate) room: Room,
-    pub(crate) attached: Attached,
+    pub(crate) attachable: Attachable,
 }
 
 impl Gate {
@@ -57,7 +55,7 @@ impl Gate {
                 ca,
                 model_hosts,
                 room: Room::new(),
-                attached: Attached::default(),
+                attachable: Attachable::default(),
             }),
         }
     }
@@ -309,10 +307,9 @@ impl Gate {
             .any(|pattern| pattern.matches(host))
     }
 
-    /// Whether answers of `host` may have something in them that Tagout attached: in the request that
-    /// uses `uses`, or in an earlier one.
-    pub(crate) fn is_credentialed(&self, host: &HostName, uses: &[CredentialUse]) -> bool {
-        !uses.is_empty() || pack_for_host(host).is_some() || self.inner.attached.is_on(host)
+    /// Whether answers of `host` may have something in them that Tagout attached, in whatever request.
+    pub(crate) fn is_credentialed(&self, host: &HostName) -> bool {
+        pack_for_host(host).is_some() || is_attachable(host, self.inner.authority.broker())
     }
 }
 
