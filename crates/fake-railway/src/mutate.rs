@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::execute::{Arguments, Fault};
 use crate::resolve::{Found, Object, View, Viewer};
-use crate::world::{CustomDomain, World, fresh_uuid};
+use crate::world::{CREATED, CustomDomain, World, fresh_uuid};
 
 /// Performs one mutation for `viewer`.
 pub(crate) fn mutate(
@@ -49,6 +49,9 @@ pub(crate) fn mutate(
                     .get("targetPort")
                     .and_then(Json::as_u64)
                     .and_then(|port| u16::try_from(port).ok()),
+                created_at: Some(CREATED.to_owned()),
+                updated_at: Some(CREATED.to_owned()),
+                sync_status: "ACTIVE".to_owned(),
             };
             let created = Object::of("CustomDomain", &domain);
             world.custom_domains.push(domain);

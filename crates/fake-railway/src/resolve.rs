@@ -191,6 +191,29 @@ impl View<'_> {
                 leaves: object.leaves.clone(),
                 ..Object::root("AllDomains")
             }),
+            ("CustomDomain", "status") => Found::One(Object::of(
+                "CustomDomainStatus",
+                &json!({
+                    "domain": object.text("domain"),
+                    "certificateStatus": "CERTIFICATE_STATUS_TYPE_VALIDATING_OWNERSHIP",
+                    "verified": false,
+                }),
+            )),
+            // What the owner of the name must still do.
+            ("CustomDomainStatus", "dnsRecords") => {
+                let domain = object.text("domain");
+                let (label, zone) = domain.split_once('.').unwrap_or(("", domain));
+                Found::Many(vec![Object::of(
+                    "DNSRecords",
+                    &json!({
+                        "fqdn": domain, "hostlabel": label, "zone": zone,
+                        "purpose": "DNS_RECORD_PURPOSE_TRAFFIC_ROUTE",
+                        "recordType": "DNS_RECORD_TYPE_CNAME",
+                        "requiredValue": "fake.up.railway.app", "currentValue": "",
+                        "status": "DNS_RECORD_STATUS_REQUIRES_UPDATE",
+                    }),
+                )])
+            }
             ("AllDomains", "customDomains") => Found::Many(
                 world
                     .custom_domains
@@ -306,7 +329,7 @@ impl View<'_> {
                     .map(|it| Found::One(Object::of("CustomDomain", it)))
                     .ok_or_else(|| Fault::not_found("CustomDomain"))
             }
-            "variables" => {
+            "variables" | "variablesForServiceDeployment" => {
                 let environment = self.environment(arguments.required("environmentId")?)?;
                 let service = arguments.text("serviceId").unwrap_or_default();
                 Ok(Found::Leaf(self.variables(&environment.id, service)))

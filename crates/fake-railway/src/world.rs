@@ -151,6 +151,10 @@ pub struct ServiceInstance {
     pub cron_schedule: Option<String>,
     /// Always `None`.
     pub next_cron_run_at: Option<String>,
+    /// Always false.
+    pub tracing_enabled: bool,
+    /// Always false.
+    pub auto_instrumentation_enabled: bool,
 }
 
 /// A volume: the name over instances in several environments.
@@ -275,6 +279,12 @@ pub struct CustomDomain {
     pub service_id: String,
     /// Where it leads.
     pub target_port: Option<u16>,
+    /// RFC 3339.
+    pub created_at: Option<String>,
+    /// RFC 3339.
+    pub updated_at: Option<String>,
+    /// As the schema's `CustomDomainSyncStatus`.
+    pub sync_status: String,
 }
 
 /// A token that may do whatever its user may: `Authorization: Bearer`.
@@ -424,6 +434,8 @@ impl World {
                 num_replicas: 1,
                 cron_schedule: None,
                 next_cron_run_at: None,
+                tracing_enabled: false,
+                auto_instrumentation_enabled: false,
             });
             self.deployments.push(Deployment {
                 id: fresh_uuid(),

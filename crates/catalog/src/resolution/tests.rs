@@ -220,6 +220,9 @@ fn every_kind_that_railway_can_tell_is_told() {
             environment_id: demo.staging.clone(),
             service_id: demo.api.clone(),
             target_port: None,
+            created_at: None,
+            updated_at: None,
+            sync_status: "ACTIVE".to_owned(),
         });
     let workspace = demo.world.workspaces[0].id.clone();
     let staging = BTreeSet::from([demo.staging.as_str()]);
