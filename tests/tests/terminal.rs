@@ -2,10 +2,14 @@
 
 use tagout_tests::{Terminal, World, for_each_person};
 
-/// A command that takes the terminal before it says so by `running-NUMBER`: keys pressed earlier would
-/// be the shell's.
+/// A command that takes the terminal before it says `running-NUMBER`, and says `resumed-NUMBER` when it
+/// goes on after a stop: keys pressed earlier would be the shell's. What is typed has neither text.
 fn running(number: u8) -> String {
-    format!("clear; bash -c 'echo running-$(({number} + 0)); exec sleep 1000'")
+    let shown = format!("$(({number} + 0))");
+    format!(
+        "clear; bash -c 'trap \"echo resumed-{shown}\" CONT; echo running-{shown}; \
+         while :; do sleep 0.1; done'"
+    )
 }
 
 for_each_person! {
@@ -33,8 +37,11 @@ for_each_person! {
             .line("jobs; echo listed-$?")
             .shows("listed-0")
             .line("clear; fg")
-            .shows("sleep 1000")
+            .shows("resumed-2")
             .key("C-c")
+            .shows("^C")
+            .line("echo back-$((1 + 1))")
+            .shows("back-2")
             .line("clear; exit 3")
             .shows("outside>")
             .line("echo status-$?")
