@@ -26,11 +26,13 @@ pub(crate) const DECOY: &str = "fake-9876543210-jihgfedcba";
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const MANIFEST: &str = r#"
+const TASK: &str = r#"
 [task]
 name = "gate"
 environment = "staging"
+"#;
 
+const CREDENTIAL: &str = r#"
 [[credential]]
 name = "example"
 provider = "http"
@@ -39,7 +41,9 @@ slot = "header:authorization"
 source = "env:EXAMPLE_TOKEN"
 expose = "EXAMPLE_TOKEN"
 operations = ["read", "write", "DELETE"]
+"#;
 
+const HOSTS: &str = r#"
 [[host]]
 name = "api.example.com"
 ports = [443, 80, 8443]
@@ -67,8 +71,14 @@ impl Ask for NoProvider {
 }
 
 impl Judged {
-    /// `hold_wait`: how long a held request stays open.
-    pub(crate) async fn new(home: &Path, hold_wait: Duration) -> Self {
+    /// `hold_wait`: how long a held request stays open. Without a credential, the same host is a plain
+    /// one, whose answers need no cleaning.
+    pub(crate) async fn new(home: &Path, hold_wait: Duration, credentialed: bool) -> Self {
+        let manifest = if credentialed {
+            format!("{TASK}{CREDENTIAL}{HOSTS}")
+        } else {
+            format!("{TASK}{HOSTS}")
+        };
         let session = SessionId::random().unwrap();
         let install = InstallKey::load_or_create(home).unwrap();
         let about = serde_json::json!({"command": ["true"]});
@@ -104,11 +114,16 @@ impl Judged {
             decoy: Decoy::new(DECOY),
             generation: 1,
         };
-        let broker = Broker::new(vec![credential], KnownSecrets::new([]), []);
+        let credentials = if credentialed {
+            vec![credential]
+        } else {
+            vec![]
+        };
+        let broker = Broker::new(credentials, KnownSecrets::new([]), []);
         let authority = Authority::new(Setup {
             session,
             task: Arc::new(
-                Manifest::parse(MANIFEST, "tagout.toml")
+                Manifest::parse(&manifest, "tagout.toml")
                     .unwrap()
                     .into_task(),
             ),

@@ -60,11 +60,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::with_hold_wait(Duration::ZERO).await
+        Self::build(Duration::ZERO, true).await
+    }
+
+    /// A world whose task has no credential: its host is a plain one.
+    pub(crate) async fn without_credential() -> Self {
+        Self::build(Duration::ZERO, false).await
     }
 
     /// A world in which held requests stay open for so long.
     pub(crate) async fn with_hold_wait(hold_wait: Duration) -> Self {
+        Self::build(hold_wait, true).await
+    }
+
+    async fn build(hold_wait: Duration, credentialed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let origin = Arc::new(Seen::default());
         let origin_ca = Arc::new(SessionCa::generate().unwrap());
@@ -91,7 +100,7 @@ impl World {
             ca_files: vec![PathBuf::from(&ca_file)],
         })
         .unwrap();
-        let authority = authority::Judged::new(folder.path(), hold_wait).await;
+        let authority = authority::Judged::new(folder.path(), hold_wait, credentialed).await;
         let ca = Arc::new(SessionCa::generate().unwrap());
         Self {
             gate: Gate::new(
