@@ -24,6 +24,6 @@ mod workspace;
 
 pub use home::{Home, HomeError};
 pub use run::{Options, RunError, Screen, run};
-pub use scan::{FoundFile, KnownValue, Scan, scan};
+pub use scan::{FoundFile, Held, KnownValue, Scan, scan};
 pub use sweep::sweep;
 pub use workspace::{Git, Workspace, WorkspaceError, homes};

@@ -119,7 +119,8 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let home = Home::open(variable)?;
     let store = Store::open(home.path())?;
     sweep::sweep(&home, &store);
-    let workspace = choose_workspace(options, &home, &store)?;
+    refuse_visible_home(&home)?;
+    let workspace = choose_workspace(options, &home, &store, None)?;
     let loaded = task::load(
         &home,
         &workspace.path,
@@ -133,7 +134,16 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         workspace.path.as_os_str().as_encoded_bytes(),
     );
     let credentials = load_credentials(&task, &loaded.folder, &decoy_key)?;
-    let scan = scan(&workspace.path, &decoy_key, &|files| {
+    let held: Vec<_> = credentials
+        .iter()
+        .map(|credential| {
+            (
+                credential.secret.expose(),
+                credential.decoy.as_str().as_bytes(),
+            )
+        })
+        .collect();
+    let scan = scan(&workspace.path, &decoy_key, &held, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
             workspace.path.display()
@@ -152,6 +162,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         &task,
         loaded.policy.digest(),
     )?;
+    refuse_second(&store, &id, options, &home)?;
     let ledger = Arc::new(open_ledger(
         &home, &id, options, &workspace, &task, &loaded, &store,
     )?);
@@ -247,12 +258,68 @@ impl Session {
     }
 }
 
-fn choose_workspace(options: &Options, home: &Home, store: &Store) -> Result<Workspace, RunError> {
+/// `$TAGOUT_HOME` must not lie in what is shown inside: the command is the same user.
+fn refuse_visible_home(home: &Home) -> Result<(), RunError> {
+    const SHOWN: &[&str] = &["/bin", "/etc", "/lib", "/nix", "/opt", "/sbin", "/usr"];
+    let person = std::env::var_os("HOME").map(PathBuf::from);
+    let searched = std::env::var_os("PATH").unwrap_or_default();
+    let entries = std::env::split_paths(&searched).filter(|entry| {
+        // The sandbox shows nothing of entries so high up.
+        entry.components().count() > 2
+            && !person
+                .as_ref()
+                .is_some_and(|person| person.starts_with(entry))
+    });
+    for shown in SHOWN.iter().map(PathBuf::from).chain(entries) {
+        if shown
+            .canonicalize()
+            .is_ok_and(|shown| home.path().starts_with(shown))
+        {
+            return Err(RunError::Option(format!(
+                "TAGOUT_HOME is {}, and {} is shown inside; set TAGOUT_HOME to a folder elsewhere",
+                home.path().display(),
+                shown.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Looks again, now that this session is written down: of two that start at the same time at least
+/// one sees the other.
+fn refuse_second(
+    store: &Mutex<Store>,
+    id: &SessionId,
+    options: &Options,
+    home: &Home,
+) -> Result<(), RunError> {
+    let store = store
+        .lock()
+        .map_err(|_| RunError::Option("the store failed before".to_owned()))?;
+    let chosen = choose_workspace(options, home, &store, Some(id));
+    if let Err(error) = &chosen {
+        let ending = Ending {
+            exit_status: None,
+            reason: error.to_string(),
+        };
+        store.end_session(id, &ending)?;
+    }
+    chosen.map(drop)
+}
+
+/// `own` is this session, once it is written down.
+fn choose_workspace(
+    options: &Options,
+    home: &Home,
+    store: &Store,
+    own: Option<&SessionId>,
+) -> Result<Workspace, RunError> {
     let current = std::env::current_dir().map_err(io("finding the current folder"))?;
     let live: Vec<(String, PathBuf)> = store
         .sessions()?
         .into_iter()
         .filter(|session| session.state == tagout_store::SessionState::Running)
+        .filter(|session| own != Some(&session.record.id))
         .map(|session| {
             (
                 session.record.id.to_string(),

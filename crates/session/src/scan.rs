@@ -21,6 +21,8 @@ use tagout_secrets::{
 const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
 /// The largest file that is replaced by a twin.
 const LARGEST_TWIN: u64 = 16 * 1024 * 1024;
+/// The shortest value of a granted credential that is looked for in files.
+const SHORTEST_HELD: usize = 8;
 /// Folders whose contents come from a package manager; only names that promise credentials are
 /// looked at there.
 const DEPENDENCIES: &[&str] = &[
@@ -73,8 +75,17 @@ pub struct KnownValue {
     pub guessable: bool,
 }
 
-/// Scans a workspace. `progress` hears the number of files read so far, now and then.
-pub fn scan(workspace: &Path, key: &DecoyKey, progress: &(dyn Fn(u64) + Sync)) -> Scan {
+/// A credential's value and the decoy that stands for it.
+pub type Held<'a> = (&'a [u8], &'a [u8]);
+
+/// Scans a workspace. `progress` hears the number of files read so far, now and then. A file with a value
+/// of `held` in it becomes a twin, whatever the detector makes of it.
+pub fn scan(
+    workspace: &Path,
+    key: &DecoyKey,
+    held: &[Held<'_>],
+    progress: &(dyn Fn(u64) + Sync),
+) -> Scan {
     let found = Mutex::new(Scan::default());
     let files = AtomicU64::new(0);
     let device = fs::metadata(workspace)
@@ -102,7 +113,7 @@ pub fn scan(workspace: &Path, key: &DecoyKey, progress: &(dyn Fn(u64) + Sync)) -
                     if count.is_multiple_of(512) {
                         progress(count);
                     }
-                    scan_file(workspace, entry.path(), device, key, &found);
+                    scan_file(workspace, entry.path(), device, (key, held), &found);
                 }
                 WalkState::Continue
             })
@@ -162,7 +173,13 @@ fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue>
         .collect()
 }
 
-fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: &Mutex<Scan>) {
+fn scan_file(
+    workspace: &Path,
+    path: &Path,
+    device: u64,
+    (key, held): (&DecoyKey, &[Held<'_>]),
+    found: &Mutex<Scan>,
+) {
     let Ok(relative) = path.strip_prefix(workspace) else {
         return;
     };
@@ -215,12 +232,49 @@ fn scan_file(workspace: &Path, path: &Path, device: u64, key: &DecoyKey, found: 
     if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes) {
         return;
     }
-    if let Some((file, known)) = find_in(relative, &bytes, key)
+    let judged = find_in(relative, &bytes, key);
+    if let Some((file, known)) = hide_held(relative, &bytes, judged, held)
         && let Ok(mut found) = found.lock()
     {
         found.twins.push(file);
         found.known.extend(known);
     }
+}
+
+/// Puts decoys where values of granted credentials stand, in what is shown of a file so far.
+fn hide_held(
+    path: &Path,
+    bytes: &[u8],
+    judged: Option<(FoundFile, Vec<KnownValue>)>,
+    held: &[Held<'_>],
+) -> Option<(FoundFile, Vec<KnownValue>)> {
+    let mut shown = judged;
+    for (value, decoy) in held {
+        let so_far = shown.as_ref().map_or(bytes, |(file, _)| &file.twin);
+        // A shorter value is everywhere; the file that it comes from alone would not be enough.
+        if value.len() < SHORTEST_HELD || !so_far.windows(value.len()).any(|part| part == *value) {
+            continue;
+        }
+        let mut twin = Vec::with_capacity(so_far.len());
+        let mut rest = so_far;
+        while let Some(at) = rest.windows(value.len()).position(|part| part == *value) {
+            twin.extend_from_slice(&rest[..at]);
+            twin.extend_from_slice(decoy);
+            rest = &rest[at + value.len()..];
+        }
+        twin.extend_from_slice(rest);
+        let (file, _) = shown.get_or_insert_with(|| {
+            let file = FoundFile {
+                path: path.to_owned(),
+                twin: Vec::new(),
+                decoys: Vec::new(),
+                kinds: vec!["granted credential".to_owned()],
+            };
+            (file, Vec::new())
+        });
+        file.twin = twin;
+    }
+    shown
 }
 
 /// A twin hides one name. The others of the same file, in folders that are not searched or under names
