@@ -88,9 +88,14 @@ impl Person {
         }
     }
 
-    /// The name to put into `USER`.
-    pub fn name(self) -> &'static str {
-        if self.is_root() { "root" } else { ACCOUNT }
+    /// The name of the account.
+    pub fn name(self) -> String {
+        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        accounts
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.get(2) == Some(&self.uid.to_string().as_str()))
+            .map_or_else(|| self.uid.to_string(), |fields| fields[0].to_owned())
     }
 }
 
