@@ -73,6 +73,7 @@ impl<'t> SlotTable<'t> {
         self.places
             .iter()
             .any(|place| matches!(place, SlotPlace::Header { name, .. } if name == folded))
+            || sounds_like_a_credential(folded)
     }
 
     fn query(&self, name: &str) -> Option<String> {
@@ -113,6 +114,29 @@ impl<'t> SlotTable<'t> {
             .iter()
             .any(|place| matches!(place, SlotPlace::Userinfo))
     }
+}
+
+/// How names of header fields end that carry a credential of a provider that no table knows:
+/// `x-acme-token`, `x-mbx-apikey`.
+const CREDENTIAL_ENDINGS: &[&str] = &[
+    "-token",
+    "-api-key",
+    "apikey",
+    "-secret",
+    "-secret-key",
+    "-access-key",
+    "-auth-key",
+    "-password",
+];
+
+/// Names that end so and carry none: what a page was given against forged requests.
+const NO_CREDENTIALS: &[&str] = &["csrf", "xsrf", "forgery", "verification-token"];
+
+fn sounds_like_a_credential(folded: &str) -> bool {
+    CREDENTIAL_ENDINGS
+        .iter()
+        .any(|ending| folded.ends_with(ending))
+        && !NO_CREDENTIALS.iter().any(|part| folded.contains(part))
 }
 
 /// Schemes that stand in front of a credential (the HTTP authentication scheme registry, and what

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{
-    CanonicalPath, CanonicalQuery, EnvironmentName, Fault, Flags, HostName, HttpBody, HttpRequest,
-    Method, Operation, OperationName, Scope, SessionId, Target, Transport,
+    CanonicalPath, CanonicalQuery, EnvironmentName, Fault, FaultKind, Flags, HostName, HttpBody,
+    HttpRequest, Method, Operation, OperationName, Scope, SessionId, Target, Transport,
 };
 use tagout_policy::{Decision, Policy, Question, Task};
 
@@ -46,10 +46,18 @@ impl Checker {
 
     /// Decides about one request.
     pub fn http(&self, request: &HttpRequest) -> Checked {
-        let (operations, faults) = match tagout_catalog::recognise(request) {
+        let (operations, mut faults) = match tagout_catalog::recognise(request) {
             Ok(meaning) => (meaning.operations, Vec::new()),
             Err(unrecognised) => (Vec::new(), vec![Fault::from(unrecognised)]),
         };
+        let encoded = |coding: &str| !coding.eq_ignore_ascii_case("identity");
+        if request.header("content-encoding").any(encoded) {
+            faults.push(Fault {
+                kind: FaultKind::UnknownEncoding,
+                reason: "the request's content is encoded, so that it cannot be read".to_owned(),
+                how_to_proceed: "Send the content without Content-Encoding.".to_owned(),
+            });
+        }
         let unrecognised;
         let judged = if operations.is_empty() {
             unrecognised = [stand_in()];

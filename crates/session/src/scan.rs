@@ -493,7 +493,7 @@ mod tests {
             format!("#!/bin/sh\nexport RAILWAY_API_TOKEN=\"{TOKEN}\"\nrailway domain\n"),
         )
         .unwrap();
-        let found = scan(folder.path(), &key(), &|_| ());
+        let found = scan(folder.path(), &key(), &[], &|_| ());
         let paths: Vec<_> = found
             .twins
             .iter()
@@ -522,7 +522,7 @@ mod tests {
         let next = "c0ffee00-1234-4abc-8def-0123456789ab";
         fs::write(&file, format!("RAILWAY_API_TOKEN={next}\n")).unwrap();
         run(folder.path(), &["commit", "-q", "-a", "-m", "second"]);
-        let found = scan(folder.path(), &key(), &|_| ());
+        let found = scan(folder.path(), &key(), &[], &|_| ());
         for value in [TOKEN, next] {
             assert!(
                 found

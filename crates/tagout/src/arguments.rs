@@ -156,6 +156,12 @@ pub(crate) struct CheckArguments {
     /// Read one question a line from standard input, answer one a line
     #[arg(long)]
     pub(crate) jsonl: bool,
+    /// A statement (comes with the database gate)
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["http", "jsonl"])]
+    pub(crate) sql: Option<String>,
+    /// A command (comes with the commands gate)
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["http", "jsonl", "sql"])]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Subcommand)]

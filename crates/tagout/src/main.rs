@@ -24,6 +24,10 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let refusing = matches!(arguments.command, Command::Run(_) | Command::Demo { .. });
+    if !refusing {
+        // `tagout log | head` ends quietly, like every other lister.
+        tagout_sandbox::end_on_broken_pipe();
+    }
     match run(arguments.command) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

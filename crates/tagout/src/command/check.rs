@@ -3,13 +3,27 @@
 use std::fs;
 use std::io::{BufRead, Write};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tagout_policy::{Manifest, Policy};
 use tagout_session::check::{Checker, parse_http};
 
 use crate::arguments::CheckArguments;
+use crate::screen;
+
+/// The question itself is wrong.
+const USAGE: u8 = 2;
 
 pub(crate) fn check(arguments: CheckArguments) -> anyhow::Result<u8> {
+    if arguments.sql.is_some() || !arguments.command.is_empty() {
+        screen::say(
+            "commands and statements cannot be judged yet: their gates come later; --http and --jsonl can",
+        );
+        return Ok(USAGE);
+    }
+    if arguments.http.is_none() && !arguments.jsonl {
+        screen::say("name what to check: --http FILE, or --jsonl");
+        return Ok(USAGE);
+    }
     let (task, policy) = match &arguments.manifest {
         None => (None, Policy::load(None)?),
         Some(path) => {
@@ -35,7 +49,7 @@ pub(crate) fn check(arguments: CheckArguments) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let Some(path) = arguments.http else {
-        bail!("name what to check: --http FILE, or --jsonl");
+        return Ok(USAGE);
     };
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     match parse_http(&bytes) {
@@ -46,7 +60,7 @@ pub(crate) fn check(arguments: CheckArguments) -> anyhow::Result<u8> {
         }
         Err(why) => {
             eprintln!("tagout: {}: {why}", path.display());
-            Ok(2)
+            Ok(USAGE)
         }
     }
 }
