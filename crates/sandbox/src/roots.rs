@@ -209,6 +209,9 @@ pub(crate) fn installation_roots(
         }
     };
     for path in wanted {
+        if leads_to_hidden(&path, home) {
+            continue;
+        }
         let Ok(below_home) = path.strip_prefix(home) else {
             if !shows_too_much(&path, home) {
                 add(path, Vec::new());
@@ -233,6 +236,27 @@ pub(crate) fn installation_roots(
         }
     }
     roots
+}
+
+/// Whether a path leads, by symbolic links, to home itself or to a hidden folder of home that no row knows (`.ssh`, `.aws`): a link in another
+/// project, which an agent may have laid there, must not bring it in.
+fn leads_to_hidden(path: &Path, home: &Path) -> bool {
+    // What the person spelled out without a link is meant.
+    let spelled = path.strip_prefix(home).ok();
+    let (Ok(real), Ok(home)) = (path.canonicalize(), home.canonicalize()) else {
+        return false;
+    };
+    let Ok(below) = real.strip_prefix(&home) else {
+        return home.starts_with(&real);
+    };
+    let hidden = below
+        .components()
+        .next()
+        .is_some_and(|first| first.as_os_str().as_bytes().starts_with(b"."));
+    let known = ROWS.iter().any(|row| {
+        below.starts_with(row.marker) || row.shown.iter().any(|shown| below.starts_with(shown))
+    });
+    below.as_os_str().is_empty() || (hidden && !known && spelled != Some(below))
 }
 
 /// Whether a `PATH` entry is so high up, or of such a kind, that it would show other things than programs.
@@ -287,6 +311,23 @@ mod tests {
     #[test]
     fn the_home_itself_is_never_shown() {
         assert!(paths("/home/u:/home/u/", None).is_empty());
+    }
+
+    #[test]
+    fn invariant_3_a_link_brings_no_hidden_folder_of_home() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        std::fs::create_dir_all(home.join(".ssh")).unwrap();
+        std::fs::create_dir_all(home.join(".cargo/bin")).unwrap();
+        let link = |name: &str, target: &Path| {
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            installation_roots(&home, link.to_str().unwrap(), None).len()
+        };
+        assert_eq!(link("a", &home.join(".ssh")), 0);
+        assert_eq!(link("b", &home), 0);
+        assert_eq!(link("c", folder.path()), 0);
+        assert_eq!(link("d", &home.join(".cargo/bin")), 1);
     }
 
     #[test]
