@@ -101,7 +101,7 @@ pub fn scan(
                 .map_or(2, usize::from)
                 .min(8),
         )
-        .filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git")
+        .filter_entry(|entry| !is_git_storage(entry.path()))
         .build_parallel()
         .run(|| {
             Box::new(|entry| {
@@ -156,6 +156,20 @@ pub(crate) fn find_in(
         kinds,
     };
     Some((file, known))
+}
+
+/// What git keeps in its own formats: compressed, so a scan finds nothing there; values in the history
+/// of files are looked for with git itself. The rest of a git folder is files like any other, and a
+/// remote's URL in `.git/config` may hold a token.
+fn is_git_storage(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let in_git = path
+        .parent()
+        .is_some_and(|folder| folder.file_name() == Some(".git".as_ref()));
+    in_git
+        && ["objects", "lfs", "index", "packed-refs", "refs"]
+            .iter()
+            .any(|storage| name == *storage)
 }
 
 fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue> {
@@ -509,6 +523,23 @@ mod tests {
                 .iter()
                 .any(|known| known.value == TOKEN.as_bytes())
         );
+    }
+
+    #[test]
+    fn invariant_3_a_token_in_a_remote_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &["init", "-q"]);
+        let url = "https://agent: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@github.com/o/r.git";
+        run(folder.path(), &["remote", "add", "origin", url]);
+        let found = scan(folder.path(), &key(), &[], &|_| ());
+        let config = found
+            .twins
+            .iter()
+            .find(|file| file.path == Path::new(".git/config"));
+        let twin =
+            String::from_utf8_lossy(&config.expect("a twin of .git/config").twin).into_owned();
+        assert!(!twin.contains("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), "{twin}");
+        assert!(twin.contains("@github.com/o/r.git"), "{twin}");
     }
 
     #[test]

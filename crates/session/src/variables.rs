@@ -61,8 +61,11 @@ const CA_BUNDLE: &[&str] = &[
     "SSL_CERT_FILE",
 ];
 
-/// Set to one value, so that tools look where the session's certificates are.
+/// Set to one value, so that tools look where the session's folders and certificates are.
 const FIXED: &[(&str, &str)] = &[
+    // Telemetry is a write on somebody's account, and would ask a person each time.
+    ("DO_NOT_TRACK", "1"),
+    ("RAILWAY_NO_TELEMETRY", "1"),
     ("TMPDIR", "/tmp"),
     ("UV_NATIVE_TLS", "1"),
     ("UV_SYSTEM_CERTS", "1"),

@@ -45,7 +45,9 @@ pub(crate) fn trees(workspace: &Workspace, found: &[FoundFile]) -> io::Result<(T
             twins.push(twin);
         }
     }
-    // A twin of a guarded file stays a guard: guards are read-only too.
+    // A twin is read-only, so it guards its file as well; what lies in a guarded folder stays as it is.
+    tree.guards
+        .retain(|guard| !twins.iter().any(|twin| twin.path == guard.path));
     twins.retain(|twin| {
         !tree
             .guards
