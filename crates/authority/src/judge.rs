@@ -4,30 +4,30 @@
 use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, EnvironmentName, Fault, FaultKind, Flag, Flags, HoldId, Method,
-    Operation, OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
+    Action, Digest, Effect, Fault, FaultKind, Flag, Flags, HoldId, Method, Operation,
+    OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
 };
-use tagout_credentials::Broker;
 use tagout_policy::{Connection, Decision, Question};
 use tagout_store::HoldRecord;
 
-use crate::environment::{Freshness, Provider, Whereabouts};
+use crate::entries::entry;
+use crate::environment::Freshness;
 use crate::holds::{Answered, Held};
 use crate::permit::{Admission, Permit};
 use crate::{Authority, shown};
 
 /// An action after everything about it was found out.
-struct Judged {
-    decision: Decision,
+pub(crate) struct Judged {
+    pub(crate) decision: Decision,
     /// The operation that decided.
-    operation: Operation,
-    resources: Vec<ResourceId>,
+    pub(crate) operation: Operation,
+    pub(crate) resources: Vec<ResourceId>,
     /// The environment that decided, as it is shown and digested.
-    environment: Option<String>,
-    preview: Vec<String>,
-    digest: Digest,
+    pub(crate) environment: Option<String>,
+    pub(crate) preview: Vec<String>,
+    pub(crate) digest: Digest,
     /// How many different approvers it takes, whoever has approved already.
-    approvers: u8,
+    pub(crate) approvers: u8,
 }
 
 impl Authority {
@@ -211,122 +211,6 @@ impl Authority {
             digest,
             approvers,
         }
-    }
-
-    /// Where one operation acts, compared with the task.
-    async fn place(&self, action: &Action, operation: &Operation, freshness: Freshness) -> Place {
-        let task = &*self.inner.task;
-        let target = &action.request().target;
-        let whereabouts = match operation.scope {
-            Scope::Account => Whereabouts::default(),
-            Scope::None => {
-                // A plain host has no resources; a pinned one is itself a resource. Elsewhere a
-                // credential says where it acts: in the environments that it is for.
-                let environments = match task.environment_of_host(&target.host) {
-                    Some(pinned) => [pinned.clone()].into(),
-                    None => action
-                        .credentials()
-                        .iter()
-                        .filter_map(|used| task.credential(&used.name))
-                        .flat_map(|grant| grant.environments.iter().cloned())
-                        .collect(),
-                };
-                Whereabouts {
-                    environments,
-                    ..Whereabouts::default()
-                }
-            }
-            Scope::Resources => self.whereabouts(action, operation, freshness).await,
-        };
-        let listed = |environment: &EnvironmentName| {
-            action.credentials().iter().all(|used| {
-                task.credential(&used.name)
-                    .is_some_and(|grant| grant.lists(environment))
-            })
-        };
-        let resolved = whereabouts.unresolved.is_none();
-        let environment = whereabouts
-            .environments
-            .iter()
-            .max_by_key(|name| {
-                (
-                    task.is_protected(Some(name)),
-                    **name != task.environment,
-                    !task.is_disposable(Some(name)),
-                )
-            })
-            .filter(|_| resolved)
-            .cloned();
-        let in_task_environment = resolved
-            && whereabouts
-                .environments
-                .iter()
-                .all(|name| *name == task.environment);
-        let needs_environment = operation.scope == Scope::Resources;
-        Place {
-            in_credential_environments: resolved && whereabouts.environments.iter().all(listed),
-            only_task_resources: resolved && in_task_environment,
-            protected: (needs_environment || environment.is_some())
-                && !(resolved && whereabouts.environments.is_empty())
-                && task.is_protected(environment.as_ref()),
-            disposable: !whereabouts.environments.is_empty()
-                && resolved
-                && whereabouts
-                    .environments
-                    .iter()
-                    .all(|name| task.is_disposable(Some(name))),
-            resources: operation.resources.clone(),
-            unresolved: whereabouts.unresolved,
-            resolved: whereabouts.resolved,
-            environment,
-            in_task_environment,
-        }
-    }
-
-    async fn whereabouts(
-        &self,
-        action: &Action,
-        operation: &Operation,
-        freshness: Freshness,
-    ) -> Whereabouts {
-        if let Some(why) = &operation.unresolved {
-            return Whereabouts::unresolved(why.clone());
-        }
-        if operation.resources.is_empty() {
-            return if operation.known {
-                Whereabouts::unresolved("the request does not say what it acts on")
-            } else {
-                Whereabouts::default()
-            };
-        }
-        // What is refused anyway must not make the provider work for the agent.
-        if !action.faults().is_empty() {
-            return Whereabouts::unresolved("the request was not fit to be looked up");
-        }
-        let target = &action.request().target;
-        let Some(pack) = tagout_catalog::pack_for_host(&target.host) else {
-            return Whereabouts::unresolved("no provider pack knows the host");
-        };
-        let credential = action.credentials().iter().find(|used| {
-            self.inner
-                .task
-                .credential(&used.name)
-                .is_some_and(|grant| grant.provider == pack.name)
-        });
-        let Some(credential) = credential else {
-            return Whereabouts::unresolved(
-                "the request uses no credential of the task, so nobody can be asked",
-            );
-        };
-        let provider = Provider {
-            pack,
-            target,
-            credential: &credential.name,
-        };
-        self.inner
-            .environments
-            .locate(provider, operation, freshness)
-            .await
     }
 
     /// Holds the action until a person has answered, or the agent has to come back.
@@ -557,103 +441,6 @@ impl Authority {
             hold: None,
             how_to_proceed,
         }
-    }
-}
-
-/// Where one operation acts, as the policy is asked about it.
-struct Place {
-    resources: Vec<ResourceId>,
-    unresolved: Option<String>,
-    resolved: tagout_catalog::Resolved,
-    environment: Option<EnvironmentName>,
-    protected: bool,
-    disposable: bool,
-    in_task_environment: bool,
-    in_credential_environments: bool,
-    only_task_resources: bool,
-}
-
-impl Place {
-    /// The environment as it is shown and digested.
-    fn shown(&self) -> Option<String> {
-        match (&self.environment, &self.unresolved) {
-            (_, Some(_)) => Some("unresolved (counts as production)".to_owned()),
-            (Some(name), None) => Some(name.to_string()),
-            (None, None) => None,
-        }
-    }
-}
-
-/// An entry about an action, without a value of any argument: those may be secrets.
-fn entry(
-    authority: &Authority,
-    action: &Action,
-    judged: &Judged,
-    verdict: &str,
-    reason: &str,
-    policies: &[String],
-) -> Json {
-    let request = action.request();
-    let operations: Vec<_> = action
-        .operations()
-        .iter()
-        .map(|operation| {
-            json!({
-                "name": operation.name,
-                "effect": operation.effect,
-                "flags": operation.flags,
-                "resources": operation.resources,
-            })
-        })
-        .collect();
-    let faults: Vec<_> = action
-        .faults()
-        .iter()
-        .map(|fault| fault.kind.as_str())
-        .collect();
-    // A path that carries a secret in some encoding is no path to write down.
-    let path = if faults.is_empty() {
-        Some(authority.inner.broker.redact_text(request.path.as_str()))
-    } else {
-        None
-    };
-    let mut fields = json!({
-        "channel": action.channel(),
-        "verdict": verdict,
-        "reason": reason,
-        "policies": policies,
-        "policy": authority.inner.policy.digest(),
-        "operations": operations,
-        "resources": judged.resources,
-        "environment": judged.environment,
-        "host": request.target.host,
-        "port": request.target.port,
-        "method": request.method,
-        "path": path,
-        "credentials": action
-            .credentials()
-            .iter()
-            .map(|used| json!({"name": used.name, "generation": used.generation, "slot": used.slot}))
-            .collect::<Vec<_>>(),
-        "faults": faults,
-        "digest": judged.digest,
-    });
-    // A value that the agent put where an id or a field's name belongs.
-    if !faults.is_empty() {
-        redact(&mut fields, &authority.inner.broker);
-    }
-    fields
-}
-
-/// Takes known values out of every text of an entry.
-fn redact(value: &mut Json, broker: &Broker) {
-    match value {
-        Json::String(text) => *text = broker.redact_text(text),
-        Json::Array(items) => items.iter_mut().for_each(|item| redact(item, broker)),
-        Json::Object(members) => members
-            .values_mut()
-            .for_each(|member| redact(member, broker)),
-        Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
 

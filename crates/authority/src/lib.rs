@@ -6,10 +6,12 @@
 
 pub mod approval;
 pub mod approver;
+mod entries;
 mod environment;
 mod holds;
 mod judge;
 mod permit;
+mod place;
 mod record;
 mod shown;
 
