@@ -17,7 +17,7 @@ const KEYS: &[(&str, &str)] = &[
 
 /// The file to lay over `~/.gitconfig`; `None` where git knows nobody or is not there.
 pub(crate) fn overlay(home: &str) -> Option<OverlayFile> {
-    let text = configuration(|key| ask(home, key));
+    let text = configuration(&ask(home)?);
     (!text.is_empty()).then(|| OverlayFile {
         path: Path::new(home).join(".gitconfig"),
         bytes: text.into_bytes(),
@@ -25,7 +25,16 @@ pub(crate) fn overlay(home: &str) -> Option<OverlayFile> {
     })
 }
 
-fn configuration(value_of: impl Fn(&str) -> Option<String>) -> String {
+/// `listing` is what `git config -z` prints: name, line feed, value, NUL for each entry; of several with
+/// one name the last counts.
+fn configuration(listing: &str) -> String {
+    let value_of = |key: &str| {
+        listing
+            .split('\0')
+            .filter_map(|entry| entry.split_once('\n'))
+            .rfind(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
+    };
     KEYS.iter()
         .filter_map(|(section, name)| {
             let value = value_of(&format!("{section}.{name}"))?;
@@ -36,18 +45,22 @@ fn configuration(value_of: impl Fn(&str) -> Option<String>) -> String {
         .collect()
 }
 
-/// Asks git itself, since the person's configuration may include further files. In the home and of
-/// the global configuration alone: what the workspace's repository says is not the person's word.
-fn ask(home: &str, key: &str) -> Option<String> {
+/// Asks git itself, once, since the person's configuration may include further files. In the home and
+/// of the global configuration alone: what the workspace's repository says is not the person's word.
+fn ask(home: &str) -> Option<String> {
+    let names: Vec<String> = KEYS
+        .iter()
+        .map(|(section, name)| format!("{section}[.]{}", name.to_ascii_lowercase()))
+        .collect();
     let answer = Command::new("git")
-        .args(["config", "--global", "--includes", "--get", key])
+        .args(["config", "--global", "--includes", "-z", "--get-regexp"])
+        .arg(format!("^({})$", names.join("|")))
         .current_dir(home)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
         .ok()?;
-    let value = String::from_utf8(answer.stdout).ok()?;
-    Some(value.trim_end_matches('\n').to_owned())
+    String::from_utf8(answer.stdout).ok()
 }
 
 #[cfg(test)]
@@ -56,11 +69,29 @@ mod tests {
 
     #[test]
     fn values_stay_values() {
-        let text = configuration(|key| match key {
-            "user.name" => Some("A \"B\" \\ C".to_owned()),
-            "user.email" => Some("a@example.com\n[alias]\n\tx = !sh".to_owned()),
-            _ => None,
-        });
+        let text = configuration(
+            "user.name\nfirst\0user.email\na@example.com\n[alias]\n\tx = !sh\0user.name\nA \"B\" \\ C\0",
+        );
         assert_eq!(text, "[user]\n\tname = \"A \\\"B\\\" \\\\ C\"\n");
+    }
+
+    #[test]
+    fn git_is_asked_once_for_all_of_them() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".gitconfig");
+        let text = "[user]\n\tname = Ann\n\temail = ann@example.com\n[init]\n\tdefaultBranch = trunk\n[alias]\n\tx = !sh\n";
+        std::fs::write(&file, text).unwrap();
+        let output = Command::new("git")
+            .args(["config", "--file"])
+            .arg(&file)
+            .args(["-z", "--list"])
+            .output()
+            .unwrap();
+        let listing = String::from_utf8(output.stdout).unwrap();
+        let carried = configuration(&listing);
+        assert!(
+            carried.contains("name = \"Ann\"") && carried.contains("defaultBranch = \"trunk\"")
+        );
+        assert!(!carried.contains("alias"));
     }
 }

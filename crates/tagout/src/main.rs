@@ -22,7 +22,10 @@ fn main() -> ExitCode {
     {
         tagout_sandbox::stage_main();
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     let refusing = matches!(arguments.command, Command::Run(_) | Command::Demo { .. });
     if !refusing {
         // `tagout log | head` ends quietly, like every other lister.
@@ -34,6 +37,19 @@ fn main() -> ExitCode {
             screen::error(&error);
             ExitCode::from(if refusing { REFUSED } else { 1 })
         }
+    }
+}
+
+/// Prints help, version or what is wrong with the command line. `tagout run` never exits with a status
+/// that a command could have had.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = error.print();
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match (error.use_stderr(), is_run) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(REFUSED),
+        (true, false) => ExitCode::from(2),
     }
 }
 
