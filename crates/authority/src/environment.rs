@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tagout_catalog::{Pack, Query, Resolution, Resolved, Step};
 use tagout_core::{Digest, EnvironmentName, Operation, ResourceId, Target, json};
 use tagout_policy::Task;
+use tokio::sync::OnceCell;
 
 /// Sends a resolver's query to a provider with a credential of the session, under the same address
 /// rules and the same ledger as the agent's own traffic. `session` wires it to the network.
@@ -73,8 +74,13 @@ const MOST_CACHED: usize = 4096;
 const MOST_QUERIES: usize = 200;
 /// Queries a second, over all resolutions of a session.
 const QUERIES_A_SECOND: u32 = 10;
+/// Why nothing is resolved after a panic.
+const FAILED_BEFORE: &str = "the resolver failed before";
 /// How long one resolution may take.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What environment ids are called, frozen.
+type Frozen = Arc<BTreeMap<ResourceId, EnvironmentName>>;
 
 /// The environments of one session.
 pub(crate) struct Environments {
@@ -82,7 +88,8 @@ pub(crate) struct Environments {
     wanted: BTreeSet<EnvironmentName>,
     ask: Arc<dyn Ask>,
     cache: Mutex<HashMap<Digest, (Instant, Resolved)>>,
-    names: tokio::sync::OnceCell<BTreeMap<ResourceId, EnvironmentName>>,
+    /// By credential: two accounts of one provider see different projects.
+    names: Mutex<HashMap<String, Arc<OnceCell<Frozen>>>>,
     pace: tokio::sync::Mutex<Pace>,
 }
 
@@ -100,7 +107,7 @@ impl Environments {
             wanted,
             ask,
             cache: Mutex::default(),
-            names: tokio::sync::OnceCell::new(),
+            names: Mutex::default(),
             pace: tokio::sync::Mutex::new(Pace::new()),
         }
     }
@@ -175,40 +182,40 @@ impl Environments {
 
     /// The ids behind the manifest's environment names, looked up once and frozen. A name that two
     /// environments of one project carry is left out: it says nothing. So is an id that is pinned.
-    async fn names(
-        &self,
-        provider: Provider<'_>,
-    ) -> Result<&BTreeMap<ResourceId, EnvironmentName>, String> {
-        self.names
-            .get_or_try_init(|| async {
-                let resolution = provider.pack.resolve_all_environments();
-                let listed = self.drive(provider, resolution).await?;
-                let mut ids: BTreeMap<(Option<&str>, &str), BTreeSet<&ResourceId>> =
-                    BTreeMap::new();
-                for found in &listed.resources {
-                    if let Some(why) = &found.unresolved {
-                        return Err(why.clone());
-                    }
-                    for environment in &found.environments {
-                        ids.entry((environment.project.as_deref(), &environment.name))
-                            .or_default()
-                            .insert(&environment.id);
-                    }
+    async fn names(&self, provider: Provider<'_>) -> Result<Frozen, String> {
+        let cell = {
+            let mut cells = self.names.lock().map_err(|_| FAILED_BEFORE.to_owned())?;
+            Arc::clone(cells.entry(provider.credential.to_owned()).or_default())
+        };
+        cell.get_or_try_init(|| async {
+            let resolution = provider.pack.resolve_all_environments();
+            let listed = self.drive(provider, resolution).await?;
+            let mut ids: BTreeMap<(Option<&str>, &str), BTreeSet<&ResourceId>> = BTreeMap::new();
+            for found in &listed.resources {
+                if let Some(why) = &found.unresolved {
+                    return Err(why.clone());
                 }
-                let mut names = BTreeMap::new();
-                for ((_, name), ids) in ids {
-                    let Ok(name) = EnvironmentName::parse(name) else {
-                        continue;
-                    };
-                    if let [id] = Vec::from_iter(ids).as_slice()
-                        && self.wanted.contains(&name)
-                    {
-                        names.insert((*id).clone(), name);
-                    }
+                for environment in &found.environments {
+                    ids.entry((environment.project.as_deref(), &environment.name))
+                        .or_default()
+                        .insert(&environment.id);
                 }
-                Ok(names)
-            })
-            .await
+            }
+            let mut names = BTreeMap::new();
+            for ((_, name), ids) in ids {
+                let Ok(name) = EnvironmentName::parse(name) else {
+                    continue;
+                };
+                if let [id] = Vec::from_iter(ids).as_slice()
+                    && self.wanted.contains(&name)
+                {
+                    names.insert((*id).clone(), name);
+                }
+            }
+            Ok(Arc::new(names))
+        })
+        .await
+        .cloned()
     }
 
     async fn resolve(
@@ -217,7 +224,6 @@ impl Environments {
         operation: &Operation,
         freshness: Freshness,
     ) -> Result<Resolved, String> {
-        let poisoned = |_| "the resolver failed before".to_owned();
         let question = serde_json::json!([
             provider.target,
             provider.credential,
@@ -227,7 +233,7 @@ impl Environments {
         ]);
         let key = Digest::of(json::canonical(&question).as_bytes());
         if freshness == Freshness::Cached {
-            let cache = self.cache.lock().map_err(poisoned)?;
+            let cache = self.cache.lock().map_err(|_| FAILED_BEFORE.to_owned())?;
             if let Some((at, resolved)) = cache.get(&key)
                 && at.elapsed() < FRESH_FOR
             {
@@ -237,7 +243,7 @@ impl Environments {
         let resolved = self
             .drive(provider, provider.pack.resolve(operation))
             .await?;
-        let mut cache = self.cache.lock().map_err(poisoned)?;
+        let mut cache = self.cache.lock().map_err(|_| FAILED_BEFORE.to_owned())?;
         // Ids that an agent makes up must not fill the memory.
         cache.retain(|_, (at, _)| at.elapsed() < FRESH_FOR);
         if cache.len() < MOST_CACHED {
