@@ -101,6 +101,19 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_may_name_every_profile() {
+        for profile in all() {
+            let text = format!(
+                "[task]\nname = \"t\"\nenvironment = \"staging\"\n[agent]\nprofile = \"{}\"\n",
+                profile.name
+            );
+            let manifest = tagout_policy::Manifest::parse(&text, "tagout.toml");
+            let manifest = manifest.unwrap_or_else(|error| panic!("{}: {error}", profile.name));
+            assert!(manifest.not_yet_enforced().is_empty(), "{}", profile.name);
+        }
+    }
+
+    #[test]
     fn auto_goes_by_the_base_name() {
         assert_eq!(
             find("auto", "/opt/x/claude").unwrap().unwrap().name,
