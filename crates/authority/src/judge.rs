@@ -331,8 +331,8 @@ impl Authority {
         }
     }
 
-    /// Everything is looked at anew: approvals, environment, preview and policy. Then the approval
-    /// is used up, and what was stored and shown is released.
+    /// Approvals, environment and policy are looked at anew, and must still give the digest that was
+    /// approved. Then the approval is used up, and what was stored and shown is released.
     async fn use_approval(&self, hold: HoldRecord) -> Result<Permit, Refusal> {
         let inner = &*self.inner;
         let approvers = match inner.holds.verified(&hold).await {

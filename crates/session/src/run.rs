@@ -157,6 +157,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     insert_session(
         &store,
         &id,
+        &broker,
         options,
         &workspace,
         &task,
@@ -402,6 +403,7 @@ fn broker(credentials: Vec<Credential>, scan: &Scan, key: &DecoyKey) -> Broker {
 fn insert_session(
     store: &Mutex<Store>,
     id: &SessionId,
+    broker: &Broker,
     options: &Options,
     workspace: &Workspace,
     task: &Task,
@@ -412,7 +414,7 @@ fn insert_session(
         started: Timestamp::now(),
         pid: std::process::id(),
         pid_started: keys::process_started(std::process::id()).unwrap_or(0),
-        command: options.command.clone(),
+        command: without_secrets(&options.command, broker),
         workspace: workspace.path.display().to_string(),
         environment: task.environment.to_string(),
         task: Some(task.name.clone()),
@@ -425,6 +427,15 @@ fn insert_session(
         .map_err(|_| RunError::Option("the store failed before".to_owned()))?
         .insert_session(&record)?;
     Ok(())
+}
+
+/// A command line as the store keeps it: a person may type a token into one, and `tagout sessions`
+/// shows it later.
+fn without_secrets(command: &[String], broker: &Broker) -> Vec<String> {
+    command
+        .iter()
+        .map(|word| broker.redact_text(word))
+        .collect()
 }
 
 fn open_ledger(
@@ -525,4 +536,23 @@ fn report(screen: &dyn Screen, id: &SessionId, names: &Names) {
         list.join(", "),
         list.first().map_or("", String::as_str),
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_3_a_known_value_on_the_command_line_is_not_kept() {
+        let value = "3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a97";
+        let known = KnownSecrets::new([(".env".to_owned(), value.into(), false)]);
+        let broker = Broker::new(Vec::new(), known, Vec::new());
+        let command = [
+            "curl".to_owned(),
+            format!("-HAuthorization: Bearer {value}"),
+        ];
+        let kept = without_secrets(&command, &broker);
+        assert_eq!(kept[0], "curl");
+        assert!(!kept.concat().contains(value), "{kept:?}");
+    }
 }

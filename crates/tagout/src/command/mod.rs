@@ -14,7 +14,7 @@ pub(crate) mod trust;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tagout_session::{Home, Workspace, homes, sweep};
 use tagout_store::Store;
 
@@ -27,8 +27,28 @@ pub(crate) fn open() -> anyhow::Result<(Home, Store)> {
 }
 
 /// The workspace that `tagout run` would take here.
-pub(crate) fn workspace(home: &Home) -> anyhow::Result<PathBuf> {
+fn workspace(home: &Home) -> anyhow::Result<PathBuf> {
     let current = std::env::current_dir().context("cannot tell the current folder")?;
     let homes = homes(|name| std::env::var_os(name));
     Ok(Workspace::choose(None, &current, &homes, home.path(), &[])?.path)
+}
+
+/// The manifest and the policy of the workspace here: those that exist.
+///
+/// # Errors
+/// When neither does.
+pub(crate) fn control_files(home: &Home) -> anyhow::Result<Vec<PathBuf>> {
+    let workspace = workspace(home)?;
+    let files: Vec<PathBuf> = ["tagout.toml", "policy.cedar"]
+        .map(|name| workspace.join(name))
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect();
+    if files.is_empty() {
+        bail!(
+            "there is no tagout.toml and no policy.cedar in {}",
+            workspace.display()
+        );
+    }
+    Ok(files)
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tagout_policy::{Manifest, Policy};
 
 use crate::arguments::PolicyCommand;
-use crate::command::{open, workspace};
+use crate::command::{control_files, open};
 use crate::screen::say;
 
 pub(crate) fn policy(command: PolicyCommand) -> anyhow::Result<u8> {
@@ -19,17 +19,9 @@ pub(crate) fn policy(command: PolicyCommand) -> anyhow::Result<u8> {
         Some(file) => vec![file],
         None => {
             let (home, _) = open()?;
-            let workspace = workspace(&home)?;
-            ["tagout.toml", "policy.cedar"]
-                .map(|name| workspace.join(name))
-                .into_iter()
-                .filter(|path| path.is_file())
-                .collect()
+            control_files(&home)?
         }
     };
-    if files.is_empty() {
-        bail!("there is no tagout.toml and no policy.cedar in this workspace");
-    }
     for path in files {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

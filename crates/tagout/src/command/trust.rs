@@ -10,7 +10,7 @@ use tagout_core::Digest;
 use tagout_policy::{Manifest, Policy, Trust};
 use tagout_session::task::Review;
 
-use crate::command::{open, workspace};
+use crate::command::{control_files, open};
 use crate::screen::{confirm, has_terminal, paint, say};
 
 pub(crate) fn trust(digest: Option<String>, file: Option<PathBuf>) -> anyhow::Result<u8> {
@@ -21,18 +21,8 @@ pub(crate) fn trust(digest: Option<String>, file: Option<PathBuf>) -> anyhow::Re
         (None, Some(_)) => {
             bail!("name the file whose digest this is: tagout trust --digest SHA256 FILE")
         }
-        (None, None) => {
-            let workspace = workspace(&home)?;
-            ["tagout.toml", "policy.cedar"]
-                .map(|name| workspace.join(name))
-                .into_iter()
-                .filter(|path| path.is_file())
-                .collect()
-        }
+        (None, None) => control_files(&home)?,
     };
-    if files.is_empty() {
-        bail!("there is no tagout.toml and no policy.cedar in this workspace");
-    }
     for path in files {
         let path =
             fs::canonicalize(&path).with_context(|| format!("cannot find {}", path.display()))?;
