@@ -14,11 +14,10 @@ use crate::body;
 use crate::credential::Credential;
 use crate::examination::Examination;
 use crate::slots::{Carried, Outgoing, SlotTable, visit};
-use crate::value::Decoy;
+use crate::value::{Decoy, Secret};
 
 /// All credentials of a session, with what is known beside them.
 pub struct Broker {
-    credentials: Vec<Credential>,
     /// Makes decoys of known values for model hosts.
     decoy_key: Option<DecoyKey>,
     /// Grows while a session runs; each state of it stays as it is.
@@ -29,6 +28,11 @@ pub struct Broker {
 
 /// What is known at one moment.
 struct Learned {
+    /// Counts the moments.
+    number: u64,
+    credentials: Arc<[Credential]>,
+    /// Values that credentials had before, by name: a host may still echo one.
+    former: Vec<(String, Secret)>,
     known: KnownSecrets,
     /// Every decoy, with what it stands for.
     decoys: KnownSecrets,
@@ -38,6 +42,15 @@ struct Learned {
     mask: OnceLock<Redactor>,
     /// Known values to notices; built when first needed.
     notices: OnceLock<Redactor>,
+}
+
+/// How a credential came by another value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The same login has a new token: what was approved for it still holds.
+    Refreshed,
+    /// A person put something else in its place: its generation counts up.
+    Replaced,
 }
 
 /// A credential that was to be attached cannot be. Nothing may be sent then.
@@ -85,9 +98,8 @@ impl Broker {
             .into_iter()
             .map(|(decoy, label)| (decoy.as_str().to_owned(), label))
             .collect();
-        let learned = Learned::new(&credentials, known, file_decoys);
+        let learned = Learned::new(0, credentials.into(), Vec::new(), known, file_decoys);
         Self {
-            credentials,
             decoy_key: None,
             learned: RwLock::new(Arc::new(learned)),
             handed_out: Mutex::default(),
@@ -117,7 +129,72 @@ impl Broker {
                 .map(|(decoy, label)| (decoy.as_str().to_owned(), label)),
         );
         let known = learned.known.with(values);
-        *learned = Arc::new(Learned::new(&self.credentials, known, decoys));
+        *learned = Arc::new(learned.next(
+            Arc::clone(&learned.credentials),
+            learned.former.clone(),
+            known,
+            decoys,
+        ));
+    }
+
+    /// Adds a credential that turned up during the session. One of that name must not be there yet;
+    /// if it is, nothing happens and the answer is `false`.
+    pub fn add(&self, credential: Credential) -> bool {
+        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
+        if learned
+            .credentials
+            .iter()
+            .any(|known| known.name == credential.name)
+        {
+            return false;
+        }
+        let known = learned.known.with([known_value(&credential)]);
+        let credentials = learned.credentials.iter().cloned().chain([credential]);
+        *learned = Arc::new(learned.next(
+            credentials.collect(),
+            learned.former.clone(),
+            known,
+            learned.file_decoys.clone(),
+        ));
+        true
+    }
+
+    /// Gives the credential `name` another value; its decoy stays. What it was is still known and
+    /// still taken out of answers. `change` says whether it is the same login or another: see
+    /// [`Change`]. `false` when there is no such credential.
+    pub fn renew(&self, name: &str, value: Secret, change: Change) -> bool {
+        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
+        let mut credentials = learned.credentials.to_vec();
+        let Some(credential) = credentials.iter_mut().find(|known| known.name == name) else {
+            return false;
+        };
+        let mut former = learned.former.clone();
+        if credential.secret.expose() != value.expose() {
+            former.push((name.to_owned(), credential.secret.clone()));
+            let of_name = former.iter().filter(|(known, _)| known == name).count();
+            if of_name > MOST_FORMER
+                && let Some(oldest) = former.iter().position(|(known, _)| known == name)
+            {
+                former.remove(oldest);
+            }
+        }
+        credential.secret = value;
+        if change == Change::Replaced {
+            credential.generation += 1;
+        }
+        let known = learned.known.with([known_value(credential)]);
+        *learned = Arc::new(learned.next(
+            credentials.into(),
+            former,
+            known,
+            learned.file_decoys.clone(),
+        ));
+        true
+    }
+
+    /// Counts the changes so far: what was made from the broker's values at another number is old.
+    pub fn changes(&self) -> u64 {
+        self.learned().number
     }
 
     fn learned(&self) -> Arc<Learned> {
@@ -134,9 +211,9 @@ impl Broker {
         self.learned().known.stream()
     }
 
-    /// The credentials of the session.
-    pub fn credentials(&self) -> &[Credential] {
-        &self.credentials
+    /// The credentials of the session, as they are now.
+    pub fn credentials(&self) -> Arc<[Credential]> {
+        Arc::clone(&self.learned().credentials)
     }
 
     /// What `request` carries, in its slots and elsewhere. To a model host a body has no slots. A
@@ -144,7 +221,7 @@ impl Broker {
     pub fn examine(&self, request: &HttpRequest, is_model_host: bool) -> Examination {
         let mut examination = Examination::default();
         let learned = self.learned();
-        let table = self.table(&request.target.host);
+        let table = slots_of(&request.target.host, &learned);
         let mut parts = Outgoing::new(&request.headers, &request.query);
         let mut ambiguous = visit(&mut parts, &table, &mut |carried| {
             self.weigh(request, &carried, &learned, &mut examination);
@@ -167,16 +244,6 @@ impl Broker {
         examination
     }
 
-    fn table(&self, host: &HostName) -> SlotTable<'_> {
-        let of_pack = pack_for_host(host).map_or(&[][..], |pack| pack.slots());
-        let bound = self
-            .credentials
-            .iter()
-            .filter(|credential| credential.is_bound_to(host))
-            .flat_map(|credential| &credential.slots);
-        SlotTable::new(of_pack.iter().chain(generic_slots()).chain(bound))
-    }
-
     /// Weighs what one slot carries.
     fn weigh(
         &self,
@@ -190,7 +257,7 @@ impl Broker {
         if value.is_empty() {
             return;
         }
-        let standing_for: Vec<&Credential> = self
+        let standing_for: Vec<&Credential> = learned
             .credentials
             .iter()
             .filter(|credential| credential.decoy.as_str().as_bytes() == value)
@@ -272,8 +339,9 @@ impl Broker {
     /// # Errors
     /// See [`AttachError`]; `parts` must then be dropped.
     pub fn attach(&self, parts: &mut Outgoing, uses: &[CredentialUse]) -> Result<(), AttachError> {
+        let learned = self.learned();
         for used in uses {
-            let credential = self.of_use(used)?;
+            let credential = learned.of_use(used)?;
             if std::str::from_utf8(credential.secret.expose()).is_err() {
                 return Err(AttachError::NotText(used.name.clone()));
             }
@@ -298,14 +366,17 @@ impl Broker {
 
     /// Takes the values of `uses` out of an answer again, putting their decoys there.
     pub fn redactor(&self, uses: &[CredentialUse]) -> Redactor {
-        let pairs = uses
-            .iter()
-            .filter_map(|used| self.of_use(used).ok())
-            .map(|credential| {
+        let learned = self.learned();
+        let mut pairs = Vec::new();
+        for credential in uses.iter().filter_map(|used| learned.of_use(used).ok()) {
+            let former = learned.former.iter();
+            let former = former.filter(|(name, _)| *name == credential.name);
+            let values = former.map(|(_, value)| value).chain([&credential.secret]);
+            pairs.extend(values.map(|value| {
                 let decoy = credential.decoy.as_str().as_bytes();
-                (credential.secret.expose().to_vec(), decoy.to_vec())
-            })
-            .collect();
+                (value.expose().to_vec(), decoy.to_vec())
+            }));
+        }
         Redactor::new(pairs)
     }
 
@@ -317,10 +388,14 @@ impl Broker {
         learned.known.find(body)?;
         let mask = learned.mask.get_or_init(|| {
             let decoy = |value: &[u8]| {
-                let own = self
-                    .credentials
+                let former = learned
+                    .former
                     .iter()
-                    .find(|credential| credential.secret.expose() == value);
+                    .find(|(_, former)| former.expose() == value);
+                let own = learned.credentials.iter().find(|credential| {
+                    credential.secret.expose() == value
+                        || former.is_some_and(|(name, _)| *name == credential.name)
+                });
                 match (own, &self.decoy_key) {
                     (Some(credential), _) => credential.decoy.as_str().as_bytes().to_vec(),
                     (None, Some(key)) => key.decoy(value),
@@ -387,7 +462,25 @@ impl Broker {
             .unwrap_or_else(PoisonError::into_inner)
             .contains(&(host.clone(), digest))
     }
+}
 
+/// Every place of a request to `host` that may carry a credential.
+fn slots_of<'l>(host: &HostName, learned: &'l Learned) -> SlotTable<'l> {
+    let of_pack = pack_for_host(host).map_or(&[][..], |pack| pack.slots());
+    let bound = learned
+        .credentials
+        .iter()
+        .filter(|credential| credential.is_bound_to(host))
+        .flat_map(|credential| &credential.slots);
+    SlotTable::new(of_pack.iter().chain(generic_slots()).chain(bound))
+}
+
+fn known_value(credential: &Credential) -> (String, Vec<u8>, bool) {
+    let value = credential.secret.expose();
+    (label(&credential.name), value.to_vec(), is_guessable(value))
+}
+
+impl Learned {
     fn of_use(&self, used: &CredentialUse) -> Result<&Credential, AttachError> {
         let credential = self
             .credentials
@@ -399,11 +492,22 @@ impl Broker {
         }
         Ok(credential)
     }
-}
 
-impl Learned {
+    /// The next moment.
+    fn next(
+        &self,
+        credentials: Arc<[Credential]>,
+        former: Vec<(String, Secret)>,
+        known: KnownSecrets,
+        file_decoys: HashMap<String, String>,
+    ) -> Self {
+        Self::new(self.number + 1, credentials, former, known, file_decoys)
+    }
+
     fn new(
-        credentials: &[Credential],
+        number: u64,
+        credentials: Arc<[Credential]>,
+        former: Vec<(String, Secret)>,
         known: KnownSecrets,
         file_decoys: HashMap<String, String>,
     ) -> Self {
@@ -416,7 +520,10 @@ impl Learned {
             .iter()
             .map(|(decoy, label)| (label.clone(), decoy.as_bytes().to_vec(), false));
         Self {
+            number,
             decoys: KnownSecrets::new(texts.chain(of_files)),
+            credentials: Arc::clone(&credentials),
+            former,
             known,
             file_decoys,
             mask: OnceLock::new(),
@@ -474,13 +581,16 @@ fn note_decoys(request: &HttpRequest, learned: &Learned, examination: &mut Exami
     search("the content", "body ", request.body.bytes());
 }
 
+/// So many former values of one credential are kept; a login is refreshed a few times a day.
+const MOST_FORMER: usize = 16;
+
 /// So many values of one session are remembered.
 const MOST_HANDED_OUT: usize = 65_536;
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
-            .field("credentials", &self.credentials)
+            .field("credentials", &self.learned().credentials)
             .field("known", &self.learned().known)
             .finish_non_exhaustive()
     }

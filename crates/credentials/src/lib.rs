@@ -18,7 +18,7 @@ mod slots;
 mod source;
 mod value;
 
-pub use broker::{AttachError, Broker};
+pub use broker::{AttachError, Broker, Change};
 pub use credential::{Credential, CredentialError};
 pub use examination::Examination;
 pub use slots::Outgoing;

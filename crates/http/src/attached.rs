@@ -10,10 +10,17 @@ use tagout_core::{CredentialUse, HostName};
 use tagout_credentials::Broker;
 use tagout_secrets::Redactor;
 
-/// Redactors by host, each made once: it is an automaton over every spelling of every value.
+/// Redactors by host, each made once while nothing changes: it is an automaton over every spelling of
+/// every value.
 #[derive(Default)]
 pub(crate) struct Attachable {
-    redactors: Mutex<HashMap<HostName, Redactor>>,
+    redactors: Mutex<HashMap<HostName, Made>>,
+}
+
+/// A redactor, and the number of the broker's change from whose values it was made.
+struct Made {
+    redactor: Redactor,
+    changes: u64,
 }
 
 /// Whether anything may be attached on `host`.
@@ -35,19 +42,26 @@ impl Attachable {
             .lock()
             // Entries are put in whole, so one that is there is complete.
             .unwrap_or_else(PoisonError::into_inner);
-        let redactor = redactors.entry(host.clone()).or_insert_with(|| {
-            let bound: Vec<_> = broker
-                .credentials()
-                .iter()
-                .filter(|credential| credential.is_bound_to(host))
-                .map(|credential| CredentialUse {
-                    name: credential.name.clone(),
-                    generation: credential.generation,
-                    slot: String::new(),
-                })
-                .collect();
-            broker.redactor(&bound)
-        });
-        Some(redactor.for_another_stream())
+        // Asked before the credentials are: a change in between makes one redactor too many.
+        let changes = broker.changes();
+        if let Some(made) = redactors.get(host)
+            && made.changes == changes
+        {
+            return Some(made.redactor.for_another_stream());
+        }
+        let bound: Vec<_> = broker
+            .credentials()
+            .iter()
+            .filter(|credential| credential.is_bound_to(host))
+            .map(|credential| CredentialUse {
+                name: credential.name.clone(),
+                generation: credential.generation,
+                slot: String::new(),
+            })
+            .collect();
+        let redactor = broker.redactor(&bound);
+        let given = redactor.for_another_stream();
+        redactors.insert(host.clone(), Made { redactor, changes });
+        Some(given)
     }
 }

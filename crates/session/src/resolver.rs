@@ -53,9 +53,8 @@ impl Resolver {
             .authority
             .get()
             .ok_or_else(|| "the session is not ready".to_owned())?;
-        let credential = self
-            .broker
-            .credentials()
+        let credentials = self.broker.credentials();
+        let credential = credentials
             .iter()
             .find(|known| known.name == credential)
             .ok_or_else(|| format!("the session has no credential `{credential}`"))?;

@@ -41,7 +41,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         set.extend(profile.environment.clone());
         passed.extend(profile.pass.iter().cloned());
     }
-    for credential in sources.broker.credentials() {
+    for credential in sources.broker.credentials().iter() {
         let grant = sources.task.credential(&credential.name);
         if let Some(name) = grant.and_then(|grant| grant.expose.clone()) {
             set.push((name, credential.decoy.to_string()));

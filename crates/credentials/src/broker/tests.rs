@@ -784,3 +784,59 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn invariant_3_a_renewed_value_is_attached_and_the_former_one_still_taken_out() {
+    const FRESH: &str = "9e0c7d51-42ab-4f3e-b6d8-17c5a90e3b64";
+    let broker = broker();
+    let before = broker.changes();
+    assert!(broker.renew("railway", Secret::new(FRESH.into()), Change::Refreshed));
+    assert!(!broker.renew("nobody", Secret::new(FRESH.into()), Change::Refreshed));
+    assert_ne!(broker.changes(), before);
+
+    let sent = to(RAILWAY).header("authorization", format!("Bearer {RAILWAY_DECOY}"));
+    let examination = broker.examine(&sent.0, false);
+    assert!(examination.faults.is_empty(), "{examination:?}");
+    let mut parts = Outgoing::new(&sent.0.headers, &sent.0.query);
+    broker.attach(&mut parts, &examination.uses).unwrap();
+    let attached = parts.headers.iter().map(|(_, value)| value.as_slice());
+    let expected = format!("Bearer {FRESH}");
+    assert!(
+        attached
+            .into_iter()
+            .any(|value| value == expected.as_bytes())
+    );
+
+    let echo = format!("was {RAILWAY_SECRET}, is {FRESH}");
+    let cleaned = broker.redactor(&examination.uses).redact(echo.as_bytes());
+    let expected = format!("was {RAILWAY_DECOY}, is {RAILWAY_DECOY}");
+    assert_eq!(String::from_utf8_lossy(&cleaned), expected);
+    for value in [FRESH, RAILWAY_SECRET] {
+        assert!(broker.known().find(value.as_bytes()).is_some());
+        let masked = broker.mask_for_model_host(value.as_bytes());
+        assert_eq!(masked.unwrap(), RAILWAY_DECOY.as_bytes());
+    }
+}
+
+#[test]
+fn invariant_7_another_login_voids_what_was_approved_and_a_refresh_does_not() {
+    let broker = broker();
+    let sent = to(RAILWAY).header("authorization", format!("Bearer {RAILWAY_DECOY}"));
+    let uses = broker.examine(&sent.0, false).uses;
+    let attach = || {
+        let mut parts = Outgoing::new(&sent.0.headers, &sent.0.query);
+        broker.attach(&mut parts, &uses)
+    };
+    broker.renew(
+        "railway",
+        Secret::new(b"one-fresh-value".to_vec()),
+        Change::Refreshed,
+    );
+    assert_eq!(attach(), Ok(()));
+    broker.renew(
+        "railway",
+        Secret::new(b"another-persons".to_vec()),
+        Change::Replaced,
+    );
+    assert_eq!(attach(), Err(AttachError::Changed("railway".to_owned())));
+}
