@@ -277,7 +277,12 @@ fn landlock_rules(spec: &Spec) -> Result<Option<RulesetCreated>, Option<String>>
             ))?;
         let trees = std::iter::once(&spec.workspace)
             .chain(&spec.extra_trees)
-            .map(|tree| tree.path.clone());
+            .map(|tree| tree.path.clone())
+            .chain(
+                spec.private_folders
+                    .iter()
+                    .map(|folder| folder.inside.clone()),
+            );
         for path in WRITABLE
             .iter()
             .map(PathBuf::from)

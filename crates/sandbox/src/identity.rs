@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::{Gid, Pid, Signal, Uid};
 use rustix::thread::UnshareFlags;
 
@@ -107,6 +108,40 @@ impl Identity {
     /// Whether this process has to be root until it has gathered what only root can reach.
     pub(crate) fn is_started_as_root(&self) -> bool {
         rustix::process::geteuid().is_root()
+    }
+
+    /// Gives a folder of ours and everything in it to the command, as long as this process is root. A link is given away itself, never
+    /// what it names.
+    pub(crate) fn hand_over(&self, folder: OwnedFd) -> io::Result<()> {
+        if !self.is_started_as_root() {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(self.outside.0), Gid::from_raw(self.outside.1));
+        let mut open = vec![folder];
+        while let Some(folder) = open.pop() {
+            rustix::fs::fchown(&folder, Some(uid), Some(gid))?;
+            for entry in rustix::fs::Dir::read_from(&folder)? {
+                let entry = entry?;
+                if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                match rustix::fs::openat(&folder, entry.file_name(), flags, Mode::empty()) {
+                    Ok(inner) => open.push(inner),
+                    Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+                        rustix::fs::chownat(
+                            &folder,
+                            entry.file_name(),
+                            Some(uid),
+                            Some(gid),
+                            AtFlags::SYMLINK_NOFOLLOW,
+                        )?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes this process, which is root, the unprivileged one, for good.

@@ -184,6 +184,8 @@ fn validate(spec: &Spec) -> Result<(), LaunchError> {
         .map(|tree| &tree.path);
     for path in trees
         .chain(&spec.readable)
+        .chain(spec.private_folders.iter().map(|folder| &folder.inside))
+        .chain(spec.copies.iter().map(|copy| &copy.path))
         .chain([&spec.home, &spec.working_directory])
     {
         let plain = path

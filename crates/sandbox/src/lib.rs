@@ -45,6 +45,6 @@ pub use launch::launch;
 pub use placeholder::sweep_placeholders;
 pub use probe::{Needed, Outcome, Probe, probe};
 pub use sandbox::{Control, Ended, Ends, Exit, LaunchReport, Listeners, Sandbox};
-pub use spec::{Guard, OverlayFile, Placeholder, Spec, Stream, Streams, Tree, Twin};
+pub use spec::{Guard, OverlayFile, Placeholder, PrivateFolder, Spec, Stream, Streams, Tree, Twin};
 pub use stage::{STAGE_ARGUMENT, stage_main};
 pub use watch::{HostReplaced, Watch};

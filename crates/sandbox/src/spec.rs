@@ -26,6 +26,10 @@ pub struct Spec {
     pub readable: Vec<PathBuf>,
     /// Files of our own laid over what the host has, read-only.
     pub overlays: Vec<OverlayFile>,
+    /// Files of our own in private folders, such as the home: the command may change, replace and remove them.
+    pub copies: Vec<OverlayFile>,
+    /// Folders of the host that are shown writable under other paths: what the command keeps beyond its end.
+    pub private_folders: Vec<PrivateFolder>,
     /// The home directory: a private tmpfs at the same path, with the installation roots of tools in it.
     pub home: PathBuf,
     /// `PATH` as the command will have it, colon separated; its entries outside system folders become visible read-only.
@@ -74,6 +78,33 @@ impl Tree {
             inode: metadata.ino(),
             guards: Vec::new(),
             twins: Vec::new(),
+        })
+    }
+}
+
+/// A folder of the host made for this sandbox, shown writable at another path. Started as root, it and everything in it is given to the
+/// id under which the command runs, so nothing in it may be anybody else's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PrivateFolder {
+    /// Where it is shown; absolute, without `..`. Folders on the way are made.
+    pub inside: PathBuf,
+    /// Real path on the host, without symbolic links.
+    pub outside: PathBuf,
+    /// `st_dev` of the folder that was meant; another one at `outside` is refused.
+    pub device: u64,
+    /// `st_ino` of the folder that was meant.
+    pub inode: u64,
+}
+
+impl PrivateFolder {
+    /// Shows the folder that is now at `outside` as `inside`; symbolic links in `outside` are resolved.
+    pub fn open(outside: &Path, inside: PathBuf) -> io::Result<PrivateFolder> {
+        let tree = Tree::open(outside)?;
+        Ok(PrivateFolder {
+            inside,
+            outside: tree.path,
+            device: tree.device,
+            inode: tree.inode,
         })
     }
 }
@@ -140,7 +171,7 @@ pub struct Twin {
     pub bytes: Vec<u8>,
 }
 
-/// A file of ours laid over a path, read-only. A symbolic link at the path is followed, inside.
+/// A file of ours at a path inside. Laid over another, a symbolic link there is followed, inside.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverlayFile {
     /// Absolute path inside.

@@ -142,7 +142,7 @@ pub(crate) fn enter_networks(ports: &[u16]) -> Step<GatesNetwork> {
 }
 
 fn gather(spec: &Spec, identity: &Identity) -> Step<Gathered> {
-    view::gather(spec, find_program(spec).as_deref(), &identity.id_maps)
+    view::gather(spec, find_program(spec).as_deref(), identity)
 }
 
 /// The kernel kills this process when its parent dies.

@@ -106,6 +106,9 @@ pub(crate) fn build(spec: &Spec, gathered: Gathered, report: &mut LaunchReport) 
             .step(|| format!("mask {}", path.display()))?;
     }
     report.left_out.extend(gathered.left_out);
+    for copy in &spec.copies {
+        copy_in(copy).step(|| format!("write {}", copy.path.display()))?;
+    }
     for overlay in &spec.overlays {
         if !store
             .overlay(overlay)
@@ -155,6 +158,21 @@ fn place(path: &Path, piece: &Piece) -> io::Result<()> {
             make_file(&target)?;
             mounts::attach(mount, &target)
         }
+    }
+}
+
+/// Writes a file of ours where the inside may change it. What is there already stays; a link is not followed.
+fn copy_in(copy: &OverlayFile) -> io::Result<()> {
+    make_folders(copy.path.parent().unwrap_or(Path::new("/")))?;
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(copy.mode & 0o777)
+        .open(&copy.path);
+    match opened {
+        Ok(mut file) => file.write_all(&copy.bytes),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

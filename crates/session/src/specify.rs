@@ -81,6 +81,8 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         working_directory,
         workspace: tree,
         extra_trees,
+        copies: Vec::new(),
+        private_folders: Vec::new(),
         readable: Vec::new(),
         overlays: view::overlays(&hostname, sources.bundle)
             .into_iter()

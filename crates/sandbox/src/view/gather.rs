@@ -9,9 +9,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
+use crate::identity::Identity;
 use crate::mounts::{self, NO_DEVICES, NO_EXECUTION, NO_SET_ID, READ_ONLY};
 use crate::roots;
-use crate::spec::{Spec, Tree};
+use crate::spec::{PrivateFolder, Spec, Tree};
 use crate::step::{Named, Step, failed};
 
 /// Folders of the system, shown read-only where they exist.
@@ -63,8 +66,8 @@ pub(crate) struct Gathered {
     pub(super) masked: Vec<PathBuf>,
 }
 
-/// Collects the mounts. `id_maps` has, for each tree (workspace first), the user namespace that maps its owner, or is empty.
-pub(crate) fn gather(spec: &Spec, program: Option<&Path>, id_maps: &[OwnedFd]) -> Step<Gathered> {
+/// Collects the mounts, for the command that `identity` will be.
+pub(crate) fn gather(spec: &Spec, program: Option<&Path>, identity: &Identity) -> Step<Gathered> {
     let mut gathered = Gathered::default();
     for (path, mode) in [
         ("/tmp", "1777"),
@@ -110,10 +113,16 @@ pub(crate) fn gather(spec: &Spec, program: Option<&Path>, id_maps: &[OwnedFd]) -
         gathered.masked.extend(root.masked);
     }
     for (number, tree) in trees.iter().enumerate() {
-        let mount = clone_tree(tree, id_maps.get(number))?;
+        let mount = clone_tree(tree, identity.id_maps.get(number))?;
         gathered
             .pieces
             .insert(tree.path.clone(), Piece::Folder(mount));
+    }
+    for folder in &spec.private_folders {
+        let mount = clone_private(folder, identity)?;
+        gathered
+            .pieces
+            .insert(folder.inside.clone(), Piece::Folder(mount));
     }
     Ok(gathered)
 }
@@ -135,6 +144,25 @@ fn clone_tree(tree: &Tree, id_map: Option<&OwnedFd>) -> Step<OwnedFd> {
         None => mounts::restrict(&mount, attributes),
     }
     .step(|| format!("restrict {}", tree.path.display()))?;
+    Ok(mount)
+}
+
+/// A folder that the command has to itself, as the one that was meant and no other.
+fn clone_private(folder: &PrivateFolder, identity: &Identity) -> Step<OwnedFd> {
+    let name = || format!("clone {}", folder.outside.display());
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&folder.outside, flags, Mode::empty()).step(name)?;
+    let status = rustix::fs::fstat(&opened).step(name)?;
+    if (status.st_dev, status.st_ino) != (folder.device, folder.inode) {
+        return failed(name(), "another folder has taken its place");
+    }
+    let mount = mounts::clone_descriptor(&opened).step(name)?;
+    identity.hand_over(opened).step(|| {
+        let path = folder.outside.display();
+        format!("give {path} to the command")
+    })?;
+    mounts::restrict(&mount, NO_SET_ID | NO_DEVICES)
+        .step(|| format!("restrict {}", folder.outside.display()))?;
     Ok(mount)
 }
 

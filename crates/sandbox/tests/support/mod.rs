@@ -224,6 +224,8 @@ impl Place {
             working_directory: self.work(),
             workspace: Tree::open(&self.work()).unwrap(),
             extra_trees: Vec::new(),
+            copies: Vec::new(),
+            private_folders: Vec::new(),
             readable: Vec::new(),
             overlays: vec![OverlayFile {
                 path: "/etc/resolv.conf".into(),
