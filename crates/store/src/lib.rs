@@ -10,6 +10,7 @@
 
 mod clock;
 mod holds;
+mod labels;
 mod schema;
 mod sessions;
 
@@ -26,6 +27,11 @@ use tagout_core::{HoldId, SessionId, Timestamp};
 
 pub use holds::{
     HeldAction, HoldListing, HoldRecord, HoldState, MOST_PENDING, NewHold, Opened, StoredApproval,
+};
+pub use labels::{
+    Application, ApplicationKind, ContentLabels, FindingRow, KnownDocument, Labels, Load,
+    LoadSummary, NewDocument, NewRetrieval, Release, ReleaseRow, Retrieval, SnippetRow, SourceRow,
+    UserRow,
 };
 pub use sessions::{Ending, SessionListing, SessionRecord, SessionState, SessionStatus};
 
@@ -150,7 +156,7 @@ impl Store {
     }
 
     fn open_with(home: &Path, clock: impl FnOnce(Timestamp) -> Clock) -> Result<Self, StoreError> {
-        let path = prepare(home)?;
+        let path = prepare_file(home, "store.sqlite")?;
         let mut connection = Connection::open(&path)?;
         connection.busy_timeout(BUSY)?;
         schema::prepare(&mut connection, &path)?;
@@ -178,7 +184,7 @@ impl Store {
 }
 
 /// Makes sure that folder and file are ours alone; the file's path.
-fn prepare(home: &Path) -> Result<PathBuf, StoreError> {
+fn prepare_file(home: &Path, name: &str) -> Result<PathBuf, StoreError> {
     let failed = |error: io::Error| StoreError::Folder {
         path: home.to_owned(),
         reason: error.to_string(),
@@ -188,7 +194,7 @@ fn prepare(home: &Path) -> Result<PathBuf, StoreError> {
         .mode(0o700)
         .create(home)
         .map_err(failed)?;
-    let path = home.join("store.sqlite");
+    let path = home.join(name);
     // SQLite gives its -wal and -shm files the mode of the file itself. A file that exists must not even
     // be opened: closing any descriptor of it drops every POSIX lock that this process has on it
     // (fcntl(2)), and another process would then take the last connection's leave and delete the log

@@ -91,16 +91,25 @@ CREATE TABLE approvals (
 
 /// Brings the file at `path` to the version that this build knows.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len();
+    migrate(connection, path, MIGRATIONS)
+}
+
+/// Brings a file to the version that has all of `migrations`.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
+    let known = migrations.len();
     // Before anything else, so that a newer file is left as it is.
-    refuse_newer(connection, path)?;
+    refuse_newer(connection, path, known)?;
     write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found = usize::try_from(refuse_newer(&transaction, path)?).unwrap_or(0);
+    let found = usize::try_from(refuse_newer(&transaction, path, known)?).unwrap_or(0);
     if found < known {
-        for migration in MIGRATIONS.iter().skip(found) {
+        for migration in migrations.iter().skip(found) {
             transaction.execute_batch(migration)?;
         }
         transaction.pragma_update(None, "user_version", known)?;
@@ -124,9 +133,9 @@ pub(crate) fn set_clock(connection: &Connection, now: Timestamp) -> Result<(), S
     Ok(())
 }
 
-fn refuse_newer(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+fn refuse_newer(connection: &Connection, path: &Path, known: usize) -> Result<i64, StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(known).unwrap_or(i64::MAX);
     if found > known {
         return Err(StoreError::Newer {
             path: path.to_owned(),
