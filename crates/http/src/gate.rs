@@ -9,7 +9,8 @@ use tagout_authority::{Admission, Authority};
 use tagout_catalog::pack_for_host;
 use tagout_core::{Action, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport};
 use tagout_net::{
-    Captured, Destination, Opening, Replayed, SessionCa, Upstream, pass_through, refuse_handshake,
+    Captured, Destination, Opening, Protocol, Replayed, SessionCa, Upstream, pass_through,
+    refuse_handshake,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -250,7 +251,12 @@ impl Gate {
         stream: Replayed<TcpStream>,
         target: &Target,
     ) -> Option<TlsStream<Replayed<TcpStream>>> {
-        match self.inner.ca.accept(stream, &target.host).await {
+        match self
+            .inner
+            .ca
+            .accept(stream, &target.host, Protocol::Http1)
+            .await
+        {
             Ok(tls) => Some(tls),
             Err(error) => {
                 let fields = json!({
@@ -341,6 +347,7 @@ fn hello_of(target: &Target) -> tagout_net::ClientHello {
     tagout_net::ClientHello {
         server_name: Some(target.host.clone()),
         encrypted: false,
+        protocols: Vec::new(),
     }
 }
 

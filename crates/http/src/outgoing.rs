@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tagout_authority::{Admission, Permit};
 use tagout_core::{HttpBody, Target};
 use tagout_credentials::Outgoing;
-use tagout_net::{NetError, Upstream};
+use tagout_net::{NetError, Protocol, Upstream};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -101,7 +101,10 @@ impl<'a> Server<'a> {
     async fn dial(&mut self) -> Result<(), SendError> {
         self.sender = None;
         self.connection = JoinSet::new();
-        let connection = self.upstream.connect(self.admission).await?;
+        let connection = self
+            .upstream
+            .connect(self.admission, Protocol::Http1)
+            .await?;
         let (sender, driver) = http1::Builder::new()
             .max_headers(MOST_FIELDS)
             .handshake(TokioIo::new(connection.stream))

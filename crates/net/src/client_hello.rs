@@ -6,6 +6,7 @@
 use tagout_core::HostName;
 
 use crate::error::NetError;
+use crate::protocol::Protocol;
 
 /// Longest handshake message that is read; browsers with post-quantum keys send about 2 KiB.
 const LONGEST_HELLO: usize = 32 * 1024;
@@ -15,6 +16,7 @@ const LONGEST_RECORD: usize = 16 * 1024;
 const RECORD_HANDSHAKE: u8 = 22;
 const HANDSHAKE_CLIENT_HELLO: u8 = 1;
 const EXTENSION_SERVER_NAME: u16 = 0;
+const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 
 /// What a client says before it knows whom it talks to.
@@ -24,6 +26,19 @@ pub struct ClientHello {
     pub server_name: Option<HostName>,
     /// Whether there is an Encrypted Client Hello (RFC 9849), behind which another name may stand.
     pub encrypted: bool,
+    /// The protocols that the client offers (RFC 7301 §3.1), as they are registered; empty when it
+    /// does not negotiate.
+    pub protocols: Vec<Vec<u8>>,
+}
+
+impl ClientHello {
+    /// Whether the client speaks `protocol`. One that does not negotiate speaks HTTP/1.1.
+    pub fn offers(&self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Http1 if self.protocols.is_empty() => true,
+            _ => self.protocols.iter().any(|name| name == protocol.alpn()),
+        }
+    }
 }
 
 /// Reads a `ClientHello` from the first bytes of a connection, which may be split over any number of
@@ -99,6 +114,7 @@ fn read_hello(body: &[u8]) -> Result<ClientHello, NetError> {
     let mut hello = ClientHello {
         server_name: None,
         encrypted: false,
+        protocols: Vec::new(),
     };
     if reader.0.is_empty() {
         return Ok(hello);
@@ -120,6 +136,7 @@ fn read_hello(body: &[u8]) -> Result<ClientHello, NetError> {
         match kind {
             EXTENSION_SERVER_NAME => hello.server_name = Some(read_server_name(content)?),
             EXTENSION_ENCRYPTED_CLIENT_HELLO => hello.encrypted = true,
+            EXTENSION_ALPN => hello.protocols = read_protocols(content)?,
             _ => (),
         }
     }
@@ -139,6 +156,25 @@ fn read_server_name(content: &[u8]) -> Result<HostName, NetError> {
     let name = std::str::from_utf8(name)
         .map_err(|_| NetError::Handshake("its server name is not ASCII"))?;
     Ok(HostName::parse(name)?)
+}
+
+/// RFC 7301 §3.1: a list of names, none of them empty.
+fn read_protocols(content: &[u8]) -> Result<Vec<Vec<u8>>, NetError> {
+    const BROKEN: NetError = NetError::Handshake("its list of protocols is broken");
+    let mut outer = Reader(content);
+    let mut list = Reader(outer.vector16().ok_or(BROKEN)?);
+    let mut protocols = Vec::new();
+    while !list.0.is_empty() {
+        let name = list.vector8().ok_or(BROKEN)?;
+        if name.is_empty() {
+            return Err(BROKEN);
+        }
+        protocols.push(name.to_vec());
+    }
+    if protocols.is_empty() || !outer.0.is_empty() {
+        return Err(BROKEN);
+    }
+    Ok(protocols)
 }
 
 /// What is left to read. Every step takes something or says that it is not there.
@@ -245,6 +281,21 @@ pub(crate) mod tests {
         assert_eq!(hello.server_name, None);
         let hello = parse(&extension(EXTENSION_ENCRYPTED_CLIENT_HELLO, b"x")).unwrap();
         assert!(hello.unwrap().encrypted);
+    }
+
+    #[test]
+    fn the_protocols_are_read() {
+        let offer = |list: &[u8]| parse(&extension(EXTENSION_ALPN, &vector16(list)));
+        let both = offer(b"\x02h2\x08http/1.1").unwrap().unwrap();
+        assert!(both.offers(Protocol::Http2) && both.offers(Protocol::Http1));
+        let one = offer(b"\x02h2").unwrap().unwrap();
+        assert!(one.offers(Protocol::Http2) && !one.offers(Protocol::Http1));
+        let none = parse(&[]).unwrap().unwrap();
+        assert!(!none.offers(Protocol::Http2) && none.offers(Protocol::Http1));
+        for broken in [&b""[..], b"\0", b"\x03h2", b"\x02h2\0"] {
+            assert!(offer(broken).is_err(), "{broken:?}");
+        }
+        assert!(parse(&extension(EXTENSION_ALPN, b"\x00\x03\x02h2!")).is_err());
     }
 
     #[test]

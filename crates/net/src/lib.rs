@@ -12,6 +12,7 @@ mod client_hello;
 mod error;
 mod names;
 mod pass;
+mod protocol;
 mod tls;
 mod upstream;
 
@@ -21,5 +22,6 @@ pub use client_hello::{ClientHello, parse_client_hello};
 pub use error::NetError;
 pub use names::{AddressRange, NameServer, Names, Reply, answer_message};
 pub use pass::{Passed, pass_through};
+pub use protocol::Protocol;
 pub use tls::{Bundle, SessionCa, combined_bundle, refuse_handshake};
 pub use upstream::{Connection, Upstream, UpstreamConfig, UpstreamStream};

@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::error::NetError;
+use crate::protocol::Protocol;
 
 /// A client must finish its handshake in this time.
 const HANDSHAKE_SECONDS: u64 = 10;
@@ -47,7 +48,7 @@ const SYSTEM_BUNDLES: &[&str] = &[
 pub struct SessionCa {
     authority: CertifiedIssuer<'static, KeyPair>,
     leaf_key: KeyPair,
-    leaves: Mutex<HashMap<HostName, Arc<ServerConfig>>>,
+    leaves: Mutex<HashMap<(HostName, Protocol), Arc<ServerConfig>>>,
 }
 
 impl SessionCa {
@@ -88,16 +89,21 @@ impl SessionCa {
         self.authority.pem()
     }
 
-    /// Performs the server's side of a handshake as `host`: TLS 1.2 or 1.3, `http/1.1` where the
-    /// client negotiates at all, no early data, no resumption.
+    /// Performs the server's side of a handshake as `host`: TLS 1.2 or 1.3, `protocol` alone where
+    /// the client negotiates at all, no early data, no resumption.
     ///
     /// # Errors
     /// When the handshake fails or is slow, or the client names another server than `host`.
-    pub async fn accept<S>(&self, stream: S, host: &HostName) -> Result<TlsStream<S>, NetError>
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        host: &HostName,
+        protocol: Protocol,
+    ) -> Result<TlsStream<S>, NetError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.leaf(host)?);
+        let acceptor = TlsAcceptor::from(self.leaf(host, protocol)?);
         let tls = timeout(
             Duration::from_secs(HANDSHAKE_SECONDS),
             acceptor.accept(stream),
@@ -116,20 +122,21 @@ impl SessionCa {
         Ok(tls)
     }
 
-    fn leaf(&self, host: &HostName) -> Result<Arc<ServerConfig>, NetError> {
+    fn leaf(&self, host: &HostName, protocol: Protocol) -> Result<Arc<ServerConfig>, NetError> {
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = leaves.get(host) {
+        let key = (host.clone(), protocol);
+        if let Some(config) = leaves.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(self.mint(host)?);
+        let config = Arc::new(self.mint(host, protocol)?);
         if leaves.len() >= MOST_LEAVES {
             leaves.clear();
         }
-        leaves.insert(host.clone(), Arc::clone(&config));
+        leaves.insert(key, Arc::clone(&config));
         Ok(config)
     }
 
-    fn mint(&self, host: &HostName) -> Result<ServerConfig, NetError> {
+    fn mint(&self, host: &HostName, protocol: Protocol) -> Result<ServerConfig, NetError> {
         let names = vec![host.as_str().to_owned()];
         let mut params = CertificateParams::new(names).map_err(certificate_error)?;
         // A common name has at most 64 characters (X.520); clients read the alternative name anyway.
@@ -153,7 +160,7 @@ impl SessionCa {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(certificate_error)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.alpn().to_vec()];
         // Each connection is named and judged for itself; a ticket would carry one's name to another.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -260,6 +267,7 @@ mod tests {
         asked: &str,
         host: &str,
         protocols: &[&[u8]],
+        spoken: Protocol,
     ) -> (
         Result<Option<Vec<u8>>, std::io::Error>,
         Result<(), NetError>,
@@ -282,7 +290,7 @@ mod tests {
                 .await?;
             Ok(stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
         };
-        let server = async { ca.accept(far, &host).await.map(|_| ()) };
+        let server = async { ca.accept(far, &host, spoken).await.map(|_| ()) };
         tokio::join!(client, server)
     }
 
@@ -294,22 +302,30 @@ mod tests {
             "api.example.com",
             "api.example.com",
             &[b"h2", b"http/1.1"],
+            Protocol::Http1,
         )
         .await;
         assert_eq!(client.unwrap(), Some(b"http/1.1".to_vec()));
         server.unwrap();
+        let name = "api.example.com";
+        let (client, server) =
+            handshake(&ca, name, name, &[b"h2", b"http/1.1"], Protocol::Http2).await;
+        assert_eq!(client.unwrap(), Some(b"h2".to_vec()));
+        server.unwrap();
         let long = format!("{0}.{0}.example.com", "a".repeat(60));
-        let (client, server) = handshake(&ca, &long, &long, &[]).await;
+        let (client, server) = handshake(&ca, &long, &long, &[], Protocol::Http1).await;
         assert_eq!(client.unwrap(), None);
         server.unwrap();
     }
 
     #[tokio::test]
-    async fn invariant_6_another_name_or_only_http_2_fails() {
+    async fn invariant_6_another_name_or_another_protocol_fails() {
         let ca = SessionCa::generate().unwrap();
-        let (client, server) = handshake(&ca, "b.example.com", "a.example.com", &[]).await;
+        let (client, server) =
+            handshake(&ca, "b.example.com", "a.example.com", &[], Protocol::Http1).await;
         assert!(client.is_err() && server.is_err());
-        let (client, server) = handshake(&ca, "a.example.com", "a.example.com", &[b"h2"]).await;
+        let name = "a.example.com";
+        let (client, server) = handshake(&ca, name, name, &[b"h2"], Protocol::Http1).await;
         assert!(client.is_err() && server.is_err());
     }
 

@@ -26,6 +26,7 @@ use tokio_rustls::client::TlsStream;
 use crate::address::AddressClass;
 use crate::address::{is_own_interface, refused_class};
 use crate::error::NetError;
+use crate::protocol::Protocol;
 use crate::tls::read_certificates;
 
 const RESOLVE_SECONDS: u64 = 10;
@@ -50,7 +51,13 @@ pub struct Upstream {
     operators: Vec<CertificateDer<'static>>,
     /// Made by the first connection that needs it: reading the system's roots takes longer than the
     /// rest of a launch, and many sessions never connect.
-    connector: OnceLock<TlsConnector>,
+    connectors: OnceLock<Connectors>,
+}
+
+/// One for each newest protocol that may be spoken.
+struct Connectors {
+    http1: TlsConnector,
+    http2: TlsConnector,
 }
 
 /// A connection to the target of an admission.
@@ -60,6 +67,8 @@ pub struct Connection {
     pub stream: UpstreamStream,
     /// The address that was dialled.
     pub address: SocketAddr,
+    /// What the server chose to speak.
+    pub protocol: Protocol,
 }
 
 /// Encrypted or not, as the admission says.
@@ -93,37 +102,58 @@ impl Upstream {
         Ok(Self {
             addresses: config.addresses,
             operators,
-            connector: OnceLock::new(),
+            connectors: OnceLock::new(),
         })
     }
 
-    fn connector(&self) -> Result<&TlsConnector, NetError> {
-        if let Some(connector) = self.connector.get() {
-            return Ok(connector);
-        }
+    fn connector(&self, newest: Protocol) -> Result<&TlsConnector, NetError> {
+        let connectors = match self.connectors.get() {
+            Some(connectors) => connectors,
+            None => {
+                let made = self.make_connectors()?;
+                self.connectors.get_or_init(|| made)
+            }
+        };
+        Ok(match newest {
+            Protocol::Http1 => &connectors.http1,
+            Protocol::Http2 => &connectors.http2,
+        })
+    }
+
+    fn make_connectors(&self) -> Result<Connectors, NetError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         roots.add_parsable_certificates(self.operators.iter().cloned());
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| NetError::Certificate(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(self
-            .connector
-            .get_or_init(|| TlsConnector::from(Arc::new(tls))))
+        let connector = |newest: Protocol| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = newest.offer();
+            TlsConnector::from(Arc::new(tls))
+        };
+        Ok(Connectors {
+            http1: connector(Protocol::Http1),
+            http2: connector(Protocol::Http2),
+        })
     }
 
-    /// Resolves, checks, dials and, where the target is encrypted, verifies.
+    /// Resolves, checks, dials and, where the target is encrypted, verifies. The server chooses what
+    /// is spoken, nothing newer than `newest`.
     ///
     /// # Errors
     /// When any of it fails; the message is fit for the agent.
-    pub async fn connect(&self, admission: &Admission) -> Result<Connection, NetError> {
-        self.connect_target(admission.target()).await
+    pub async fn connect(
+        &self,
+        admission: &Admission,
+        newest: Protocol,
+    ) -> Result<Connection, NetError> {
+        self.connect_target(admission.target(), newest).await
     }
 
     /// Resolves, checks and dials, and leaves the handshake to the client whose bytes are passed
@@ -136,16 +166,29 @@ impl Upstream {
         Ok(Connection {
             stream: UpstreamStream::Plain(stream),
             address,
+            protocol: Protocol::Http1,
         })
     }
 
-    async fn connect_target(&self, target: &Target) -> Result<Connection, NetError> {
+    async fn connect_target(
+        &self,
+        target: &Target,
+        newest: Protocol,
+    ) -> Result<Connection, NetError> {
         let (stream, address) = self.dial(target).await?;
-        let stream = match target.transport {
-            Transport::Plain => UpstreamStream::Plain(stream),
-            Transport::Tls => UpstreamStream::Tls(Box::new(self.verify(target, stream).await?)),
+        let (stream, protocol) = match target.transport {
+            Transport::Plain => (UpstreamStream::Plain(stream), Protocol::Http1),
+            Transport::Tls => {
+                let tls = self.verify(target, stream, newest).await?;
+                let protocol = Protocol::negotiated(tls.get_ref().1.alpn_protocol());
+                (UpstreamStream::Tls(Box::new(tls)), protocol)
+            }
         };
-        Ok(Connection { stream, address })
+        Ok(Connection {
+            stream,
+            address,
+            protocol,
+        })
     }
 
     async fn dial(&self, target: &Target) -> Result<(TcpStream, SocketAddr), NetError> {
@@ -200,6 +243,7 @@ impl Upstream {
         &self,
         target: &Target,
         stream: TcpStream,
+        newest: Protocol,
     ) -> Result<TlsStream<TcpStream>, NetError> {
         let failed = |source| NetError::ServerHandshake {
             host: target.host.clone(),
@@ -209,7 +253,7 @@ impl Upstream {
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         timeout(
             Duration::from_secs(HANDSHAKE_SECONDS),
-            self.connector()?.connect(name, stream),
+            self.connector(newest)?.connect(name, stream),
         )
         .await
         .map_err(|_| NetError::ServerTooSlow {
@@ -316,7 +360,7 @@ mod tests {
         let host = HostName::parse(host).unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                if let Ok(mut tls) = ca.accept(stream, &host).await {
+                if let Ok(mut tls) = ca.accept(stream, &host, Protocol::Http1).await {
                     let mut buffer = [0u8; 5];
                     let _ = tls.read_exact(&mut buffer).await;
                     let _ = tls.write_all(&buffer).await;
@@ -344,7 +388,10 @@ mod tests {
         let (address, file, _folder) = echo("api.example.com").await;
         let upstream = upstream(&[("api.example.com", 443, address)], vec![file]);
         let connection = upstream
-            .connect_target(&target("api.example.com", 443, Transport::Tls))
+            .connect_target(
+                &target("api.example.com", 443, Transport::Tls),
+                Protocol::Http2,
+            )
             .await
             .unwrap();
         assert_eq!(connection.address, address);
@@ -362,7 +409,7 @@ mod tests {
         let to = target("api.example.com", 443, Transport::Tls);
         for files in [vec![file], vec![]] {
             let error = upstream(&pins, files)
-                .connect_target(&to)
+                .connect_target(&to, Protocol::Http1)
                 .await
                 .unwrap_err();
             assert!(matches!(error, NetError::ServerHandshake { .. }), "{error}");
@@ -374,11 +421,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let to = target("localhost", port, Transport::Plain);
-        let error = upstream(&[], vec![]).connect_target(&to).await.unwrap_err();
+        let error = upstream(&[], vec![])
+            .connect_target(&to, Protocol::Http1)
+            .await
+            .unwrap_err();
         assert!(matches!(error, NetError::Address { .. }), "{error}");
         // A pin is for its own port alone.
         let pins = [("localhost", port ^ 1, listener.local_addr().unwrap())];
-        assert!(upstream(&pins, vec![]).connect_target(&to).await.is_err());
+        assert!(
+            upstream(&pins, vec![])
+                .connect_target(&to, Protocol::Http1)
+                .await
+                .is_err()
+        );
     }
 
     #[test]

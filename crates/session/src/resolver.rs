@@ -14,7 +14,7 @@ use tagout_authority::{Answer, Ask, Authority};
 use tagout_catalog::{Query, SlotPlace};
 use tagout_core::{CredentialUse, Target};
 use tagout_credentials::{Broker, Credential, Outgoing};
-use tagout_net::{Upstream, UpstreamStream};
+use tagout_net::{Protocol, Upstream, UpstreamStream};
 
 /// The largest answer that is read.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
@@ -75,7 +75,7 @@ impl Resolver {
             .map_err(|error| error.to_string())?;
         let connection = self
             .upstream
-            .connect(&admission)
+            .connect(&admission, Protocol::Http1)
             .await
             .map_err(|error| error.to_string())?;
         let request = self.request(target, credential, query)?;

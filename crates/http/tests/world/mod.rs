@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tagout_core::HostName;
 use tagout_http::Gate;
-use tagout_net::{Captured, Destination, SessionCa, Upstream, UpstreamConfig};
+use tagout_net::{Captured, Destination, Protocol, SessionCa, Upstream, UpstreamConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -313,7 +313,7 @@ async fn serve_origin(seen: Arc<Seen>, ca: Option<Arc<SessionCa>>) -> SocketAddr
                             .windows(OPAQUE.len())
                             .any(|part| part == OPAQUE.as_bytes());
                         let host = HostName::parse(if is_opaque { OPAQUE } else { HOST }).unwrap();
-                        if let Ok(tls) = ca.accept(stream, &host).await {
+                        if let Ok(tls) = ca.accept(stream, &host, Protocol::Http1).await {
                             serve_connection(&seen, tls).await;
                         }
                     }
