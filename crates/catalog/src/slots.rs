@@ -66,16 +66,7 @@ pub(crate) struct SlotTable {
 impl SlotTable {
     /// The table as places, in the order of the file.
     pub(crate) fn places(&self) -> Vec<SlotPlace> {
-        let headers = self.headers.iter().map(|entry| {
-            let (name, scheme) = match entry.split_once(':') {
-                Some((name, scheme)) => (name, Some(scheme.trim().to_owned())),
-                None => (entry.as_str(), None),
-            };
-            SlotPlace::Header {
-                name: fold_field_name(name.trim()),
-                scheme,
-            }
-        });
+        let headers = self.headers.iter().map(|entry| header_place(entry));
         let query = self
             .query
             .iter()
@@ -94,6 +85,18 @@ impl SlotTable {
             .chain(cookies)
             .chain(self.userinfo.then_some(SlotPlace::Userinfo))
             .collect()
+    }
+}
+
+/// A header field as a table names it: `x-api-key`, or with its scheme `authorization: Bearer`.
+pub(crate) fn header_place(entry: &str) -> SlotPlace {
+    let (name, scheme) = match entry.split_once(':') {
+        Some((name, scheme)) => (name, Some(scheme.trim().to_owned())),
+        None => (entry, None),
+    };
+    SlotPlace::Header {
+        name: fold_field_name(name.trim()),
+        scheme,
     }
 }
 

@@ -8,6 +8,7 @@ mod hosts;
 
 use std::collections::HashMap;
 
+use tagout_catalog::profiles;
 use tagout_core::{EnvironmentName, HostPattern};
 
 use crate::file_errors::FileErrors;
@@ -15,8 +16,20 @@ use crate::pin::Pin;
 use crate::section::{Lined, Mistakes, Section, TomlFile};
 use crate::task::{Environment, Methods, Task};
 
-/// The agent profiles of this version.
-const PROFILES: &[&str] = &["auto", "claude", "codex"];
+/// Whether there is an agent profile of that name: `auto` goes by the command, `none` is a plain shell.
+fn is_profile(name: &str) -> bool {
+    matches!(name, "auto" | "none" | "bash") || profiles().iter().any(|known| known.name == name)
+}
+
+/// What is said when there is none.
+fn unknown_profile() -> String {
+    let names = profiles().iter().map(|profile| profile.name.as_str());
+    let names: Vec<_> = ["auto", "none"].into_iter().chain(names).collect();
+    format!(
+        "there is no such agent profile; there are {}",
+        names.join(", ")
+    )
+}
 
 /// A manifest that was read without a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,12 +330,8 @@ impl Reading<'_> {
                     profile.line,
                     "a profile's name is letters, digits and . _ -",
                 );
-            } else if !PROFILES.contains(&profile.value.as_str()) {
-                let value = "this agent profile comes with a later version; use \"auto\"";
-                self.not_yet.push(Lined {
-                    value,
-                    line: profile.line,
-                });
+            } else if !is_profile(&profile.value) {
+                self.mistakes.add(profile.line, unknown_profile());
             }
             task.agent_profile = profile.value;
         }

@@ -1,58 +1,10 @@
-//! What Tagout knows about agents: which command is which, the hosts of its model, the variables it
-//! needs. The table is `profiles.toml`; nothing about an agent is written anywhere else.
+//! Which agent a session is for, and what the task gets because of it: the hosts of the agent's model,
+//! by method and path. What is known about agents is the catalog's (`crates/catalog/profiles`).
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::LazyLock;
-
-use serde::Deserialize;
-
-/// One agent's table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Profile {
-    /// The name that `--agent` and the manifest use.
-    pub(crate) name: String,
-    /// Base names of the commands that start it.
-    pub(crate) commands: Vec<String>,
-    /// Variables that are set inside.
-    pub(crate) environment: BTreeMap<String, String>,
-    /// Variables that are passed on when they are set outside. None of them holds a secret.
-    pub(crate) pass: Vec<String>,
-    /// The hosts of its model, by method and path.
-    #[serde(default, rename = "host")]
-    pub(crate) hosts: Vec<ModelHost>,
-}
-
-/// A model host, granted by method and path.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ModelHost {
-    /// The host's name.
-    pub(crate) name: String,
-    /// The methods that are granted.
-    pub(crate) methods: Vec<String>,
-    /// The paths that are granted, as globs on the canonical path.
-    pub(crate) paths: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    profile: Vec<Profile>,
-}
-
-static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-    toml::from_str::<Table>(include_str!("../profiles.toml"))
-        .map(|table| table.profile)
-        // A test reads the table, so this cannot happen in a build that passed.
-        .unwrap_or_default()
-});
-
-/// Every profile.
-pub(crate) fn all() -> &'static [Profile] {
-    &PROFILES
-}
+use tagout_catalog::profile::ProfileHost;
+use tagout_catalog::{Profile, profile_of_command, profiles};
+use tagout_core::{HostPattern, Method};
+use tagout_policy::{HostGrant, Methods, PathPattern, Task};
 
 /// The profile that `--agent` or the manifest names; `auto` goes by the command.
 ///
@@ -60,65 +12,107 @@ pub(crate) fn all() -> &'static [Profile] {
 /// The names there are, when `name` is none of them.
 pub(crate) fn find(name: &str, command: &str) -> Result<Option<&'static Profile>, String> {
     if name == "auto" {
-        let base = Path::new(command)
-            .file_name()
-            .and_then(|base| base.to_str());
-        return Ok(all()
-            .iter()
-            .find(|profile| base.is_some_and(|base| profile.commands.iter().any(|c| c == base))));
+        return Ok(profile_of_command(command));
     }
     if name == "none" || name == "bash" {
         return Ok(None);
     }
-    all()
-        .iter()
-        .find(|profile| profile.name == name)
-        .map(Some)
-        .ok_or_else(|| {
-            let names: Vec<_> = all().iter().map(|profile| profile.name.as_str()).collect();
-            format!(
-                "no agent profile is called `{name}`; there are auto, none, {}",
-                names.join(", ")
-            )
-        })
+    let known = profiles().iter().find(|profile| profile.name == name);
+    known.map(Some).ok_or_else(|| {
+        let names: Vec<_> = profiles().iter().map(|known| known.name.as_str()).collect();
+        format!(
+            "no agent profile is called `{name}`; there are auto, none, {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// Grants an agent's hosts, by method and path. Gives those on which a model is spoken to. Where the
+/// manifest passes a host unread, nothing is added.
+pub(crate) fn grant_hosts(task: &mut Task, profile: &Profile) -> Vec<HostPattern> {
+    let mut models = Vec::new();
+    let manifests = task.hosts.len();
+    for host in &profile.hosts {
+        let Some(grant) = host_grant(host) else {
+            continue;
+        };
+        let passes = task
+            .hosts
+            .iter()
+            .take(manifests)
+            .any(|own| own.pattern.overlaps(&grant.pattern) && !own.inspect);
+        if passes {
+            continue;
+        }
+        if host.model && !models.contains(&grant.pattern) {
+            models.push(grant.pattern.clone());
+        }
+        task.hosts.push(grant);
+    }
+    models
+}
+
+/// A row as a grant. A test reads the table; what does not parse grants nothing.
+fn host_grant(host: &ProfileHost) -> Option<HostGrant> {
+    let methods = host.methods.iter().map(|method| Method::parse(method).ok());
+    let paths = host.paths.iter().map(|path| PathPattern::parse(path).ok());
+    Some(grant(
+        HostPattern::parse(&host.name).ok()?,
+        methods.collect::<Option<_>>()?,
+        paths.collect::<Option<_>>()?,
+    ))
+}
+
+/// A grant that is no manifest's.
+pub(crate) fn grant(
+    pattern: HostPattern,
+    methods: Vec<Method>,
+    paths: Vec<PathPattern>,
+) -> HostGrant {
+    HostGrant {
+        pattern,
+        ports: vec![443],
+        methods: Methods::These(methods),
+        paths,
+        inspect: true,
+        allow_host: false,
+        line: None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tagout_core::{HostName, Method};
 
     #[test]
-    fn the_table_reads_and_its_hosts_are_hosts() {
-        assert!(all().iter().any(|profile| profile.name == "claude"));
-        for host in all().iter().flat_map(|profile| &profile.hosts) {
-            HostName::parse(&host.name).unwrap();
-            for method in &host.methods {
-                Method::parse(method).unwrap();
-            }
-            assert!(host.paths.iter().all(|path| path.starts_with('/')));
+    fn every_row_of_every_profile_grants() {
+        for profile in profiles() {
+            let mut task = Task::without_manifest();
+            assert!(!grant_hosts(&mut task, profile).is_empty());
+            assert_eq!(task.hosts.len(), profile.hosts.len(), "{}", profile.name);
         }
     }
 
     #[test]
     fn a_manifest_may_name_every_profile() {
-        for profile in all() {
+        let manifest = |name: &str| {
             let text = format!(
-                "[task]\nname = \"t\"\nenvironment = \"staging\"\n[agent]\nprofile = \"{}\"\n",
-                profile.name
+                "[task]\nname = \"t\"\nenvironment = \"staging\"\n[agent]\nprofile = \"{name}\"\n"
             );
-            let manifest = tagout_policy::Manifest::parse(&text, "tagout.toml");
-            let manifest = manifest.unwrap_or_else(|error| panic!("{}: {error}", profile.name));
-            assert!(manifest.not_yet_enforced().is_empty(), "{}", profile.name);
+            tagout_policy::Manifest::parse(&text, "tagout.toml")
+        };
+        for name in profiles().iter().map(|profile| profile.name.as_str()) {
+            let manifest = manifest(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(manifest.not_yet_enforced().is_empty(), "{name}");
+            assert_eq!(find(name, "bash").unwrap().unwrap().name, name);
         }
+        assert!(manifest("nobody").is_err());
     }
 
     #[test]
     fn auto_goes_by_the_base_name() {
-        assert_eq!(
-            find("auto", "/opt/x/claude").unwrap().unwrap().name,
-            "claude"
-        );
+        let found = find("auto", "/opt/x/claude").unwrap().unwrap();
+        assert_eq!(found.name, "claude");
         assert!(find("auto", "bash").unwrap().is_none());
         assert!(find("nobody", "bash").is_err());
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tagout_core::{Digest, EnvironmentName, HostName, HostPattern, SessionId, Timestamp};
+use tagout_core::{Digest, EnvironmentName, HostPattern, SessionId, Timestamp};
 use tagout_credentials::{Broker, Credential, Source};
 use tagout_ledger::{InstallKey, Ledger};
 use tagout_net::{Names, SessionCa};
@@ -20,12 +20,13 @@ use tokio::runtime::Runtime;
 use crate::control::{Presence, Word};
 use crate::gates::Gates;
 use crate::home::Home;
-use crate::profiles::{self, Profile};
+use crate::profiles;
 use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
 use crate::workspace::{self, Workspace};
 use crate::{keys, sweep, watcher};
+use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -197,7 +198,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let gates = Gates {
         task: Arc::clone(&task),
         policy: loaded.policy,
-        model_hosts: model_hosts.into_iter().map(HostPattern::Exact).collect(),
+        model_hosts,
         broker: Arc::clone(&broker),
         config,
         ca,
@@ -341,7 +342,7 @@ fn choose_workspace(
 fn fit_task(
     options: &Options,
     loaded: &Loaded,
-) -> Result<(Task, Option<&'static Profile>, Vec<HostName>), RunError> {
+) -> Result<(Task, Option<&'static Profile>, Vec<HostPattern>), RunError> {
     let mut task = loaded.task.clone();
     if let Some(name) = &options.environment {
         let name =
@@ -357,7 +358,7 @@ fn fit_task(
     let command = options.command.first().map_or("", String::as_str);
     let profile = profiles::find(wanted, command).map_err(RunError::Option)?;
     let model_hosts = profile.map_or_else(Vec::new, |profile| {
-        task::grant_model_hosts(&mut task, profile)
+        profiles::grant_hosts(&mut task, profile)
     });
     Ok((task, profile, model_hosts))
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tagout_catalog::Profile;
 use tagout_core::SessionId;
 use tagout_credentials::Broker;
 use tagout_policy::Task;
 use tagout_sandbox::{Spec, Streams};
 
-use crate::profiles::Profile;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;

@@ -5,13 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tagout_core::{Digest, HostName, HostPattern, Method};
-use tagout_policy::{
-    Config, FileErrors, HostGrant, Manifest, Methods, PathPattern, Policy, Task, Trust, TrustError,
-};
+use tagout_core::Digest;
+use tagout_policy::{Config, FileErrors, Manifest, Policy, Task, Trust, TrustError};
 
 use crate::home::Home;
-use crate::profiles::Profile;
 
 /// The largest manifest or policy that is read.
 const LARGEST: u64 = 1024 * 1024;
@@ -140,39 +137,6 @@ pub fn load_config(home: &Home) -> Result<Config, TaskError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
         Err(source) => Err(TaskError::Io { path, source }),
     }
-}
-
-/// Grants an agent's model hosts, by method and path, and names them.
-pub(crate) fn grant_model_hosts(task: &mut Task, profile: &Profile) -> Vec<HostName> {
-    let mut hosts = Vec::new();
-    for host in &profile.hosts {
-        // A test reads the table; a row that does not parse grants nothing.
-        let Ok(name) = HostName::parse(&host.name) else {
-            continue;
-        };
-        let methods = host
-            .methods
-            .iter()
-            .filter_map(|method| Method::parse(method).ok());
-        let paths = host
-            .paths
-            .iter()
-            .filter_map(|path| PathPattern::parse(path).ok());
-        let grant = HostGrant {
-            pattern: HostPattern::Exact(name.clone()),
-            ports: vec![443],
-            methods: Methods::These(methods.collect()),
-            paths: paths.collect(),
-            inspect: true,
-            allow_host: false,
-            line: None,
-        };
-        if task.inspects(&name, 443) {
-            task.hosts.push(grant);
-            hosts.push(name);
-        }
-    }
-    hosts
 }
 
 fn load_policy(
