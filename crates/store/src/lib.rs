@@ -8,6 +8,7 @@
 //! denies. A row proves nothing about who wrote it: approvals carry signatures, and the authority
 //! checks those.
 
+mod backup;
 mod clock;
 mod holds;
 mod labels;
@@ -69,6 +70,18 @@ pub enum StoreError {
         found: i64,
         /// The newest that this build reads.
         known: i64,
+    },
+    /// The file has an older version, and no copy of it could be kept; it was left as it was.
+    #[error(
+        "{path} was written by an older tagout and has to be migrated, but no copy could be kept as {copy}: {reason}; make room there, or use the older tagout"
+    )]
+    Backup {
+        /// The store's file.
+        path: PathBuf,
+        /// Where its copy would be.
+        copy: PathBuf,
+        /// What failed.
+        reason: String,
     },
     /// SQLite failed: a full disk, a busy or damaged file.
     #[error("the store failed: {0}")]

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tagout_core::Timestamp;
 
-use crate::{BUSY, StoreError};
+use crate::{BUSY, StoreError, backup};
 
-/// The statements that make version n+1 out of version n.
-const MIGRATIONS: &[&str] = &["
+/// The statements that make version n+1 out of version n. A session that runs under the older Tagout
+/// keeps its connection while a newer command migrates, so a migration adds (tables, columns with a
+/// default, indices) and leaves alone what the version before it reads and writes.
+pub(crate) const MIGRATIONS: &[&str] = &["
 CREATE TABLE clock (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     high_water INTEGER NOT NULL
@@ -94,7 +96,8 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     migrate(connection, path, MIGRATIONS)
 }
 
-/// Brings a file to the version that has all of `migrations`.
+/// Brings a file to the version that has all of `migrations`: in one transaction, after a copy was kept.
+/// Of several processes that come at once, one migrates and the others find it done.
 pub(crate) fn migrate(
     connection: &mut Connection,
     path: &Path,
@@ -109,6 +112,9 @@ pub(crate) fn migrate(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = usize::try_from(refuse_newer(&transaction, path, known)?).unwrap_or(0);
     if found < known {
+        if found > 0 {
+            backup::keep(path, found)?;
+        }
         for migration in migrations.iter().skip(found) {
             transaction.execute_batch(migration)?;
         }

@@ -17,6 +17,7 @@ use super::*;
 
 mod holds;
 mod sessions;
+mod upgrade;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
