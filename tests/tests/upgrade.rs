@@ -5,11 +5,11 @@
 //! it; [`make_state`] is how. A release that changes a format adds a folder and keeps those before it.
 
 use serde_json::{Value, json};
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tagout_tests::{
-    Answer, Person, Server, Terminal, TestAuthority, World, eventually, for_each_person,
+    Answer, Person, Server, Terminal, TestAuthority, World, eventually, finish, for_each_person,
 };
 
 const MANIFEST: &str = r#"
@@ -108,11 +108,10 @@ for_each_person! {
 
 for_each_person! {
     fn the_work_goes_on_with_what_the_first_slice_left(person: Person) {
-        let Upgraded { world, server, expected } = &Upgraded::new(person);
-        // The manifest is trusted still, and a secret has the decoy that caches know.
-        world.write("tagout.toml", MANIFEST).write(".env", DOTENV);
-        let line = format!("cat .env; {}", delete(6));
-        let session = world.start(&mut world.run_command(&["--hold-wait", "60"], &line));
+        let Upgraded { world, server, .. } = &Upgraded::new(person);
+        // The manifest is trusted still.
+        world.write("tagout.toml", MANIFEST);
+        let session = world.start(&mut world.run_command(&["--hold-wait", "60"], &delete(6)));
         // Who was enrolled is asked for the passphrase, and nobody else's answer counts.
         let hold = pending(world);
         assert_ne!(world.tagout(&["approve", &hold, "--yes"]).status, 0);
@@ -123,11 +122,37 @@ for_each_person! {
             .line(PASSPHRASE)
             .shows("approved");
         let finished = session.end().success();
-        assert!(finished.stdout.contains(expected["decoy"].as_str().expect("a line")), "{finished}");
         assert!(finished.stdout.contains("/v1/items/6"), "{finished}");
         assert_eq!(server.received().len(), 1, "{finished}");
         assert_eq!(world.verify_all(), 5);
     }
+}
+
+/// Caches, databases and git inside know the decoys of earlier sessions.
+#[test]
+fn a_secret_keeps_the_decoy_that_it_had() {
+    let Upgraded {
+        world, expected, ..
+    } = &Upgraded::new(Person::ordinary());
+    // Decoys are a workspace's own, so this is where the fixture's workspace was. One test at a time.
+    let lock = File::create("/tmp/tagout-test-first-workspace.lock").expect("a lock file in /tmp");
+    lock.lock().expect("the lock on the workspace");
+    let workspace = PathBuf::from(
+        expected["sessions"][0]["workspace"]
+            .as_str()
+            .expect("a path"),
+    );
+    let place = workspace.parent().expect("a folder of its own");
+    std::fs::create_dir_all(&workspace).expect("the workspace");
+    std::fs::write(workspace.join(".env"), DOTENV).expect("a file");
+    for path in [place, &workspace, &workspace.join(".env")] {
+        world.person().own(path);
+    }
+    let mut command = world.tagout_command(&["run", "--", "cat", ".env"]);
+    let finished = finish(command.current_dir(&workspace));
+    std::fs::remove_dir_all(place).expect("it goes again");
+    let decoy = expected["decoy"].as_str().expect("a line");
+    assert_eq!(finished.success().stdout.trim_end(), decoy);
 }
 
 for_each_person! {
