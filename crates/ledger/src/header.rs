@@ -15,6 +15,10 @@ use crate::entry::{Fields, Links, START};
 use crate::key::{InstallKey, PublicKey, SessionKey, is_certified};
 use crate::verify::{Known, Report};
 
+/// The format that this build writes and reads. What a reader of this format would misread needs the
+/// next number; entries of new kinds and members do not.
+const FORMAT: u64 = 1;
+
 /// The fields of the first entry: whose ledger this is and who may sign its checkpoints.
 pub(crate) fn header(
     session: &SessionId,
@@ -23,7 +27,7 @@ pub(crate) fn header(
     about: Json,
 ) -> Result<Fields, LedgerError> {
     let mut header = json!({
-        "format": 1,
+        "format": FORMAT,
         "origin": checkpoint::origin(session),
         "session": session,
         "public_key": key.public().to_string(),
@@ -64,7 +68,13 @@ impl Header {
     /// Reads the first line; reports and gives up where it is not a ledger's first entry.
     pub(crate) fn read(line: &[u8], known: &Known, report: &mut Report) -> Option<Self> {
         let Some((fields, public_key, install_key, certificate)) = parse_header(line) else {
-            report.blame(0, "is not the first entry of a ledger: it was changed");
+            let what = match later_format(line) {
+                Some(format) => format!(
+                    "has format {format}, and this tagout reads format {FORMAT}: verify it with the tagout that wrote it"
+                ),
+                None => "is not the first entry of a ledger: it was changed".to_owned(),
+            };
+            report.blame(0, &what);
             return None;
         };
         let origin = checkpoint::origin(&fields.session);
@@ -97,10 +107,22 @@ impl Header {
 
 type HeaderParts = (HeaderFields, PublicKey, PublicKey, [u8; 64]);
 
+/// The format of a first entry that a later Tagout may have written. Nothing else of it is believed, so a
+/// ledger is not genuine for having one.
+fn later_format(line: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Format {
+        kind: String,
+        format: u64,
+    }
+    let found: Format = serde_json::from_slice(line).ok()?;
+    (found.kind == START && found.format > FORMAT).then_some(found.format)
+}
+
 fn parse_header(line: &[u8]) -> Option<HeaderParts> {
     let links: Links<'_> = serde_json::from_slice(line).ok()?;
     let fields: HeaderFields = serde_json::from_slice(line).ok()?;
-    if links.seq != 0 || links.kind != START || fields.format != 1 {
+    if links.seq != 0 || links.kind != START || fields.format != FORMAT {
         return None;
     }
     let public_key = fields.public_key.parse().ok()?;

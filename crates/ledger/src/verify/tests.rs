@@ -451,3 +451,47 @@ fn forge(ledger: &[u8], victim: usize) -> Vec<u8> {
     }
     forged
 }
+
+/// A later format is not called meddling, and not genuine either: whoever writes another number into a
+/// ledger of this format gets no further.
+#[test]
+fn a_later_format_is_named_and_not_believed() {
+    let ledger = String::from_utf8(sample(&install_key(), &[1, 3], true)).unwrap();
+    let later = ledger.replacen("\"format\":1,", "\"format\":2,", 1);
+    assert_ne!(later, ledger);
+    let report = verify_bytes(later.as_bytes(), &Known::default());
+    assert!(!report.is_genuine());
+    let said = report.problems[0].to_string();
+    assert!(said.starts_with("entry 0 has format 2"), "{said}");
+    let earlier = ledger.replacen("\"format\":1,", "\"format\":0,", 1);
+    let report = verify_bytes(earlier.as_bytes(), &Known::default());
+    assert!(report.problems[0].what.contains("was changed"));
+}
+
+#[test]
+fn the_first_slices_ledgers_are_genuine() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/state-1/home");
+    // Its key is nobody else's to read, which a checkout does not keep.
+    let home = tempfile::tempdir().unwrap();
+    let key = home.path().join("keys/install.ed25519");
+    std::fs::create_dir(home.path().join("keys")).unwrap();
+    std::fs::copy(folder.join("keys/install.ed25519"), &key).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let known = Known {
+        install_key: InstallKey::load(home.path())
+            .unwrap()
+            .map(|key| key.public()),
+        ..Known::default()
+    };
+    assert!(known.install_key.is_some());
+    let ledgers: Vec<_> = std::fs::read_dir(folder.join("ledgers"))
+        .unwrap()
+        .flatten()
+        .collect();
+    assert_eq!(ledgers.len(), 4);
+    for ledger in ledgers {
+        let report = verify(&ledger.path(), &known).unwrap();
+        assert_eq!(report.problems, [], "{}", ledger.path().display());
+        assert_eq!(report.torn_bytes, 0);
+    }
+}
