@@ -21,6 +21,7 @@ mod file_kind;
 mod finding;
 mod judge;
 mod known;
+pub mod personal;
 mod reader;
 mod redactor;
 mod rules;
