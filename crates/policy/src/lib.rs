@@ -17,6 +17,7 @@ mod pin;
 mod policy;
 mod policy_file;
 mod question;
+mod registry;
 mod section;
 mod task;
 mod trust;
@@ -30,8 +31,9 @@ pub use path_pattern::{PathPattern, PathPatternError};
 pub use pin::Pin;
 pub use policy::Policy;
 pub use question::{Connection, Question};
+pub use registry::{Registries, Registry};
 pub use task::{
-    AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, Methods,
+    AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, LocalPort, Methods,
     OperationGrant, Task,
 };
 pub use trust::{Trust, TrustError};

@@ -14,7 +14,7 @@ use tagout_core::{EnvironmentName, HostPattern};
 use crate::file_errors::FileErrors;
 use crate::pin::Pin;
 use crate::section::{Lined, Mistakes, Section, TomlFile};
-use crate::task::{Environment, Methods, Task};
+use crate::task::{Environment, LocalPort, Methods, Task};
 
 /// Whether there is an agent profile of that name: `auto` goes by the command, `none` is a plain shell.
 fn is_profile(name: &str) -> bool {
@@ -72,7 +72,7 @@ impl Manifest {
         task.environments = reading.read_environments(&root);
         reading.read_agent(&root, &mut task);
         task.credentials = reading.read_credentials(&root, &task);
-        task.hosts = reading.read_hosts(&root, &task.credentials);
+        (task.hosts, task.local_ports) = reading.read_hosts(&root, &task.credentials);
         reading.read_databases(&root, &task);
         file.check(reading.mistakes)?;
         reading.not_yet.sort_by_key(|entry| entry.line);
@@ -156,6 +156,11 @@ impl Manifest {
                     "lowered protection: {host} may be reached without encryption (port 80, line {line})"
                 ));
             }
+        }
+        for LocalPort { port, line } in &self.task.local_ports {
+            lines.push(format!(
+                "lowered protection: localhost:{port} inside is port {port} of this machine, passed through unread (local, line {line})"
+            ));
         }
         for entry in self
             .task

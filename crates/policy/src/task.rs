@@ -9,6 +9,7 @@ use tagout_core::{
 
 use crate::path_pattern::PathPattern;
 use crate::pin::Pin;
+use crate::registry::Registries;
 
 /// The port that a host is granted on where its entry names none.
 pub(crate) const DEFAULT_PORT: u16 = 443;
@@ -26,6 +27,10 @@ pub struct Task {
     pub credentials: Vec<CredentialGrant>,
     /// Hosts, with methods and paths.
     pub hosts: Vec<HostGrant>,
+    /// Where the operator's package managers read packages.
+    pub registries: Registries,
+    /// Ports of this machine's own loopback that are let in.
+    pub local_ports: Vec<LocalPort>,
     /// Folders whose contents may be written at native speed and cannot be undone.
     pub bulk: Vec<String>,
     /// The agent profile, `auto` unless the manifest names one.
@@ -102,6 +107,15 @@ pub struct HostGrant {
     pub line: Option<usize>,
 }
 
+/// A port of the machine's own loopback that the inside reaches under `localhost`, unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalPort {
+    /// The same number inside and outside.
+    pub port: u16,
+    /// Its line in the manifest.
+    pub line: usize,
+}
+
 /// Methods of a host grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Methods {
@@ -142,6 +156,8 @@ impl Task {
             environments: Vec::new(),
             credentials: Vec::new(),
             hosts: Vec::new(),
+            registries: Registries::default(),
+            local_ports: Vec::new(),
             bulk: Vec::new(),
             agent_profile: "auto".to_owned(),
             agent_variables: Vec::new(),
@@ -259,6 +275,7 @@ impl Task {
     /// request by request.
     pub fn grants_connection(&self, host: &HostName, port: u16) -> bool {
         self.hosts.iter().any(|grant| grant.reaches(host, port))
+            || self.registries.reaches(host, port)
             || self.credentials_at(host, port).next().is_some()
     }
 
@@ -287,14 +304,20 @@ impl Task {
     /// name; elsewhere a credential's hosts are granted by the credential, whose operations then
     /// decide ([`Task::grants_operation`]).
     pub fn grants_request(&self, target: &Target, method: &Method, path: &CanonicalPath) -> bool {
-        if self.host_grant(target, method, path).is_some() {
+        if self.host_grant(target, method, path).is_some()
+            || self.registries.cover(target, method, path)
+        {
             return true;
         }
         let named = self
             .hosts
             .iter()
             .any(|grant| grant.reaches(&target.host, target.port));
-        !named && self.credentials_for(target).next().is_some()
+        // A registry's credential grants no more of its host than the registry.
+        !named
+            && self
+                .credentials_for(target)
+                .any(|grant| !self.registries.own_credential(&grant.name))
     }
 
     /// Whether a grant covers `operation`: every credential that the request uses, or where it uses
@@ -314,8 +337,9 @@ impl Task {
                     .any(|grant| grant.name == used.name && grant.covers(operation))
             });
         }
-        let by_host =
-            operation.scope == Scope::None && self.host_grant(target, method, path).is_some();
+        let by_host = operation.scope == Scope::None
+            && (self.host_grant(target, method, path).is_some()
+                || self.registries.cover(target, method, path));
         by_host
             || self
                 .credentials_for(target)
@@ -340,9 +364,12 @@ impl Task {
             .hosts
             .iter()
             .any(|grant| grant.reaches(host, port) && !grant.allow_host);
-        let reachable = (entry || port == DEFAULT_PORT) && self.inspects(host, port);
+        let inspected = self.inspects(host, port);
+        let registry = inspected && self.registries.reaches(host, port);
+        let reachable = (entry || port == DEFAULT_PORT) && inspected;
         self.credentials.iter().filter(move |grant| {
-            reachable && grant.hosts.iter().any(|pattern| pattern.matches(host))
+            (reachable || (registry && self.registries.own_credential(&grant.name)))
+                && grant.hosts.iter().any(|pattern| pattern.matches(host))
         })
     }
 }

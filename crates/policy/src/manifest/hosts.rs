@@ -4,20 +4,31 @@ use tagout_core::{HostPattern, Method};
 
 use super::{Reading, any_overlap};
 use crate::path_pattern::PathPattern;
-use crate::section::{Lined, Section};
-use crate::task::{CredentialGrant, DEFAULT_PORT, HostGrant, Methods};
+use crate::section::Section;
+use crate::task::{CredentialGrant, DEFAULT_PORT, HostGrant, LocalPort, Methods};
 
 impl Reading<'_> {
+    /// The hosts, and the ports of this machine's own that are let in.
     pub(super) fn read_hosts(
         &mut self,
         root: &Section<'_>,
         credentials: &[CredentialGrant],
-    ) -> Vec<HostGrant> {
+    ) -> (Vec<HostGrant>, Vec<LocalPort>) {
         let keys = ["name", "ports", "methods", "paths", "inspect", "local"];
         let mut hosts: Vec<HostGrant> = Vec::new();
+        let mut local: Vec<LocalPort> = Vec::new();
         for section in root.sections("host", &mut self.mistakes, &keys) {
             if section.has("local") {
-                self.local(&section);
+                if let Some(port) = self.local(&section) {
+                    if let Some(earlier) = local.iter().find(|entry| entry.port == port.port) {
+                        let message = format!(
+                            "a second entry for this port; the first is on line {}",
+                            earlier.line
+                        );
+                        self.mistakes.add(port.line, message);
+                    }
+                    local.push(port);
+                }
                 continue;
             }
             let Some(grant) = self.host(&section) else {
@@ -38,7 +49,7 @@ impl Reading<'_> {
             }
             hosts.push(grant);
         }
-        hosts
+        (hosts, local)
     }
 
     fn host(&mut self, section: &Section<'_>) -> Option<HostGrant> {
@@ -110,9 +121,9 @@ impl Reading<'_> {
         paths
     }
 
-    fn local(&mut self, section: &Section<'_>) {
+    fn local(&mut self, section: &Section<'_>) -> Option<LocalPort> {
         let line = section.line_of_key("local", &self.mistakes);
-        section.port("local", &mut self.mistakes);
+        let port = section.port("local", &mut self.mistakes);
         for key in ["name", "ports", "methods", "paths", "inspect"] {
             if section.has(key) {
                 let line = section.line_of_key(key, &self.mistakes);
@@ -120,8 +131,10 @@ impl Reading<'_> {
                 self.mistakes.add(line, message);
             }
         }
-        let value = "host.local comes with a later version";
-        self.not_yet.push(Lined { value, line });
+        Some(LocalPort {
+            port: port?.value,
+            line,
+        })
     }
 
     /// Where nobody reads requests, nobody can attach a credential.
