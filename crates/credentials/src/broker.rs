@@ -455,6 +455,15 @@ impl Broker {
         }
     }
 
+    /// Lets a value stand in the slots of `host`, told by its digest: what is public although it stands
+    /// where credentials do, such as the client secret of a program that everybody has.
+    pub fn allow_public(&self, host: &HostName, digest: Digest) {
+        self.handed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((host.clone(), digest));
+    }
+
     fn was_handed_out(&self, host: &HostName, value: &[u8]) -> bool {
         let digest = Digest::of(unquoted(value));
         self.handed_out

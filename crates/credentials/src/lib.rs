@@ -14,6 +14,7 @@ mod body;
 mod broker;
 mod credential;
 mod examination;
+pub mod login;
 mod slots;
 mod source;
 mod value;

@@ -381,7 +381,7 @@ fn is_token(word: &str) -> bool {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 §2.3).
-fn encoded(value: &[u8]) -> String {
+pub(crate) fn encoded(value: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(value.len() * 3);
     for &byte in value {
