@@ -21,6 +21,11 @@ pub enum UriError {
     /// NUL, a control character or a backslash, percent-encoded.
     #[error("the request's path has an encoded control character or backslash")]
     EncodedControl,
+    /// An encoding of a character in more bytes than it needs: lax servers decode `%C0%AF` to a slash.
+    #[error(
+        "the request's path has an overlong UTF-8 encoding; percent-encode its characters as UTF-8"
+    )]
+    Overlong,
     /// Two slashes in a row: servers disagree whether they are one.
     #[error("the request's path has an empty segment (//); send the path with single slashes")]
     EmptySegment,
@@ -58,6 +63,9 @@ impl CanonicalPath {
         let normal = normalise(rest, is_path_byte)?;
         if normal.contains("%5C") || has_encoded_control(&normal) {
             return Err(UriError::EncodedControl);
+        }
+        if has_overlong(&normal) {
+            return Err(UriError::Overlong);
         }
         let mut segments: Vec<&str> = Vec::new();
         let mut pieces = normal.split('/').peekable();
@@ -234,6 +242,14 @@ fn has_encoded_control(normal: &str) -> bool {
     })
 }
 
+/// Whether bytes stand there that no UTF-8 has, and that some decoders take for an ASCII character
+/// (RFC 3629 §3). `normal` has its digits in upper case.
+fn has_overlong(normal: &str) -> bool {
+    ["%C0", "%C1", "%E0%8", "%E0%9", "%F0%8"]
+        .iter()
+        .any(|start| normal.contains(start))
+}
+
 /// What a canonical path becomes where each `%25` before two hexadecimal digits is decoded; `None`
 /// where there is none. Dot segments are left to be seen.
 fn decoded_again(path: &str) -> Option<String> {
@@ -334,6 +350,10 @@ mod tests {
             ("/a/b/..", "/a/"),
             ("/a;x=1/b", "/a;x=1/b"),
             ("/a b".replace(' ', "%20").as_str(), "/a%20b"),
+            (
+                "/%c3%a4/%e0%a4%84/%f0%9f%98%80",
+                "/%C3%A4/%E0%A4%84/%F0%9F%98%80",
+            ),
             ("/@scope%2fname", "/@scope%2Fname"),
             ("/{id}", "/%7Bid%7D"),
         ] {
@@ -357,6 +377,10 @@ mod tests {
             ("/a%00b", UriError::EncodedControl),
             ("/a%0d%0ab", UriError::EncodedControl),
             ("/a%5cb", UriError::EncodedControl),
+            ("/a%c0%afb", UriError::Overlong),
+            ("/%c0%ae%c0%ae/b", UriError::Overlong),
+            ("/a%e0%80%afb", UriError::Overlong),
+            ("/a%f0%80%80%afb", UriError::Overlong),
             ("/a\\b", UriError::BadCharacter),
             ("/a b", UriError::BadCharacter),
             ("/a\tb", UriError::BadCharacter),
