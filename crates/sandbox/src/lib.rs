@@ -16,6 +16,7 @@ compile_error!(
     "the sandbox is written for Linux on x86_64: its system call table and its mounts are"
 );
 
+mod apparmor;
 mod broken_pipe;
 mod command;
 mod control_group;
@@ -39,6 +40,7 @@ mod view;
 mod watch;
 mod wire;
 
+pub use apparmor::{AppArmor, Installed, ProfileError};
 pub use broken_pipe::end_on_broken_pipe;
 pub use error::LaunchError;
 pub use launch::launch;

@@ -107,8 +107,10 @@ fn mend(failure: &StageFailure) -> String {
     }
     if failure.step.contains("namespace") || failure.step.contains("map the user") {
         if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-            return "AppArmor restricts user namespaces: `sudo tagout doctor --install-profile`"
-                .into();
+            return format!(
+                "AppArmor restricts user namespaces: `sudo {} doctor --install-profile`",
+                this_program()
+            );
         }
         if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
             return "`sudo sysctl -w kernel.unprivileged_userns_clone=1`".into();
@@ -122,6 +124,13 @@ fn mend(failure: &StageFailure) -> String {
                 .into();
         }
     }
+    // The mount calls are of 5.2 (fsopen, open_tree) and 5.12 (mount_setattr), seccomp's notification is of 5.0.
+    if failure.errno == libc::ENOSYS && kernel_is_older_than((5, 12)) {
+        return "A newer kernel: Linux 5.12 is the oldest with all that this takes".into();
+    }
+    if failure.step.contains("veth") && failure.errno == libc::EOPNOTSUPP {
+        return "A kernel with virtual links (CONFIG_VETH): `sudo modprobe veth`".into();
+    }
     if failure.step.contains("/proc") && failure.errno == libc::EPERM {
         return "A container masks /proc, so that the kernel refuses a fresh one: `--security-opt systempaths=unconfined`".into();
     }
@@ -134,6 +143,36 @@ fn mend(failure: &StageFailure) -> String {
     if failure.step.contains("control group") {
         return "Nothing to do: processes are stopped by signals instead. `systemd-run --user --scope tagout ...` brings one".into();
     }
+    if matches!(failure.errno, libc::EPERM | libc::ENOSYS) {
+        return "Something around tagout (a container's seccomp profile, such as Docker's) forbids it: start tagout outside it, or give the \
+                container `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`"
+            .into();
+    }
     "Look at the kernel's configuration and at what runs around tagout (container, security module)"
         .into()
+}
+
+/// How root calls this program: by its name where sudo looks for programs, else by its path.
+fn this_program() -> String {
+    let Ok(path) = std::env::current_exe() else {
+        return "tagout".into();
+    };
+    let of_the_system = ["/usr/bin", "/usr/local/bin"].map(Path::new);
+    if path
+        .parent()
+        .is_some_and(|folder| of_the_system.contains(&folder))
+    {
+        "tagout".into()
+    } else {
+        path.display().to_string()
+    }
+}
+
+fn kernel_is_older_than(wanted: (u32, u32)) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < wanted
 }
