@@ -2,17 +2,19 @@
 //! their decoys while it streams, framing written anew. Each piece goes on as soon as it came, so
 //! that server-sent events are not delayed.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use tagout_secrets::Redactor;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::client::{Client, ClientError};
+use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, gone};
 use crate::handed_out::{MOST_JSON, tokens};
 
 /// How long a server may be silent. Models think for minutes.
@@ -51,10 +53,8 @@ pub(crate) enum DeliverError {
 pub(crate) struct Delivery<'a> {
     /// The request was HEAD.
     pub(crate) head_only: bool,
-    /// The client reads the chunked coding.
-    pub(crate) is_http_11: bool,
-    /// The connection stays open afterwards.
-    pub(crate) keeps_alive: bool,
+    /// The client reads fields behind the content.
+    pub(crate) wants_trailers: bool,
     /// A credential may be attached on this host: cookies and challenges stay here.
     pub(crate) credentialed: bool,
     /// Replaces what may be attached on this host by its decoys.
@@ -63,53 +63,54 @@ pub(crate) struct Delivery<'a> {
     pub(crate) hand_out: Option<&'a (dyn Fn(Vec<Vec<u8>>) + Sync)>,
 }
 
-/// How an answer's content is framed for the client.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    None,
-    Length,
-    Chunked,
-    UntilClose,
+/// A part of an answer's content.
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
 }
 
 impl Delivery<'_> {
-    /// Writes the whole answer. Returns how many octets of content were passed on, and whether the
-    /// connection can be used again.
-    pub(crate) async fn deliver<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Writes the whole answer. Returns how many octets of content were passed on. `asking` is where
+    /// it can be noticed that the client left; `None` while content still comes from there.
+    pub(crate) async fn deliver(
         &self,
-        client: &mut Client<S>,
+        mut asking: Option<&mut impl Asking>,
+        answering: &mut impl Answering,
         response: Response<Incoming>,
-    ) -> Result<(u64, bool), DeliverError> {
+    ) -> Result<u64, DeliverError> {
         let (head, mut body) = response.into_parts();
         if self.redactor.is_some() && is_encoded(&head.headers) {
             return Err(DeliverError::Encoded);
         }
-        let framing = self.framing(head.status, &body);
-        let keeps_alive = self.keeps_alive && framing != Framing::UntilClose;
-        let text = self.head(head.status, &head.headers, &body, framing, keeps_alive);
-        client.send(&text).await?;
-        if framing == Framing::None {
-            return Ok((0, keeps_alive));
-        }
-        let mut redactor = self.redactor.map(Redactor::for_another_stream);
         let is_json = head
             .headers
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().windows(4).any(|part| part == b"json"));
+        let content = self.content(head.status, &head.headers, &body);
+        let begun = AnswerHead {
+            status: head.status,
+            fields: self.fields(&head.headers),
+            content,
+        };
+        answering.head(begun).await?;
+        if matches!(content, Content::None(_)) {
+            answering.end(None).await?;
+            return Ok(0);
+        }
+        let mut redactor = self.redactor.map(Redactor::for_another_stream);
         let mut searched = self.hand_out.filter(|_| is_json).map(|_| Vec::new());
         let mut passed = 0;
         loop {
-            let piece = tokio::select! {
-                piece = timeout(SILENCE, next_piece(&mut body)) => {
-                    piece.map_err(|_| DeliverError::Server)??
-                }
-                () = client.gone() => return Err(ClientError::Gone.into()),
+            let piece = next_piece(&mut body, asking.as_deref_mut(), answering).await?;
+            let data = match &piece {
+                Piece::Data(data) => Some(data),
+                Piece::Trailers(_) | Piece::End => None,
             };
-            self.search(&mut searched, piece.as_ref(), body.is_end_stream());
-            let is_last = piece.is_none();
-            let data = match (piece, &mut redactor) {
-                (Some(data), None) => data,
-                (Some(data), Some(redactor)) => redactor.feed(&data).into(),
+            self.search(&mut searched, data, body.is_end_stream());
+            let data = match (data, &mut redactor) {
+                (Some(data), None) => data.clone(),
+                (Some(data), Some(redactor)) => redactor.feed(data).into(),
                 (None, _) => redactor
                     .take()
                     .map(Redactor::finish)
@@ -117,39 +118,35 @@ impl Delivery<'_> {
                     .into(),
             };
             passed += data.len() as u64;
-            if framing == Framing::Chunked {
-                client.send(&chunk(&data, is_last)).await?;
-            } else if !data.is_empty() {
-                client.send(&data).await?;
-            }
-            if is_last {
-                return Ok((passed, keeps_alive));
-            }
+            answering.data(data).await?;
+            let trailers = match piece {
+                Piece::Data(_) => continue,
+                Piece::Trailers(fields) if self.wants_trailers => Some(self.fields(&fields)),
+                Piece::Trailers(_) | Piece::End => None,
+            };
+            answering.end(trailers).await?;
+            return Ok(passed);
         }
     }
 
-    fn framing(&self, status: StatusCode, body: &Incoming) -> Framing {
-        let has_none =
-            self.head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    fn content(&self, status: StatusCode, headers: &HeaderMap, body: &Incoming) -> Content {
+        if self.head_only || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            // For HEAD and 304 it says how long the content would be, if nothing replaces any.
+            let announced = headers
+                .get(http::header::CONTENT_LENGTH)
+                .filter(|_| self.redactor.is_none() && status != StatusCode::NO_CONTENT)
+                .and_then(|length| length.to_str().ok()?.parse().ok());
+            return Content::None(announced);
+        }
         match body.size_hint().exact() {
-            _ if has_none => Framing::None,
             // A decoy may be longer than what it replaces.
-            Some(_) if self.redactor.is_none() => Framing::Length,
-            _ if self.is_http_11 => Framing::Chunked,
-            _ => Framing::UntilClose,
+            Some(length) if self.redactor.is_none() || length == 0 => Content::Length(length),
+            _ => Content::Unknown,
         }
     }
 
-    fn head(
-        &self,
-        status: StatusCode,
-        headers: &http::HeaderMap,
-        body: &Incoming,
-        framing: Framing,
-        keeps_alive: bool,
-    ) -> Vec<u8> {
-        let reason = status.canonical_reason().unwrap_or("");
-        let mut text = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    /// The fields of a head, or behind content, that the client gets to see.
+    fn fields(&self, headers: &HeaderMap) -> HeaderMap {
         let hop_by_hop: Vec<String> = headers
             .get_all(http::header::CONNECTION)
             .iter()
@@ -157,42 +154,25 @@ impl Delivery<'_> {
             .flat_map(|value| value.split(','))
             .map(|token| token.trim().to_ascii_lowercase())
             .collect();
+        let mut fields = HeaderMap::with_capacity(headers.keys_len());
         for (name, value) in headers {
             let is_own = OWN_FIELDS.contains(&name.as_str())
                 || hop_by_hop.iter().any(|token| token == name.as_str());
             let stays_here = is_own || (self.credentialed && is_credential(name, value));
-            if !stays_here {
-                push_field(&mut text, name.as_str(), &self.redacted(value.as_bytes()));
+            if !stays_here && let Ok(value) = self.redacted(value) {
+                fields.append(name.clone(), value);
             }
         }
-        match framing {
-            Framing::None => {
-                // For HEAD and 304 it says how long the content would be, if nothing replaces any.
-                if let Some(length) = headers.get(http::header::CONTENT_LENGTH)
-                    && self.redactor.is_none()
-                    && status != StatusCode::NO_CONTENT
-                {
-                    push_field(&mut text, "content-length", length.as_bytes());
-                }
-            }
-            Framing::Length => {
-                let length = body.size_hint().exact().unwrap_or(0).to_string();
-                push_field(&mut text, "content-length", length.as_bytes());
-            }
-            Framing::Chunked => push_field(&mut text, "transfer-encoding", b"chunked"),
-            Framing::UntilClose => (),
-        }
-        if !keeps_alive {
-            push_field(&mut text, "connection", b"close");
-        }
-        text.extend(b"\r\n");
-        text
+        fields
     }
 
-    fn redacted(&self, value: &[u8]) -> Vec<u8> {
+    fn redacted(
+        &self,
+        value: &HeaderValue,
+    ) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
         match self.redactor {
-            None => value.to_vec(),
-            Some(redactor) => redactor.redact(value),
+            None => Ok(value.clone()),
+            Some(redactor) => HeaderValue::from_bytes(&redactor.redact(value.as_bytes())),
         }
     }
 
@@ -217,18 +197,41 @@ impl Delivery<'_> {
     }
 }
 
-/// The next content; `None` at its end. Trailers are dropped.
-async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, DeliverError> {
-    loop {
-        match body.frame().await {
-            None => return Ok(None),
-            Some(Err(_)) => return Err(DeliverError::Server),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                _ => (),
-            },
-        }
+/// The next part of an answer. What the client has not got yet is sent on its way before anything is
+/// waited for.
+async fn next_piece(
+    body: &mut Incoming,
+    asking: Option<&mut impl Asking>,
+    answering: &mut impl Answering,
+) -> Result<Piece, DeliverError> {
+    let at_hand = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await;
+    if let Poll::Ready(frame) = at_hand {
+        return piece(frame);
     }
+    answering.flush().await?;
+    let client_gone = async {
+        match asking {
+            Some(asking) => gone(asking, answering).await,
+            None => answering.gone().await,
+        }
+    };
+    tokio::select! {
+        frame = timeout(SILENCE, body.frame()) => piece(frame.map_err(|_| DeliverError::Server)?),
+        () = client_gone => Err(ClientError::Gone.into()),
+    }
+}
+
+fn piece(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Result<Piece, DeliverError> {
+    let frame = match frame {
+        None => return Ok(Piece::End),
+        Some(frame) => frame.map_err(|_| DeliverError::Server)?,
+    };
+    Ok(match frame.into_data() {
+        Ok(data) => Piece::Data(data),
+        Err(frame) => frame
+            .into_trailers()
+            .map_or(Piece::Data(Bytes::new()), Piece::Trailers),
+    })
 }
 
 fn is_encoded(headers: &http::HeaderMap) -> bool {
@@ -251,32 +254,9 @@ fn is_credential(name: &HeaderName, value: &HeaderValue) -> bool {
     }
 }
 
-fn push_field(text: &mut Vec<u8>, name: &str, value: &[u8]) {
-    text.extend(name.as_bytes());
-    text.extend(b": ");
-    text.extend(value);
-    text.extend(b"\r\n");
-}
-
-fn chunk(data: &[u8], is_last: bool) -> Vec<u8> {
-    let mut text = Vec::with_capacity(data.len() + 24);
-    if !data.is_empty() {
-        text.extend(format!("{:x}\r\n", data.len()).as_bytes());
-        text.extend(data);
-        text.extend(b"\r\n");
-    }
-    if is_last {
-        text.extend(b"0\r\n\r\n");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Decoded, Decoder};
-    use crate::head::Framing;
-    use proptest::prelude::*;
 
     #[test]
     fn credentials_of_the_host_stay_here() {
@@ -291,24 +271,5 @@ mod tests {
         assert!(stays("www-authenticate", "Bearer realm=x"));
         assert!(!stays("www-authenticate", "basic realm=x"));
         assert!(!stays("etag", "1"));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_chunked_reads_back(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..6)) {
-            let mut buffer = bytes::BytesMut::new();
-            for piece in &pieces {
-                buffer.extend_from_slice(&chunk(piece, false));
-            }
-            buffer.extend_from_slice(&chunk(&[], true));
-            let mut decoder = Decoder::new(Framing::Chunked);
-            let mut content = Vec::new();
-            while let Decoded::Data(data) = decoder.decode(&mut buffer).unwrap() {
-                content.extend(data);
-            }
-            prop_assert_eq!(content, pieces.concat());
-            prop_assert!(buffer.is_empty());
-            prop_assert_eq!(decoder.decode(&mut buffer).unwrap(), Decoded::End);
-        }
     }
 }

@@ -5,11 +5,9 @@
 use std::sync::Arc;
 
 use tagout_core::{Fault, FaultKind, HttpBody};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::client::{CONTINUE, Client, ClientError};
-use crate::framing::Decoder;
+use crate::client::{Answering, Asking, ClientError};
 use crate::head::Framing;
 use crate::understand::{Understood, fault};
 use crate::upload::Upload;
@@ -65,8 +63,9 @@ struct Held {
 }
 
 /// Reads content as far as it is needed. What is wrong becomes a fault of `understood`.
-pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client<S>,
+pub(crate) async fn take(
+    asking: &mut impl Asking,
+    answering: &mut impl Answering,
     understood: &mut Understood,
     need: Need,
     room: &Room,
@@ -85,16 +84,15 @@ pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
         Need::Whole | Need::Beginning => MOST_HELD,
         Need::WholePrompt => MOST_HELD_FOR_MODELS,
     };
-    let mut decoder = Decoder::new(understood.framing);
     // What is announced as too long is not asked for before the verdict.
     let is_announced = length.is_some_and(|length| length > most as u64);
     let held = if is_announced {
         Err(Incomplete::TooLong(Held::default()))
     } else {
         if understood.expects_continue {
-            client.send(CONTINUE).await?;
+            answering.go_on().await?;
         }
-        hold(client, &mut decoder, most, room).await
+        hold(asking, most, room).await
     };
     let beginning = match held {
         Ok(held) => {
@@ -134,7 +132,6 @@ pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
         body: HttpBody::Streamed,
         upload: Some(Upload {
             beginning: beginning.bytes,
-            decoder,
             length,
             expects_continue: understood.expects_continue && is_announced,
         }),
@@ -142,14 +139,9 @@ pub(crate) async fn take<S: AsyncRead + AsyncWrite + Unpin>(
     })
 }
 
-async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client<S>,
-    decoder: &mut Decoder,
-    most: usize,
-    room: &Room,
-) -> Result<Held, Incomplete> {
+async fn hold(asking: &mut impl Asking, most: usize, room: &Room) -> Result<Held, Incomplete> {
     let mut held = Held::default();
-    while let Some(data) = client.content(decoder).await.map_err(Incomplete::Client)? {
+    while let Some(data) = asking.content().await.map_err(Incomplete::Client)? {
         held.bytes.extend_from_slice(&data);
         if !held.reserve(room) {
             return Err(Incomplete::NoRoom);
@@ -203,6 +195,7 @@ fn is_structured(understood: &Understood) -> bool {
 mod tests {
     use super::*;
     use crate::head::parse_head;
+    use crate::http1::Connection;
     use crate::understand::understand;
     use tagout_core::{HostName, Target, Transport};
     use tokio::io::AsyncWriteExt;
@@ -214,16 +207,18 @@ mod tests {
             port: 443,
         };
         let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n\r\n");
-        let mut understood = understand(parse_head(head.as_bytes()).unwrap(), &target);
+        let head = parse_head(head.as_bytes()).unwrap();
+        let mut understood = understand(head.clone(), &target);
         let (mut near, far) = tokio::io::duplex(64 * 1024);
-        let mut client = Client::new(far);
+        let mut connection = Connection::new(far);
         let send = async {
             // The gate may stop reading at any time.
             let _ = near.write_all(content).await;
         };
         let take = async {
-            let taken = take(&mut client, &mut understood, need, room).await;
-            drop(client);
+            let (mut asking, mut answering) = connection.exchange(Some(&head));
+            let taken = take(&mut asking, &mut answering, &mut understood, need, room).await;
+            drop(connection);
             taken
         };
         let (taken, ()) = tokio::join!(take, send);

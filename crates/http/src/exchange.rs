@@ -1,44 +1,37 @@
 //! One request and its answer, to be read aloud: understand the head, take the content, examine the
 //! credential slots, recognise the operation, ask the authority, attach, send, clean the answer,
 //! record the outcome. Whatever goes wrong before the authority is asked becomes a fault of the
-//! action; whatever goes wrong after it ends the exchange.
+//! action; whatever goes wrong after it ends the exchange. It is the same for every version of HTTP.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use tagout_authority::{Admission, Outcome, Permit};
+use tagout_authority::{Outcome, Permit};
 use tagout_catalog::{pack_for_host, recognise};
 use tagout_core::{Action, Effect, FaultKind, HttpBody, HttpRequest, Refusal, Target, Transport};
 use tagout_secrets::Redactor;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::{DeliverError, Delivery, SILENCE};
-use crate::client::{Client, ClientError};
+use crate::client::{Answering, Asking, ClientError, gone};
 use crate::content::{Need, Taken, take, too_large};
 use crate::gate::Gate;
 use crate::handed_out::cookie_value;
-use crate::head::Framing;
-use crate::outgoing::{SendError, Server, outgoing};
-use crate::refusal::{Dress, render};
-use crate::understand::{Understood, fault, understand};
+use crate::head::{Framing, Malformed, RequestHead, Version};
+use crate::outgoing::outgoing;
+use crate::refusal::{Dress, refuse};
+use crate::server::{Lease, SendError, Server};
+use crate::understand::{Understood, fault, trailer_faults, understand};
 use crate::upload::{OutgoingBody, Upload, UploadError, pump};
-
-/// What becomes of a connection after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Another request may come.
-    Again,
-    /// Nothing more is read.
-    Close,
-}
 
 /// What is known about the client's side of an exchange once its request was read.
 struct Asked {
     head_only: bool,
-    is_http_11: bool,
-    keeps_alive: bool,
     wants_upgrade: bool,
+    wants_trailers: bool,
     accept_encoding: Option<String>,
 }
 
@@ -50,59 +43,73 @@ struct Cleaning {
     redactor: Option<Redactor>,
 }
 
+/// How a streamed exchange ended.
+enum Streamed {
+    Answered(Outcome),
+    GivenUp(UploadError),
+    Silent,
+}
+
 impl Gate {
-    /// Reads one request, has it judged, and answers it.
-    pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Has a request judged whose head was read, and answers it.
+    pub(crate) async fn exchange(
         &self,
-        client: &mut Client<S>,
-        server: &mut Server<'_>,
-        admission: &Admission,
-    ) -> Next {
-        let target = admission.target();
-        let mut understood = match client.head().await {
-            Ok(Some(head)) => understand(head, target),
-            Err(ClientError::Malformed(what)) => Understood::malformed(what, target),
-            Ok(None) | Err(ClientError::Gone | ClientError::Slow) => return Next::Close,
+        head: Result<RequestHead, Malformed>,
+        asking: &mut impl Asking,
+        answering: &mut impl Answering,
+        server: &Server,
+    ) {
+        let mut understood = match head {
+            Ok(head) => understand(head, server.target()),
+            Err(what) => Understood::malformed(what, server.target()),
         };
-        let mut taken = match self.take_content(client, &mut understood).await {
+        let mut taken = match self.take_content(asking, answering, &mut understood).await {
             Ok(taken) => taken,
-            Err(_) => return Next::Close,
+            Err(_) => return,
         };
-        let mut asked = Asked::of(&understood);
+        let asked = Asked::of(&understood);
         let is_streamed = taken.upload.is_some();
+        let version = understood.version;
         understood.request.body = std::mem::replace(&mut taken.body, HttpBody::Empty);
         let action = self.action(understood).await;
-        let (graphql, faulty) = (action.is_graphql(), !action.faults().is_empty());
+        let dress = Dress {
+            status: asked.refusal_status(&action, version),
+            graphql: action.is_graphql(),
+            head_only: asked.head_only,
+        };
+        if is_streamed || !action.faults().is_empty() {
+            // What is left of the content, if anything, is not worth reading when it is refused.
+            answering.close_after();
+        }
         let verdict = tokio::select! {
             biased;
             // An approval must not release a request whose answer nobody reads.
-            () = client.gone(), if !is_streamed => return Next::Close,
+            () = gone(asking, answering), if !is_streamed => return,
             verdict = self.inner.authority.judge(action) => verdict,
         };
         match verdict {
             Err(refusal) => {
-                let dress = Dress {
-                    status: if asked.wants_upgrade { 426 } else { 403 },
-                    graphql,
-                    head_only: asked.head_only,
-                    keeps_alive: asked.keeps_alive && !faulty && !is_streamed,
-                };
-                send_refusal(client, &refusal, dress).await
+                // A client that does not read its refusal has gone away.
+                let _ = refuse(answering, &refusal, dress).await;
             }
             Ok(permit) => {
-                let (outcome, next) = self
-                    .perform(client, server, &permit, taken, &mut asked)
-                    .await;
+                let outcome = match self.answer_for_login(answering, &permit, dress).await {
+                    Some(outcome) => outcome,
+                    None => {
+                        self.perform(asking, answering, server, &permit, taken, &asked)
+                            .await
+                    }
+                };
                 permit.outcome(outcome).await;
-                next
             }
         }
     }
 
     /// Content is read only of requests that are whole so far.
-    async fn take_content<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn take_content(
         &self,
-        client: &mut Client<S>,
+        asking: &mut impl Asking,
+        answering: &mut impl Answering,
         understood: &mut Understood,
     ) -> Result<Taken, ClientError> {
         let host = &understood.request.target.host;
@@ -116,14 +123,19 @@ impl Gate {
         if !understood.faults.is_empty() {
             understood.framing = Framing::Empty;
         }
-        match take(client, understood, need, &self.inner.room).await {
+        let room = &self.inner.room;
+        let taken = match take(asking, answering, understood, need, room).await {
             Err(ClientError::Malformed(what)) => {
                 let target = understood.request.target.clone();
                 *understood = Understood::malformed(what, &target);
-                take(client, understood, need, &self.inner.room).await
+                take(asking, answering, understood, need, room).await
             }
             taken => taken,
-        }
+        }?;
+        let broker = self.inner.authority.broker();
+        let faults = trailer_faults(&understood.request, asking.trailers(), broker);
+        understood.faults.extend(faults);
+        Ok(taken)
     }
 
     /// Examines the slots and recognises the operation: the request as the authority judges it.
@@ -198,78 +210,203 @@ impl Gate {
     }
 
     /// Attaches, sends and answers.
-    async fn perform<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn perform(
         &self,
-        client: &mut Client<S>,
-        server: &mut Server<'_>,
+        asking: &mut impl Asking,
+        answering: &mut impl Answering,
+        server: &Server,
         permit: &Permit,
         taken: Taken,
-        asked: &mut Asked,
-    ) -> (Outcome, Next) {
-        let action = permit.action();
-        let stored = action.request();
-        let host = &stored.target.host;
-        let redactor = self.inner.attachable.redactor(host, permit.broker());
-        let credentialed = self.is_credentialed(host);
-        let mut outcome = Outcome {
-            request_bytes: stored.body.bytes().len() as u64,
-            ..Outcome::default()
-        };
+        asked: &Asked,
+    ) -> Outcome {
+        let stored = permit.action().request();
+        let credentialed = self.is_credentialed(&stored.target.host);
         let encoding = match &asked.accept_encoding {
             Some(accepted) if !credentialed && stored.method.is_read() => accepted,
             _ => "identity",
         };
-        let sent = match taken.upload {
-            None => self.send_whole(client, server, permit, encoding).await,
-            Some(upload) => {
-                let (sent, octets) = self
-                    .send_streamed(client, server, permit, encoding, upload)
-                    .await;
-                // A server that answers early leaves content unread, and this connection with it.
-                asked.keeps_alive &= octets.is_some();
-                outcome.request_bytes = octets.unwrap_or(0);
-                sent
-            }
+        let mut outcome = Outcome {
+            request_bytes: stored.body.bytes().len() as u64,
+            ..Outcome::default()
         };
-        let failed = match sent {
-            Ok(Some(response)) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-                outcome.status = Some(response.status().as_u16());
-                let cleaning = Cleaning {
-                    credentialed,
-                    redactor,
-                };
+        let failed = match taken.upload {
+            Some(upload) => {
                 return self
-                    .answer(client, permit, asked, response, cleaning, outcome)
+                    .stream(asking, answering, server, permit, encoding, upload, asked)
                     .await;
             }
-            // It would have the rest of the connection to itself.
-            Ok(Some(_)) => failed(
-                "the server switched to another protocol without being asked.",
-                "Use plain HTTP/1.1 requests with this host.",
-            ),
-            Ok(None) => {
-                outcome.error = Some(ClientError::Gone.to_string());
-                return (outcome, Next::Close);
+            None => {
+                let sending = self.send_with_login(server, permit, encoding, asked.wants_trailers);
+                let sent = tokio::select! {
+                    biased;
+                    () = gone(asking, answering) => {
+                        outcome.error = Some(ClientError::Gone.to_string());
+                        return outcome;
+                    }
+                    sent = timeout(SILENCE, sending) => sent,
+                };
+                match sent {
+                    Ok(Ok(answered)) => {
+                        return self
+                            .answer(
+                                Some(asking),
+                                answering,
+                                server,
+                                permit,
+                                asked,
+                                answered,
+                                outcome,
+                            )
+                            .await;
+                    }
+                    Ok(Err(error)) => unsent(&error),
+                    Err(_) => failed("the server did not answer.", "Try again later."),
+                }
             }
-            Err(failed) => failed,
         };
         outcome.error = Some(failed.reason.clone());
-        let next = send_refusal(client, &failed, asked.failure_dress(action)).await;
-        (outcome, next)
+        self.fail(answering, permit, asked, &failed).await;
+        outcome
+    }
+
+    /// Sends content while it comes, and answers as soon as the server does: either side may go on
+    /// for as long as it has something to say.
+    #[allow(clippy::too_many_arguments)]
+    async fn stream(
+        &self,
+        asking: &mut impl Asking,
+        answering: &mut impl Answering,
+        server: &Server,
+        permit: &Permit,
+        encoding: &str,
+        upload: Upload,
+        asked: &Asked,
+    ) -> Outcome {
+        if upload.expects_continue && answering.go_on().await.is_err() {
+            return gave_up(&ClientError::Gone.to_string(), 0);
+        }
+        let (sender, body) = OutgoingBody::streamed(upload.length);
+        let request = match outgoing(permit, encoding, asked.wants_trailers, Some(body)) {
+            Ok(request) => request,
+            Err(error) => {
+                self.fail(answering, permit, asked, &unsent(&error)).await;
+                return gave_up(&error.to_string(), 0);
+            }
+        };
+        let request_of = permit.action().request();
+        let trailers = |fields| {
+            let faults = trailer_faults(request_of, fields, permit.broker());
+            faults.into_iter().next()
+        };
+        let heard = AtomicBool::new(false);
+        let mut octets = None;
+        let ended = {
+            let mut pumping = pin!(pump(
+                asking,
+                upload,
+                permit.broker().stream(),
+                sender,
+                trailers
+            ));
+            let mut answered = pin!(async {
+                match server.send(request).await {
+                    Ok(answered) => {
+                        heard.store(true, Ordering::Relaxed);
+                        let nobody = None::<&mut crate::client::Nobody>;
+                        let outcome = Outcome::default();
+                        self.answer(
+                            nobody,
+                            &mut *answering,
+                            server,
+                            permit,
+                            asked,
+                            answered,
+                            outcome,
+                        )
+                        .await
+                    }
+                    Err(error) => {
+                        let failed = unsent(&error);
+                        self.fail(&mut *answering, permit, asked, &failed).await;
+                        gave_up(&failed.reason, 0)
+                    }
+                }
+            });
+            let mut is_pumping = true;
+            let mut silence = pin!(sleep(SILENCE));
+            loop {
+                tokio::select! {
+                    biased;
+                    pumped = &mut pumping, if is_pumping => {
+                        is_pumping = false;
+                        silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+                        match pumped {
+                            Ok(count) => octets = Some(count),
+                            // The server may have answered early, and its answer says why.
+                            Err(UploadError::Server) => (),
+                            Err(error) => break Streamed::GivenUp(error),
+                        }
+                    }
+                    outcome = &mut answered => break Streamed::Answered(outcome),
+                    () = &mut silence, if !is_pumping && !heard.load(Ordering::Relaxed) => {
+                        break Streamed::Silent;
+                    }
+                }
+            }
+        };
+        match ended {
+            Streamed::Answered(mut outcome) => {
+                outcome.request_bytes = octets.unwrap_or(0);
+                outcome
+            }
+            Streamed::Silent => {
+                let failed = failed("the server did not answer.", "Try again later.");
+                self.fail(answering, permit, asked, &failed).await;
+                gave_up(&failed.reason, octets.unwrap_or(0))
+            }
+            Streamed::GivenUp(error) => {
+                let text = error.to_string();
+                if !matches!(error, UploadError::Client(_)) {
+                    let failed = failed(
+                        format!("{text}."),
+                        "Take the value out of the content. What was sent so far was given up.",
+                    );
+                    self.fail(answering, permit, asked, &failed).await;
+                }
+                gave_up(&text, 0)
+            }
+        }
     }
 
     /// Cleans the server's answer while it streams to the client.
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    #[allow(clippy::too_many_arguments)]
+    async fn answer(
         &self,
-        client: &mut Client<S>,
+        asking: Option<&mut impl Asking>,
+        answering: &mut impl Answering,
+        server: &Server,
         permit: &Permit,
         asked: &Asked,
-        response: Response<Incoming>,
-        cleaning: Cleaning,
+        (response, lease): (Response<Incoming>, Lease),
         mut outcome: Outcome,
-    ) -> (Outcome, Next) {
+    ) -> Outcome {
         let action = permit.action();
         let host = &action.request().target.host;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // It would have the rest of the connection to itself.
+            let failed = failed(
+                "the server switched to another protocol without being asked.",
+                "Use plain HTTP requests with this host.",
+            );
+            outcome.error = Some(failed.reason.clone());
+            self.fail(answering, permit, asked, &failed).await;
+            return outcome;
+        }
+        outcome.status = Some(response.status().as_u16());
+        let cleaning = Cleaning {
+            credentialed: self.is_credentialed(host),
+            redactor: self.inner.attachable.redactor(host, permit.broker()),
+        };
         let remember = |values: Vec<Vec<u8>>| {
             for value in values {
                 permit.broker().remember_handed_out(host, &value);
@@ -284,20 +421,15 @@ impl Gate {
         }
         let delivery = Delivery {
             head_only: action.request().method.as_str() == "HEAD",
-            is_http_11: asked.is_http_11,
-            keeps_alive: asked.keeps_alive,
+            wants_trailers: asked.wants_trailers,
             credentialed: cleaning.credentialed,
             redactor: cleaning.redactor.as_ref(),
             hand_out: (!cleaning.credentialed).then_some(&remember),
         };
-        match delivery.deliver(client, response).await {
-            Ok((received, keeps_alive)) => {
+        match delivery.deliver(asking, answering, response).await {
+            Ok(received) => {
+                server.give_back(lease);
                 outcome.response_bytes = received;
-                let next = match keeps_alive {
-                    true => Next::Again,
-                    false => Next::Close,
-                };
-                (outcome, next)
             }
             Err(error) => {
                 outcome.error = Some(error.to_string());
@@ -306,71 +438,33 @@ impl Gate {
                         format!("{error}."),
                         "Nothing can be done from here; tell your user which URL answers so.",
                     );
-                    send_refusal(client, &refusal, asked.failure_dress(action)).await;
+                    self.fail(answering, permit, asked, &refusal).await;
                 }
-                (outcome, Next::Close)
             }
         }
+        outcome
     }
 
-    /// `Ok(None)` when the client went away.
-    async fn send_whole<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Tells of a failure behind the verdict: the request was allowed, the server failed. An answer
+    /// that has begun can only be cut off.
+    async fn fail(
         &self,
-        client: &mut Client<S>,
-        server: &mut Server<'_>,
+        answering: &mut impl Answering,
         permit: &Permit,
-        encoding: &str,
-    ) -> Result<Option<Response<Incoming>>, Refusal> {
-        let request = outgoing(permit, encoding, None).map_err(|error| unsent(&error))?;
-        tokio::select! {
-            biased;
-            () = client.gone() => Ok(None),
-            response = timeout(SILENCE, server.send(request)) => match response {
-                Ok(Ok(response)) => Ok(Some(response)),
-                Ok(Err(error)) => Err(unsent(&error)),
-                Err(_) => Err(failed("the server did not answer.", "Try again later.")),
-            },
+        asked: &Asked,
+        failed: &Refusal,
+    ) {
+        answering.close_after();
+        if answering.has_begun() {
+            return;
         }
-    }
-
-    /// The second of the pair: how many octets were sent, `None` when that was not all of them.
-    async fn send_streamed<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        client: &mut Client<S>,
-        server: &mut Server<'_>,
-        permit: &Permit,
-        encoding: &str,
-        upload: Upload,
-    ) -> (Result<Option<Response<Incoming>>, Refusal>, Option<u64>) {
-        let (sender, body) = OutgoingBody::streamed(upload.length);
-        let request = match outgoing(permit, encoding, Some(body)) {
-            Ok(request) => request,
-            Err(error) => return (Err(unsent(&error)), None),
+        let dress = Dress {
+            status: StatusCode::BAD_GATEWAY,
+            graphql: permit.action().is_graphql(),
+            head_only: asked.head_only,
         };
-        let finder = permit.broker().stream();
-        let (pumped, response) = tokio::join!(
-            pump(client, upload, finder, sender),
-            timeout(SILENCE, server.send(request)),
-        );
-        let octets = match pumped {
-            Ok(octets) => Some(octets),
-            // The server may have answered early, and its answer says why.
-            Err(UploadError::Server) => None,
-            Err(UploadError::Client(_)) => return (Ok(None), None),
-            Err(error @ UploadError::Secret(_)) => {
-                let refusal = failed(
-                    format!("{error}."),
-                    "Take the value out of the content. What was sent so far was given up.",
-                );
-                return (Err(refusal), None);
-            }
-        };
-        let response = match response {
-            Ok(Ok(response)) => Ok(Some(response)),
-            Ok(Err(error)) => Err(unsent(&error)),
-            Err(_) => Err(failed("the server did not answer.", "Try again later.")),
-        };
-        (response, octets)
+        // A client that does not read it has gone away.
+        let _ = refuse(answering, failed, dress).await;
     }
 }
 
@@ -378,21 +472,30 @@ impl Asked {
     fn of(understood: &Understood) -> Self {
         Self {
             head_only: understood.request.method.as_str() == "HEAD",
-            is_http_11: understood.is_http_11,
-            keeps_alive: understood.keeps_alive,
             wants_upgrade: understood.wants_upgrade,
+            wants_trailers: understood.wants_trailers,
             accept_encoding: understood.accept_encoding.clone(),
         }
     }
 
-    /// How a failure behind the verdict is told: the request was allowed, the server failed.
-    fn failure_dress(&self, action: &Action) -> Dress {
-        Dress {
-            status: 502,
-            graphql: action.is_graphql(),
-            head_only: self.head_only,
-            keeps_alive: false,
+    fn refusal_status(&self, action: &Action, version: Version) -> StatusCode {
+        let mut kinds = action.faults().iter().map(|fault| fault.kind);
+        if self.wants_upgrade {
+            StatusCode::UPGRADE_REQUIRED
+        } else if version == Version::Http2 && kinds.any(|it| it == FaultKind::AuthorityMismatch) {
+            // RFC 9110 §15.5.20: a connection that is used for another host than its own.
+            StatusCode::MISDIRECTED_REQUEST
+        } else {
+            StatusCode::FORBIDDEN
         }
+    }
+}
+
+fn gave_up(error: &str, request_bytes: u64) -> Outcome {
+    Outcome {
+        error: Some(error.to_owned()),
+        request_bytes,
+        ..Outcome::default()
     }
 }
 
@@ -421,17 +524,6 @@ fn adopt(
         request.query = query;
     }
     changed
-}
-
-async fn send_refusal<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client<S>,
-    refusal: &Refusal,
-    dress: Dress,
-) -> Next {
-    match client.send(&render(refusal, dress)).await {
-        Ok(()) if dress.keeps_alive => Next::Again,
-        _ => Next::Close,
-    }
 }
 
 fn unsent(error: &SendError) -> Refusal {

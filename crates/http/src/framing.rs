@@ -1,10 +1,10 @@
 //! Takes a request's content out of its framing (RFC 9112 §6, §7.1). No I/O: bytes go in, content
-//! comes out. Chunk extensions are refused and trailers are dropped; nothing here is forwarded in the
-//! framing it came in.
+//! comes out. Chunk extensions are refused; trailers are read like a head's fields, so that they can be
+//! judged. Nothing here is forwarded in the framing it came in.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::head::{Framing, Malformed};
+use crate::head::{Framing, Malformed, parse_field};
 
 /// Longest line with a chunk's size: sixteen digits and the line end.
 const LONGEST_SIZE_LINE: usize = 18;
@@ -15,6 +15,7 @@ const LONGEST_TRAILERS: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     state: State,
+    trailers: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,15 @@ impl Decoder {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkSize,
         };
-        Self { state }
+        Self {
+            state,
+            trailers: Vec::new(),
+        }
+    }
+
+    /// The fields behind the content, once that has ended.
+    pub(crate) fn take_trailers(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.trailers)
     }
 
     /// Takes what it can from `buffer`.
@@ -96,6 +105,9 @@ impl Decoder {
                         if seen > LONGEST_TRAILERS {
                             return Err(Malformed("the request's trailers are longer than 8 KiB"));
                         }
+                        let line = std::str::from_utf8(&line)
+                            .map_err(|_| Malformed("a trailer is not text in UTF-8"))?;
+                        self.trailers.push(parse_field(line)?);
                         self.state = State::Trailers(seen);
                     }
                 },
@@ -202,6 +214,9 @@ mod tests {
             b"4\r\r\nWiki\r\n0\r\n\r\n",
             b"0000000000000000000004\r\nWiki",
             b"0\r\nX: a\n\r\n",
+            b"0\r\nX : a\r\n\r\n",
+            b"0\r\nX: a\r\n b\r\n\r\n",
+            b"0\r\nX: \xff\r\n\r\n",
         ] {
             for size in [1, 3, 100] {
                 let outcome = decode(Framing::Chunked, bytes, size);

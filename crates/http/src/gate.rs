@@ -2,32 +2,41 @@
 //! request of a connection passes through [`crate::exchange`]. The gate decides nothing; it asks the
 //! authority twice, once for the connection and once for each request.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use http::StatusCode;
 use serde_json::json;
 use tagout_authority::{Admission, Authority};
 use tagout_catalog::pack_for_host;
 use tagout_core::{Action, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport};
+use tagout_credentials::login::Logins;
 use tagout_net::{
-    Captured, Destination, Opening, Protocol, Replayed, SessionCa, Upstream, pass_through,
-    refuse_handshake,
+    Captured, ClientHello, Destination, Opening, Protocol, Replayed, SessionCa, Upstream,
+    pass_through, refuse_handshake,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::attached::{Attachable, is_attachable};
-use crate::client::Client;
+use crate::client::{Answering, ClientError};
 use crate::content::Room;
-use crate::exchange::Next;
-use crate::outgoing::Server;
-use crate::refusal::{Dress, render};
+use crate::head::RequestHead;
+use crate::http1::Connection;
+use crate::http2::{self, Streams};
+use crate::refusal::{self, Dress};
+use crate::server::Server;
 use crate::understand::{bare_request, fault, mismatch, understand, unparsable};
+
+/// Servers of which it is remembered what they speak.
+const MOST_REMEMBERED: usize = 4096;
 
 /// The HTTP gate of one session. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) logins: Arc<Logins>,
 }
 
 pub(crate) struct Inner {
@@ -37,6 +46,9 @@ pub(crate) struct Inner {
     model_hosts: Vec<HostPattern>,
     pub(crate) room: Room,
     pub(crate) attachable: Attachable,
+    streams: Streams,
+    /// What servers were found to speak, so that a client need not wait for a server to be dialled.
+    spoken: Mutex<HashMap<Target, Protocol>>,
 }
 
 impl Gate {
@@ -57,8 +69,17 @@ impl Gate {
                 model_hosts,
                 room: Room::new(),
                 attachable: Attachable::default(),
+                streams: Streams::new(),
+                spoken: Mutex::default(),
             }),
+            logins: Arc::default(),
         }
+    }
+
+    /// With logins, whose tokens it keeps fresh.
+    #[must_use]
+    pub fn with_logins(self, logins: Arc<Logins>) -> Self {
+        Self { logins, ..self }
     }
 
     /// Serves one captured connection to its end. Returns when it is closed, whatever happened.
@@ -87,7 +108,9 @@ impl Gate {
         if let Some((fault, refusable)) = opening_fault(&opening, &target) {
             let refusal = self.refusal_for(&target, fault).await;
             return match opening {
-                Opening::Plain(stream) if refusable => refuse(stream, &target, &refusal).await,
+                Opening::Plain(stream) if refusable => {
+                    refuse_http1(stream, &target, &refusal).await;
+                }
                 Opening::Plain(stream) | Opening::Tls(_, stream) | Opening::Broken(_, stream) => {
                     refuse_handshake(stream).await;
                 }
@@ -105,17 +128,22 @@ impl Gate {
                 }
                 self.pass(stream, &admission).await;
             }
-            (Ok(admission), Opening::Tls(_, stream)) => {
-                if let Some(tls) = self.accept(stream, &target).await {
-                    self.serve_requests(tls, &admission).await;
-                }
+            (Ok(admission), Opening::Tls(hello, stream)) => {
+                self.serve_encrypted(&hello, stream, admission).await;
             }
             (Ok(admission), Opening::Plain(stream)) => {
-                self.serve_requests(stream, &admission).await;
+                let server = self.server(admission, Protocol::Http1);
+                self.serve_http1(stream, server).await;
             }
-            (Err(refusal), opening) => self.refuse_opening(opening, &target, &refusal).await,
+            (Err(refusal), Opening::Tls(hello, stream)) => {
+                self.refuse_encrypted(&hello, stream, &target, refusal)
+                    .await;
+            }
+            (Err(refusal), Opening::Plain(stream)) => {
+                refuse_http1(stream, &target, &refusal).await;
+            }
             // `opening_fault` saw to it.
-            (Ok(_), Opening::Broken(..)) => (),
+            (_, Opening::Broken(..)) => (),
         }
     }
 
@@ -123,15 +151,15 @@ impl Gate {
     /// from what the client says, for the record and for a refusal that it can read.
     async fn serve_unknown(&self, port: u16, opening: Opening) {
         match opening {
-            Opening::Tls(hello, stream) => match hello.server_name {
+            Opening::Tls(hello, stream) => match &hello.server_name {
                 Some(host) => {
                     let target = Target {
                         transport: Transport::Tls,
-                        host,
+                        host: host.clone(),
                         port,
                     };
                     let refusal = self.unknown_refusal(&target).await;
-                    self.refuse_opening(Opening::Tls(hello_of(&target), stream), &target, &refusal)
+                    self.refuse_encrypted(&hello, stream, &target, refusal)
                         .await;
                 }
                 None => {
@@ -149,11 +177,11 @@ impl Gate {
     }
 
     async fn refuse_plain(&self, port: u16, stream: Replayed<TcpStream>) {
-        let mut client = Client::new(stream);
-        let Ok(Some(head)) = client.head().await else {
+        let mut connection = Connection::new(stream);
+        let Ok(Some(head)) = connection.head().await else {
             self.record_nameless(port, "a plain connection that is no HTTP request")
                 .await;
-            return client.close().await;
+            return connection.close().await;
         };
         let named = head
             .field("host")
@@ -178,13 +206,14 @@ impl Gate {
             }
         };
         let dress = Dress {
-            status: 403,
+            status: StatusCode::FORBIDDEN,
             graphql: false,
             head_only: head.method == "HEAD",
-            keeps_alive: false,
         };
-        let _ = client.send(&render(&refusal, dress)).await;
-        client.close().await;
+        let (_, mut answering) = connection.exchange(Some(&head));
+        answering.close_after();
+        let _ = refusal::refuse(&mut answering, &refusal, dress).await;
+        connection.close().await;
     }
 
     /// The refusal for a name that the connection's address does not stand for. The authority is
@@ -232,15 +261,36 @@ impl Gate {
             .await;
     }
 
-    async fn refuse_opening(&self, opening: Opening, target: &Target, refusal: &Refusal) {
-        match opening {
-            Opening::Tls(_, stream) => {
-                if let Some(tls) = self.accept(stream, target).await {
-                    refuse(tls, target, refusal).await;
-                }
+    /// Answers every request of an encrypted connection with a refusal, in whatever version of HTTP
+    /// the client reads.
+    async fn refuse_encrypted(
+        &self,
+        hello: &ClientHello,
+        stream: Replayed<TcpStream>,
+        target: &Target,
+        refusal: Refusal,
+    ) {
+        // The older one where both are read: it is understood by whatever prints what went wrong.
+        let protocol = match hello.offers(Protocol::Http1) {
+            true => Protocol::Http1,
+            false => Protocol::Http2,
+        };
+        let Some(tls) = self.accept(stream, target, protocol).await else {
+            return;
+        };
+        match protocol {
+            Protocol::Http1 => refuse_http1(tls, target, &refusal).await,
+            Protocol::Http2 => {
+                let (target, refusal) = (Arc::new(target.clone()), Arc::new(refusal));
+                http2::serve(tls, &self.inner.streams, |head, _, mut answering| {
+                    let (target, refusal) = (Arc::clone(&target), Arc::clone(&refusal));
+                    async move {
+                        let dress = dress_of(head.ok(), &target);
+                        let _ = refusal::refuse(&mut answering, &refusal, dress).await;
+                    }
+                })
+                .await;
             }
-            Opening::Plain(stream) => refuse(stream, target, refusal).await,
-            Opening::Broken(_, stream) => refuse_handshake(stream).await,
         }
     }
 
@@ -250,13 +300,9 @@ impl Gate {
         &self,
         stream: Replayed<TcpStream>,
         target: &Target,
+        protocol: Protocol,
     ) -> Option<TlsStream<Replayed<TcpStream>>> {
-        match self
-            .inner
-            .ca
-            .accept(stream, &target.host, Protocol::Http1)
-            .await
-        {
+        match self.inner.ca.accept(stream, &target.host, protocol).await {
             Ok(tls) => Some(tls),
             Err(error) => {
                 let fields = json!({
@@ -296,14 +342,98 @@ impl Gate {
         let _ = self.inner.authority.record().append("passed", fields).await;
     }
 
-    async fn serve_requests<S>(&self, stream: S, admission: &Admission)
+    fn server(&self, admission: Admission, newest: Protocol) -> Server {
+        Server::new(Arc::clone(&self.inner.upstream), admission, newest)
+    }
+
+    /// Reads what is said on an encrypted connection. The client gets HTTP/2 where it offers it and
+    /// the server speaks it, so that nothing has to be translated.
+    async fn serve_encrypted(
+        &self,
+        hello: &ClientHello,
+        stream: Replayed<TcpStream>,
+        admission: Admission,
+    ) {
+        let target = admission.target().clone();
+        let (server, protocol) = match hello.offers(Protocol::Http2) {
+            false => (self.server(admission, Protocol::Http1), Protocol::Http1),
+            true => {
+                let server = self.server(admission, Protocol::Http2);
+                let spoken = self.spoken(&server).await;
+                let protocol = match hello.offers(Protocol::Http1) {
+                    true => spoken,
+                    false => Protocol::Http2,
+                };
+                (server, protocol)
+            }
+        };
+        let Some(tls) = self.accept(stream, &target, protocol).await else {
+            return;
+        };
+        match protocol {
+            Protocol::Http1 => self.serve_http1(tls, server).await,
+            Protocol::Http2 => self.serve_http2(tls, server).await,
+        }
+    }
+
+    /// What the server speaks, or HTTP/1.1 where it cannot be reached: its requests will say so.
+    async fn spoken(&self, server: &Server) -> Protocol {
+        let spoken = || {
+            let spoken = self.inner.spoken.lock();
+            // Entries are put in whole, so one that is there is complete.
+            spoken.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(&protocol) = spoken().get(server.target()) {
+            return protocol;
+        }
+        let Ok(protocol) = server.protocol().await else {
+            return Protocol::Http1;
+        };
+        let mut spoken = spoken();
+        if spoken.len() < MOST_REMEMBERED {
+            spoken.insert(server.target().clone(), protocol);
+        }
+        protocol
+    }
+
+    async fn serve_http1<S>(&self, stream: S, server: Server)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let mut client = Client::new(stream);
-        let mut server = Server::new(&self.inner.upstream, admission);
-        while self.exchange(&mut client, &mut server, admission).await == Next::Again {}
-        client.close().await;
+        let mut connection = Connection::new(stream);
+        loop {
+            let head = match connection.head().await {
+                Ok(Some(head)) => Ok(head),
+                Err(ClientError::Malformed(what)) => Err(what),
+                Ok(None) | Err(ClientError::Gone | ClientError::Slow) => break,
+            };
+            let (mut asking, mut answering) = connection.exchange(head.as_ref().ok());
+            self.exchange(head, &mut asking, &mut answering, &server)
+                .await;
+            if !answering.can_go_on() {
+                break;
+            }
+        }
+        connection.close().await;
+    }
+
+    async fn serve_http2<S>(&self, stream: S, server: Server)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let server = Arc::new(server);
+        http2::serve(
+            stream,
+            &self.inner.streams,
+            |head, mut asking, mut answering| {
+                let (gate, server) = (self.clone(), Arc::clone(&server));
+                async move {
+                    gate.exchange(head, &mut asking, &mut answering, &server)
+                        .await;
+                }
+            },
+        )
+        .await;
     }
 
     pub(crate) fn is_model_host(&self, host: &HostName) -> bool {
@@ -343,37 +473,34 @@ fn opening_fault(opening: &Opening, target: &Target) -> Option<(Fault, bool)> {
     }
 }
 
-fn hello_of(target: &Target) -> tagout_net::ClientHello {
-    tagout_net::ClientHello {
-        server_name: Some(target.host.clone()),
-        encrypted: false,
-        protocols: Vec::new(),
-    }
+/// Answers the first request of a connection with a refusal, and closes it.
+async fn refuse_http1<S>(stream: S, target: &Target, refusal: &Refusal)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut connection = Connection::new(stream);
+    let head = match connection.head().await {
+        Ok(Some(head)) => Some(head),
+        Ok(None) => return,
+        Err(_) => None,
+    };
+    let (_, mut answering) = connection.exchange(head.as_ref());
+    answering.close_after();
+    let dress = dress_of(head, target);
+    let _ = refusal::refuse(&mut answering, refusal, dress).await;
+    connection.close().await;
 }
 
-/// Answers the first request of a connection with a refusal, and closes it.
-async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, target: &Target, refusal: &Refusal) {
-    let mut client = Client::new(stream);
-    let dress = match client.head().await {
-        Ok(Some(head)) => {
-            let head_only = head.method == "HEAD";
-            let request = understand(head, target).request;
-            Dress {
-                status: 403,
-                graphql: pack_for_host(&target.host)
-                    .is_some_and(|pack| pack.is_graphql_endpoint(&request.path)),
-                head_only,
-                keeps_alive: false,
-            }
-        }
-        Ok(None) => return,
-        Err(_) => Dress {
-            status: 403,
-            graphql: false,
-            head_only: false,
-            keeps_alive: false,
-        },
-    };
-    let _ = client.send(&render(refusal, dress)).await;
-    client.close().await;
+/// How a refusal is told to whoever sent `head`.
+fn dress_of(head: Option<RequestHead>, target: &Target) -> Dress {
+    let head_only = head.as_ref().is_some_and(|head| head.method == "HEAD");
+    let graphql = head.is_some_and(|head| {
+        let path = understand(head, target).request.path;
+        pack_for_host(&target.host).is_some_and(|pack| pack.is_graphql_endpoint(&path))
+    });
+    Dress {
+        status: StatusCode::FORBIDDEN,
+        graphql,
+        head_only,
+    }
 }

@@ -39,12 +39,23 @@ pub struct RequestHead {
     pub method: String,
     /// The request target as it stands on the request line.
     pub target: String,
-    /// Whether the version is 1.1; otherwise it is 1.0.
-    pub is_http_11: bool,
+    /// The version that it came in.
+    pub version: Version,
     /// Fields in order.
     pub fields: Vec<(String, String)>,
     /// How the content is framed.
     pub framing: Framing,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0, in which nothing is chunked and no connection is used twice.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 /// How a request's content is framed (RFC 9112 §6).
@@ -54,7 +65,7 @@ pub enum Framing {
     Empty,
     /// So many octets.
     Length(u64),
-    /// The chunked coding.
+    /// The chunked coding; in HTTP/2, content of which no length was announced.
     Chunked,
 }
 
@@ -124,24 +135,36 @@ pub fn parse_head(bytes: &[u8]) -> Result<RequestHead, Malformed> {
         "the request's head does not end in an empty line",
     ))?;
     let mut lines = text.split("\r\n");
-    let (method, target, is_http_11) = parse_request_line(lines.next().unwrap_or_default())?;
+    let (method, target, version) = parse_request_line(lines.next().unwrap_or_default())?;
     let fields = lines.map(parse_field).collect::<Result<Vec<_>, _>>()?;
-    if fields.len() > MOST_FIELDS {
-        return Err(Malformed("the request has more than 100 header fields"));
-    }
-    let mut head = RequestHead {
-        method,
-        target,
-        is_http_11,
-        fields,
-        framing: Framing::Empty,
-    };
-    refuse_ambiguous_fields(&head)?;
-    head.framing = framing(&head)?;
-    Ok(head)
+    RequestHead::new(method, target, version, fields)
 }
 
-fn parse_request_line(line: &str) -> Result<(String, String, bool), Malformed> {
+impl RequestHead {
+    /// A head from its parts: what every version has in common is looked at here.
+    pub(crate) fn new(
+        method: String,
+        target: String,
+        version: Version,
+        fields: Vec<(String, String)>,
+    ) -> Result<Self, Malformed> {
+        if fields.len() > MOST_FIELDS {
+            return Err(Malformed("the request has more than 100 header fields"));
+        }
+        let mut head = Self {
+            method,
+            target,
+            version,
+            fields,
+            framing: Framing::Empty,
+        };
+        refuse_ambiguous_fields(&head)?;
+        head.framing = framing(&head)?;
+        Ok(head)
+    }
+}
+
+fn parse_request_line(line: &str) -> Result<(String, String, Version), Malformed> {
     const BROKEN: Malformed = Malformed("the request line is not METHOD TARGET VERSION");
     let mut words = line.split(' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -149,9 +172,9 @@ fn parse_request_line(line: &str) -> Result<(String, String, bool), Malformed> {
     else {
         return Err(BROKEN);
     };
-    let is_http_11 = match version {
-        "HTTP/1.1" => true,
-        "HTTP/1.0" => false,
+    let version = match version {
+        "HTTP/1.1" => Version::Http11,
+        "HTTP/1.0" => Version::Http10,
         _ => {
             return Err(Malformed(
                 "the request's version is neither HTTP/1.1 nor HTTP/1.0",
@@ -162,10 +185,11 @@ fn parse_request_line(line: &str) -> Result<(String, String, bool), Malformed> {
     if method.is_empty() || !method.bytes().all(is_token) || target.is_empty() || !target_ok {
         return Err(BROKEN);
     }
-    Ok((method.to_owned(), target.to_owned(), is_http_11))
+    Ok((method.to_owned(), target.to_owned(), version))
 }
 
-fn parse_field(line: &str) -> Result<(String, String), Malformed> {
+/// Reads one field line (RFC 9112 §5), without its end.
+pub(crate) fn parse_field(line: &str) -> Result<(String, String), Malformed> {
     if line.starts_with([' ', '\t']) {
         return Err(Malformed("a header field is folded over two lines"));
     }
@@ -177,11 +201,23 @@ fn parse_field(line: &str) -> Result<(String, String), Malformed> {
             "a header field's name has a character that no name may have",
         ));
     }
+    Ok((name.to_ascii_lowercase(), field_value(value)?))
+}
+
+/// A field's value without the white space around it.
+pub(crate) fn field_value(value: &str) -> Result<String, Malformed> {
     let value = value.trim_matches([' ', '\t']);
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(Malformed("a header field's value has a control character"));
     }
-    Ok((name.to_ascii_lowercase(), value.to_owned()))
+    Ok(value.to_owned())
+}
+
+/// Whether a field says where a request ends or goes, in any disguise: such a field means nothing
+/// behind the content (RFC 9110 §6.5.1).
+pub(crate) fn is_framing_field(name: &str) -> bool {
+    FRAMING_FIELDS.contains(&name.replace('_', "-").as_str())
+        || matches!(name, "trailer" | "te" | "keep-alive" | "content-range")
 }
 
 fn refuse_ambiguous_fields(head: &RequestHead) -> Result<(), Malformed> {
@@ -210,7 +246,9 @@ fn framing(head: &RequestHead) -> Result<Framing, Malformed> {
         (Some(_), Some(_)) => Err(Malformed(
             "the request has both Transfer-Encoding and Content-Length",
         )),
-        (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") && head.is_http_11 => {
+        (Some(coding), None)
+            if coding.eq_ignore_ascii_case("chunked") && head.version == Version::Http11 =>
+        {
             Ok(Framing::Chunked)
         }
         (Some(_), None) => Err(Malformed(
@@ -253,7 +291,7 @@ mod tests {
         );
         assert_eq!(head.framing, Framing::Length(5));
         assert_eq!(head.field("x-thing").collect::<Vec<_>>(), ["a b", "c"]);
-        assert!(head.is_http_11);
+        assert_eq!(head.version, Version::Http11);
     }
 
     #[test]

@@ -15,11 +15,15 @@ mod framing;
 mod gate;
 mod handed_out;
 mod head;
+mod http1;
+mod http2;
+mod login;
 mod outgoing;
 mod refusal;
+mod server;
 mod understand;
 mod upload;
 
 pub use gate::Gate;
-pub use head::{Framing, Malformed, RequestHead, parse_head};
+pub use head::{Framing, Malformed, RequestHead, Version, parse_head};
 pub use understand::names_target;

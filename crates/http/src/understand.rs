@@ -5,8 +5,9 @@ use tagout_core::{
     CanonicalPath, CanonicalQuery, Fault, FaultKind, HostName, HttpBody, HttpRequest, Method,
     Target, Transport,
 };
+use tagout_credentials::Broker;
 
-use crate::head::{Framing, Malformed, RequestHead};
+use crate::head::{Framing, Malformed, RequestHead, Version, is_framing_field};
 
 /// Fields that concern one connection (RFC 9110 §7.6.1) or that the gate writes itself.
 const OWN_FIELDS: &[&str] = &[
@@ -36,10 +37,10 @@ pub(crate) struct Understood {
     pub(crate) expects_continue: bool,
     /// Whether the client wants another protocol on this connection.
     pub(crate) wants_upgrade: bool,
-    /// Whether the client means to send more requests on this connection.
-    pub(crate) keeps_alive: bool,
-    /// Whether the client reads the chunked coding.
-    pub(crate) is_http_11: bool,
+    /// The version that it came in.
+    pub(crate) version: Version,
+    /// Whether the client reads fields behind an answer's content (RFC 9110 §6.5).
+    pub(crate) wants_trailers: bool,
     /// The content codings that the client reads.
     pub(crate) accept_encoding: Option<String>,
 }
@@ -53,8 +54,8 @@ impl Understood {
             framing: Framing::Empty,
             expects_continue: false,
             wants_upgrade: false,
-            keeps_alive: false,
-            is_http_11: true,
+            version: Version::Http11,
+            wants_trailers: false,
             accept_encoding: None,
         }
     }
@@ -116,14 +117,14 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
             false
         }
     };
-    let keeps_alive = head.is_http_11 && !head.lists("connection", "close");
+    let wants_trailers = head.lists("te", "trailers");
     let accept_encoding = head.field("accept-encoding").next().map(str::to_owned);
     let dropped: Vec<String> = head
         .field("connection")
         .flat_map(|value| value.split(','))
         .map(|token| token.trim().to_ascii_lowercase())
         .collect();
-    let (framing, is_http_11) = (head.framing, head.is_http_11);
+    let (framing, version) = (head.framing, head.version);
     request.headers = head
         .fields
         .into_iter()
@@ -135,8 +136,8 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
         framing,
         expects_continue,
         wants_upgrade,
-        keeps_alive,
-        is_http_11,
+        version,
+        wants_trailers,
         accept_encoding,
     }
 }
@@ -207,6 +208,36 @@ fn host_fault(head: &RequestHead, target: &Target) -> Option<Fault> {
             "the Host field names another host than the connection",
         )),
     }
+}
+
+/// What is wrong with the fields behind a request's content. They are judged like a head's fields and
+/// never sent on, which every recipient may do (RFC 9110 §6.5.1).
+pub(crate) fn trailer_faults(
+    request: &HttpRequest,
+    trailers: Vec<(String, String)>,
+    broker: &Broker,
+) -> Vec<Fault> {
+    if trailers.is_empty() {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    if trailers.iter().any(|(name, _)| is_framing_field(name)) {
+        faults.push(unparsable(
+            "a field behind the content says where the request ends or goes",
+        ));
+    }
+    let mut alone = bare_request(&request.target);
+    alone.headers = trailers;
+    let examined = broker.examine(&alone, false);
+    faults.extend(examined.faults);
+    if !examined.uses.is_empty() {
+        faults.push(fault(
+            FaultKind::StrayDecoy,
+            "a credential stands behind the content, where no server looks for one",
+            "Send the credential in a header field of the request.",
+        ));
+    }
+    faults
 }
 
 pub(crate) fn unparsable(reason: impl Into<String>) -> Fault {
@@ -281,7 +312,7 @@ mod tests {
             .map(|(n, _)| n.as_str())
             .collect();
         assert_eq!(headers, ["x-b", "x-a"]);
-        assert!(understood.keeps_alive);
+        assert!(understood.wants_trailers);
         assert_eq!(understood.accept_encoding.as_deref(), Some("gzip"));
         let absolute = read("GET https://api.example.com?x", HOST);
         assert_eq!(kinds(&absolute), []);

@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tagout_core::Fault;
 use tagout_secrets::{Hit, StreamFinder};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::client::{CONTINUE, Client, ClientError};
-use crate::framing::Decoder;
+use crate::answer::SILENCE;
+use crate::client::{Asking, ClientError};
 
 /// Content that was searched and is not sent yet. Longer than any known secret in any encoding, so
 /// that the first octet of one is still here when its last one arrives.
@@ -21,7 +22,6 @@ const SEARCHED_AHEAD: usize = 256 * 1024;
 /// A body of which only the beginning was read.
 pub(crate) struct Upload {
     pub(crate) beginning: Vec<u8>,
-    pub(crate) decoder: Decoder,
     /// All of its octets, where that was announced.
     pub(crate) length: Option<u64>,
     /// Whether the client still waits for `100 Continue`.
@@ -37,6 +37,9 @@ pub(crate) enum UploadError {
     /// A known secret was about to leave.
     #[error("the content has a known secret in it ({})", .0.label)]
     Secret(Hit),
+    /// A field behind the content is one that may not stand there.
+    #[error("{}", .0.reason)]
+    Trailer(Fault),
     /// The server no longer takes it, or its connection broke.
     #[error("the server stopped taking the content")]
     Server,
@@ -47,15 +50,13 @@ pub(crate) enum UploadError {
 ///
 /// # Errors
 /// When it ended early; the receiving body then fails, and with it the connection to the server.
-pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut Client<S>,
+pub(crate) async fn pump(
+    asking: &mut impl Asking,
     mut upload: Upload,
     mut finder: StreamFinder,
     sender: mpsc::Sender<Piece>,
+    trailer_fault: impl Fn(Vec<(String, String)>) -> Option<Fault>,
 ) -> Result<u64, UploadError> {
-    if upload.expects_continue {
-        client.send(CONTINUE).await?;
-    }
     let mut waiting: VecDeque<Bytes> = VecDeque::new();
     let mut waiting_octets = 0;
     let mut sent = 0;
@@ -72,21 +73,26 @@ pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
             waiting_octets -= front.len();
             sent += front.len() as u64;
             let data = waiting.pop_front().unwrap_or_default();
-            let passed = sender.send(Piece::Data(data)).await;
-            passed.map_err(|_| UploadError::Server)?;
+            pass(&sender, Piece::Data(data)).await?;
         }
-        next = client.content(&mut upload.decoder).await?;
+        next = asking.content().await?;
+    }
+    if let Some(fault) = trailer_fault(asking.trailers()) {
+        return Err(UploadError::Trailer(fault));
     }
     for data in waiting {
         sent += data.len() as u64;
-        let passed = sender.send(Piece::Data(data)).await;
-        passed.map_err(|_| UploadError::Server)?;
+        pass(&sender, Piece::Data(data)).await?;
     }
-    sender
-        .send(Piece::End)
-        .await
-        .map_err(|_| UploadError::Server)?;
+    pass(&sender, Piece::End).await?;
     Ok(sent)
+}
+
+async fn pass(sender: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), UploadError> {
+    match timeout(SILENCE, sender.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(UploadError::Server),
+    }
 }
 
 /// A part of a streamed body. Without the end, what came before it is no body.
@@ -167,16 +173,21 @@ impl Body for OutgoingBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::Framing;
+    use crate::head::{RequestHead, parse_head};
+    use crate::http1::Connection;
     use tagout_secrets::KnownSecrets;
     use tokio::io::AsyncWriteExt;
 
     const SIZE: usize = 4 * 1024 * 1024;
 
+    fn head() -> RequestHead {
+        let text = format!("PUT / HTTP/1.1\r\nContent-Length: {SIZE}\r\n\r\n");
+        parse_head(text.as_bytes()).unwrap()
+    }
+
     fn upload() -> Upload {
         Upload {
             beginning: b"front".to_vec(),
-            decoder: Decoder::new(Framing::Length(SIZE as u64)),
             length: None,
             expects_continue: true,
         }
@@ -185,7 +196,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_takes_nothing_stops_the_client() {
         let (mut near, far) = tokio::io::duplex(16 * 1024);
-        let mut client = Client::new(far);
+        let mut connection = Connection::new(far);
+        let (mut asking, _) = connection.exchange(Some(&head()));
         let (sender, _body) = OutgoingBody::streamed(None);
         let finder = KnownSecrets::new([]).stream();
         let mut written = 0;
@@ -195,7 +207,7 @@ mod tests {
             }
         };
         // The clock is a paused one: it advances when nothing can go on.
-        let pumping = pump(&mut client, upload(), finder, sender);
+        let pumping = pump(&mut asking, upload(), finder, sender, |_| None);
         let both = async { tokio::join!(pumping, write) };
         assert!(
             tokio::time::timeout(std::time::Duration::from_secs(5), both)
@@ -210,7 +222,8 @@ mod tests {
         let secret = b"a-secret-value-of-some-length";
         let known = KnownSecrets::new([("it".to_owned(), secret.to_vec(), false)]);
         let (mut near, far) = tokio::io::duplex(16 * 1024);
-        let mut client = Client::new(far);
+        let mut connection = Connection::new(far);
+        let (mut asking, _) = connection.exchange(Some(&head()));
         let (sender, body) = OutgoingBody::streamed(None);
         let write = async {
             near.write_all(&vec![b'.'; SIZE / 2]).await.unwrap();
@@ -231,7 +244,7 @@ mod tests {
                 }
             }
         };
-        let pumping = pump(&mut client, upload(), known.stream(), sender);
+        let pumping = pump(&mut asking, upload(), known.stream(), sender, |_| None);
         let (pumped, passed, _near) = tokio::join!(pumping, collect, write);
         assert!(matches!(pumped, Err(UploadError::Secret(_))));
         let content = passed.strip_prefix(b"front").unwrap();
