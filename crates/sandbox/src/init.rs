@@ -11,10 +11,12 @@ use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::AddressFamily;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::pty::OpenptFlags;
 
 use crate::command::{self, Prepared};
+use crate::network;
 use crate::sandbox::{Exit, LaunchReport};
 use crate::spec::{Spec, Stream};
 use crate::stage::die_with_parent;
@@ -149,6 +151,20 @@ impl<'a> Init<'a> {
             Order::Thaw => {
                 self.thaw();
                 wire::send(self.channel, &Event::Done(Ok(())), &[])?;
+            }
+            Order::Socket { ipv6 } => {
+                let family = if ipv6 {
+                    AddressFamily::INET6
+                } else {
+                    AddressFamily::INET
+                };
+                let made = network::unconnected(family);
+                let handed: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+                let done = match &made {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                };
+                wire::send(self.channel, &Event::Done(done), &handed)?;
             }
             Order::MountOver { tree, path, cover } => {
                 let done = self

@@ -36,6 +36,7 @@ pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
     spec.workspace = trees.remove(0);
 
     let ports = spec.ports.clone();
+    let loopback_ports = spec.loopback_ports.clone();
     let streams = [spec.streams.input, spec.streams.output, spec.streams.error];
     let (ends, theirs) = make_pipes(streams).map_err(LaunchError::system("making pipes"))?;
     let (ours, stage) = start_stage(spec.stage_executable.as_deref())?;
@@ -60,7 +61,7 @@ pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
     wire::send(&ours, &order, &sent).map_err(LaunchError::system("sending the specification"))?;
     drop(theirs);
 
-    let built = await_ready(&ours, &ports)?;
+    let built = await_ready(&ours, &ports, &loopback_ports)?;
     let wake = Shared::new_wake().map_err(LaunchError::system("making an event descriptor"))?;
     let control = Control(Arc::new(Shared {
         stream: ours,
@@ -119,7 +120,11 @@ struct Built {
     report: LaunchReport,
 }
 
-fn await_ready(stream: &UnixStream, ports: &[u16]) -> Result<Built, LaunchError> {
+fn await_ready(
+    stream: &UnixStream,
+    ports: &[u16],
+    loopback_ports: &[u16],
+) -> Result<Built, LaunchError> {
     const WHILE: &str = "being built";
     let mut listeners = None;
     loop {
@@ -129,7 +134,8 @@ fn await_ready(stream: &UnixStream, ports: &[u16]) -> Result<Built, LaunchError>
         match event {
             Event::Listening => {
                 listeners = Some(
-                    network::parse_sockets(descriptors, ports).ok_or(LaunchError::Lost(WHILE))?,
+                    network::parse_sockets(descriptors, ports, loopback_ports)
+                        .ok_or(LaunchError::Lost(WHILE))?,
                 );
             }
             Event::Ready(report) => {
@@ -176,7 +182,7 @@ fn validate(spec: &Spec) -> Result<(), LaunchError> {
     {
         return refuse("the environment", "a name is empty or contains `=`");
     }
-    if spec.ports.len() + 2 > wire::MAX_DESCRIPTORS {
+    if spec.ports.len() + spec.loopback_ports.len() + 2 > wire::MAX_DESCRIPTORS {
         return refuse("the ports", "there are more than 251");
     }
     let trees = std::iter::once(&spec.workspace)

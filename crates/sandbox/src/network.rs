@@ -31,7 +31,7 @@ const LINK: u32 = 2;
 /// The gates' namespace under construction, while this process is still in it.
 pub(crate) struct GatesNetwork {
     route: Route,
-    /// Name server UDP and TCP, then one listener a port.
+    /// Name server UDP and TCP, then one listener a port, then one a port of the agent's loopback.
     pub(crate) sockets: Vec<OwnedFd>,
 }
 
@@ -52,9 +52,13 @@ pub(crate) fn build_gates(ports: &[u16]) -> io::Result<GatesNetwork> {
 }
 
 impl GatesNetwork {
-    /// Joins the agent's namespace, in which this process must be now, to the gates'.
-    pub(crate) fn join_agent(&mut self) -> io::Result<()> {
+    /// Joins the agent's namespace, in which this process must be now, to the gates', and listens on these ports of its loopback.
+    pub(crate) fn join_agent(&mut self, loopback_ports: &[u16]) -> io::Result<()> {
         no_ipv6_on_new_links()?;
+        for &port in loopback_ports {
+            self.sockets
+                .push(listen(SocketType::STREAM, Ipv4Addr::LOCALHOST, port)?);
+        }
         let mut agent = Route::open()?;
         let namespace = fs::File::open("/proc/self/ns/net")?;
         self.route.request(Message::veth(
@@ -114,11 +118,28 @@ fn listen(kind: SocketType, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd>
     Ok(socket)
 }
 
-/// The received sockets as what [`build_gates`] made them; `None` if their number is wrong.
-pub(crate) fn parse_sockets(mut sockets: Vec<OwnedFd>, ports: &[u16]) -> Option<Listeners> {
-    if sockets.len() != ports.len() + 2 {
+/// A TCP socket of the namespace in which this process is, not connected to anything yet.
+pub(crate) fn unconnected(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+/// The received sockets as what [`build_gates`] and [`GatesNetwork::join_agent`] made them; `None` if their number is wrong.
+pub(crate) fn parse_sockets(
+    mut sockets: Vec<OwnedFd>,
+    ports: &[u16],
+    loopback_ports: &[u16],
+) -> Option<Listeners> {
+    if sockets.len() != ports.len() + loopback_ports.len() + 2 {
         return None;
     }
+    let loopback = sockets.split_off(ports.len() + 2);
+    let loopback = loopback.into_iter().map(TcpListener::from);
     let gates = sockets.split_off(2).into_iter().map(TcpListener::from);
     let name_server_tcp = TcpListener::from(sockets.pop()?);
     let name_server_udp = UdpSocket::from(sockets.pop()?);
@@ -126,5 +147,6 @@ pub(crate) fn parse_sockets(mut sockets: Vec<OwnedFd>, ports: &[u16]) -> Option<
         name_server_udp,
         name_server_tcp,
         gates: ports.iter().copied().zip(gates).collect(),
+        loopback: loopback_ports.iter().copied().zip(loopback).collect(),
     })
 }

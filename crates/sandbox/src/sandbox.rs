@@ -46,6 +46,8 @@ pub struct Listeners {
     /// One listener for each port of the specification, in its order. The local address of an accepted connection is the synthetic
     /// destination that the command meant.
     pub gates: Vec<(u16, TcpListener)>,
+    /// One listener for each port of the command's own loopback that the specification names, in its order.
+    pub loopback: Vec<(u16, TcpListener)>,
 }
 
 /// The supervisor's ends of the command's streams. A stream that is a terminal has none of its own: all of them are `terminal`.
@@ -121,6 +123,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct State {
     answer: Option<Result<(), String>>,
+    /// What an answer brought with it.
+    socket: Option<OwnedFd>,
     events: VecDeque<Occurrence>,
     gone: bool,
 }
@@ -282,6 +286,16 @@ impl Control {
         )
     }
 
+    /// A TCP socket of the command's own network, not connected yet, non-blocking: what it is connected to is a server inside. There is no
+    /// other way from the host to one, and none back.
+    pub fn socket_inside(&self, ipv6: bool) -> Result<std::net::TcpStream, LaunchError> {
+        const WHAT: &str = "make a socket inside";
+        let socket = self.order_with_answer(WHAT, &Order::Socket { ipv6 })?;
+        socket
+            .map(std::net::TcpStream::from)
+            .ok_or(LaunchError::Lost(WHAT))
+    }
+
     /// Sends a signal to the foreground process group inside.
     pub fn signal(&self, signal: i32) -> Result<(), LaunchError> {
         self.send(&Order::Signal(signal))
@@ -304,6 +318,15 @@ impl Control {
 
     /// Sends an order and waits for its answer.
     fn order(&self, what: &'static str, order: &Order) -> Result<(), LaunchError> {
+        self.order_with_answer(what, order).map(drop)
+    }
+
+    /// Sends an order and waits for its answer, and the descriptor that came with it.
+    fn order_with_answer(
+        &self,
+        what: &'static str,
+        order: &Order,
+    ) -> Result<Option<OwnedFd>, LaunchError> {
         let _ordering = self
             .0
             .ordering
@@ -314,7 +337,11 @@ impl Control {
         let mut state = self.0.lock();
         loop {
             if let Some(answer) = state.answer.take() {
-                return answer.map_err(|why| LaunchError::Refused { what, why });
+                let socket = state.socket.take();
+                return match answer {
+                    Ok(()) => Ok(socket),
+                    Err(why) => Err(LaunchError::Refused { what, why }),
+                };
             }
             if state.gone {
                 return Err(LaunchError::Lost(what));
@@ -366,10 +393,13 @@ impl Control {
 
     /// Reads what the inside says until it is gone. Runs on a thread of its own.
     pub(crate) fn read_events(&self) {
-        while let Ok(Some((event, _))) = wire::receive::<Event>(&self.0.stream) {
+        while let Ok(Some((event, descriptors))) = wire::receive::<Event>(&self.0.stream) {
             let mut state = self.0.lock();
             match event {
-                Event::Done(answer) => state.answer = Some(answer),
+                Event::Done(answer) => {
+                    state.socket = descriptors.into_iter().next();
+                    state.answer = Some(answer);
+                }
                 Event::Stopped(_) => state.events.push_back(Occurrence::Stopped),
                 Event::NotExecuted { program, errno } => {
                     state

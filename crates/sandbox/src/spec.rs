@@ -36,6 +36,8 @@ pub struct Spec {
     pub search_path: String,
     /// TCP ports that the gates listen on, each on every synthetic address.
     pub ports: Vec<u16>,
+    /// TCP ports of the command's own loopback on which the supervisor listens, so that `localhost` leads to it there.
+    pub loopback_ports: Vec<u16>,
     /// Host name inside.
     pub hostname: String,
     /// File mode creation mask of the command.

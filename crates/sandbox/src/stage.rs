@@ -96,7 +96,7 @@ fn build(channel: &UnixStream) -> Step<Option<Pid>> {
     die_with_parent().step(|| "tie the stage to the supervisor")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step(|| "set the host name")?;
 
-    let gates = enter_networks(&spec.ports)?;
+    let gates = enter_networks(&spec.ports, &spec.loopback_ports)?;
     wire::send(channel, &Event::Listening, &gates.descriptors())
         .step(|| "hand over the gates' sockets")?;
     drop(gates);
@@ -131,12 +131,12 @@ pub(crate) fn enter_namespaces(identity: &Identity) -> Step<()> {
 }
 
 /// Leaves this process in the agent's network namespace, joined to the gates'.
-pub(crate) fn enter_networks(ports: &[u16]) -> Step<GatesNetwork> {
+pub(crate) fn enter_networks(ports: &[u16], loopback_ports: &[u16]) -> Step<GatesNetwork> {
     unshare(UnshareFlags::NEWNET).step(|| "make the gates' network namespace")?;
     let mut gates = network::build_gates(ports).step(|| "build the gates' network")?;
     unshare(UnshareFlags::NEWNET).step(|| "make the agent's network namespace")?;
     gates
-        .join_agent()
+        .join_agent(loopback_ports)
         .step(|| "join the agent's network namespace to the gates' by a veth pair")?;
     Ok(gates)
 }

@@ -47,6 +47,8 @@ pub(crate) enum Order {
     Freeze,
     /// Undo `Freeze`.
     Thaw,
+    /// Make a TCP socket in the command's network. Its answer carries the descriptor.
+    Socket { ipv6: bool },
     /// Mount anew what the host replaced at `path`, relative to the tree with this index (0 is the workspace).
     MountOver {
         tree: usize,
@@ -67,7 +69,8 @@ pub(crate) enum Cover {
 /// From the inside to the supervisor.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Event {
-    /// The gates' sockets exist. Descriptors: name server UDP, name server TCP, then one listener for each port of the specification.
+    /// The gates' sockets exist. Descriptors: name server UDP, name server TCP, then one listener for each port of the specification, then
+    /// one for each port of the command's loopback.
     Listening,
     /// Everything stands; the command waits for `Start`. Descriptors: a pidfd of process 1 inside; the terminal's master side, if
     /// there is a terminal.
@@ -82,7 +85,7 @@ pub(crate) enum Event {
     Stopped(i32),
     /// The command ended, and with it everything inside.
     Exited(Exit),
-    /// Answer to `Freeze`, `Thaw` and `MountOver`.
+    /// Answer to `Freeze`, `Thaw`, `MountOver` and `Socket`. Descriptors: the socket, where there is one.
     Done(Result<(), String>),
 }
 

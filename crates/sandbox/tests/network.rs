@@ -120,3 +120,98 @@ fn invariant_1_sockets_and_queues_of_the_host_are_out_of_reach() {
         },
     );
 }
+
+#[test]
+fn invariant_1_a_server_inside_is_reached_and_reaches_nothing() {
+    as_root_and_as_ordinary_user(
+        "invariant_1_a_server_inside_is_reached_and_reaches_nothing",
+        || {
+            let place = Place::new();
+            // The server of the host on the same port is another one, and stays out of reach.
+            let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = host.local_addr().unwrap().port();
+            let script = format!(
+                "perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalAddr => q(127.0.0.1), LocalPort => {port}, Listen => 1) or die $!; \
+                 $| = 1; print qq(listening\n); my $c = $s->accept; my $said = <$c>; print qq(heard $said); print $c qq(from inside\n)'"
+            );
+            let mut sandbox = launch(place.spec(&script)).unwrap();
+            let control = sandbox.control();
+            let early = control.socket_inside(false).unwrap();
+            assert_eq!(connect(&early, port), Err(libc::ECONNREFUSED));
+            let mut ends = sandbox.start().unwrap();
+            let mut output = ends.output.take().unwrap();
+            let mut line = [0; 10];
+            output.read_exact(&mut line).unwrap();
+            assert_eq!(&line, b"listening\n");
+            let mut socket = control.socket_inside(false).unwrap();
+            connect(&socket, port).unwrap();
+            socket.set_nonblocking(false).unwrap();
+            socket.write_all(b"from outside\n").unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "from inside\n");
+            assert!(control.socket_inside(true).is_ok());
+            let mut rest = String::new();
+            output.read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, "heard from outside\n");
+            host.set_nonblocking(true).unwrap();
+            assert!(host.accept().is_err(), "the host's own server was reached");
+        },
+    );
+}
+
+#[test]
+fn invariant_1_a_port_of_loopback_leads_to_the_supervisor_alone() {
+    as_root_and_as_ordinary_user(
+        "invariant_1_a_port_of_loopback_leads_to_the_supervisor_alone",
+        || {
+            let place = Place::new();
+            let mut spec = place.spec(
+                "exec 3<>/dev/tcp/127.0.0.1/15432; cat <&3; (exec 4<>/dev/tcp/127.0.0.1/15433) 2>/dev/null || echo closed; \
+                 perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => q(127.0.0.1), LocalPort => 15432, Listen => 1, ReuseAddr => 1) \
+                 ? qq(stolen\n) : qq(taken\n)'",
+            );
+            spec.loopback_ports = vec![15432];
+            let mut sandbox = launch(spec).unwrap();
+            let listeners = sandbox.listeners.take().unwrap();
+            let supervisor = std::thread::spawn(move || {
+                let (port, listener) = &listeners.loopback[0];
+                assert_eq!(*port, 15432);
+                listener.set_nonblocking(false).unwrap();
+                let (mut connection, _) = listener.accept().unwrap();
+                connection.set_nonblocking(false).unwrap();
+                connection.write_all(b"let in\n").unwrap();
+                listeners
+            });
+            let outcome = finish(sandbox);
+            drop(supervisor.join().unwrap());
+            assert_eq!(outcome.ok(), "let in\nclosed\ntaken\n");
+        },
+    );
+}
+
+/// Connects to a port of loopback where the socket is, waiting for it.
+fn connect(socket: &std::net::TcpStream, port: u16) -> Result<(), i32> {
+    use std::os::fd::AsRawFd;
+    socket.set_nonblocking(false).unwrap();
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be(),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: `address` is a live sockaddr_in of the length given, and the descriptor is open.
+    let done = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+    }
+}

@@ -91,6 +91,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         home: PathBuf::from(home),
         search_path,
         ports: ports.into_iter().collect(),
+        loopback_ports: Vec::new(),
         hostname,
         umask: keys::umask(),
         streams: Streams::of_this_process(),

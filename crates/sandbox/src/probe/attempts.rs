@@ -147,7 +147,7 @@ fn fresh_proc() -> Step<()> {
 
 fn networks() -> Step<()> {
     enter()?;
-    enter_networks(&[]).map(drop)
+    enter_networks(&[], &[]).map(drop)
 }
 
 fn filter() -> Step<()> {

@@ -235,6 +235,7 @@ impl Place {
             home,
             search_path: "/usr/local/bin:/usr/bin:/bin".into(),
             ports: vec![80, 443],
+            loopback_ports: Vec::new(),
             hostname: "tagout".into(),
             umask: 0o022,
             streams: Streams::PIPES,
