@@ -9,6 +9,7 @@
 mod config;
 mod decision;
 mod difference;
+mod disclosure;
 mod evaluation;
 mod file_errors;
 mod manifest;
@@ -25,6 +26,9 @@ mod wording;
 
 pub use config::Config;
 pub use decision::Decision;
+pub use disclosure::{
+    Channel, Condition, Content, Disclosures, Field, Plan, Reader, Ruling,
+};
 pub use file_errors::{FileError, FileErrors};
 pub use manifest::Manifest;
 pub use path_pattern::{PathPattern, PathPatternError};

@@ -7,11 +7,13 @@
 //! never leaves this module. What was approved is evaluated anew when it is used.
 
 use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
 
-use cedar_policy::{ActionConstraint, PolicySet};
+use cedar_policy::{ActionConstraint, PolicySet, Schema};
 use tagout_core::Digest;
 
 use crate::decision::Decision;
+use crate::disclosure;
 use crate::evaluation::{Action, Evaluator, Outcome};
 use crate::file_errors::FileErrors;
 use crate::policy_file::{self, Rule};
@@ -47,8 +49,18 @@ impl Policy {
         if let Some(text) = user {
             let taken = rules.iter().map(|rule| rule.id.as_str()).collect();
             let theirs = policy_file::read(USER_FILE, text, &taken)?;
+            // Rules about content are decided by elsewhere, but a mistake in them is a mistake in this file.
+            let (content, theirs): (Vec<Rule>, Vec<Rule>) =
+                theirs.into_iter().partition(disclosure::names_content);
             policy_file::validate(USER_FILE, text, &theirs, evaluator.schema())?;
+            if !content.is_empty() {
+                let schema = Schema::from_str(disclosure::SCHEMA).map_err(|error| {
+                    FileErrors::one("content.cedarschema", 1, error.to_string())
+                })?;
+                policy_file::validate(USER_FILE, text, &content, &schema)?;
+            }
             rules.extend(theirs);
+            rules.extend(content);
         }
         let mut sets = HashMap::new();
         for action in Action::all() {
@@ -97,7 +109,7 @@ impl Policy {
 
     /// The schema that `policy.cedar` is validated against.
     pub fn schema_text() -> &'static str {
-        SCHEMA
+        disclosure::SCHEMA
     }
 
     fn decide_subject(&self, subject: Subject<'_>, approved: bool) -> Decision {
