@@ -11,9 +11,10 @@ mod server;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tagout_core::{HostName, HostPattern};
+use tokio::sync::{Notify, watch};
 
 pub use message::{Reply, answer_message};
 pub use server::NameServer;
@@ -56,6 +57,27 @@ struct Book {
     addresses: HashMap<HostName, Ipv4Addr>,
     hosts: HashMap<Ipv4Addr, HostName>,
     refused: HashMap<HostName, u64>,
+    /// Names whose address is told only after something has been found out.
+    questions: HashMap<HostName, Arc<Question>>,
+}
+
+/// Something to find out when a name is first asked for; until it is [settled](Question::settle), whoever
+/// asked waits for the address.
+pub struct Question {
+    asked: Notify,
+    settled: watch::Sender<bool>,
+}
+
+impl Question {
+    /// Returns when the name is asked for.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Lets everybody who waits have the address.
+    pub fn settle(&self) {
+        self.settled.send_replace(true);
+    }
 }
 
 impl Names {
@@ -78,6 +100,39 @@ impl Names {
         if !book.granted.contains(&pattern) {
             book.granted.push(pattern);
         }
+    }
+
+    /// Holds back the address of `host` until the question is settled.
+    pub fn question(&self, host: HostName) -> Arc<Question> {
+        let question = Arc::new(Question {
+            asked: Notify::new(),
+            settled: watch::Sender::new(false),
+        });
+        let old = self.book().questions.insert(host, Arc::clone(&question));
+        if let Some(old) = old {
+            old.settle();
+        }
+        question
+    }
+
+    /// What a query has to wait for, when it has to wait for something. Asks the question.
+    pub(crate) fn open_question(&self, query: &[u8]) -> Option<watch::Receiver<bool>> {
+        if self.book().questions.is_empty() {
+            return None;
+        }
+        let mut asked = None;
+        answer_message(query, |host| {
+            asked = Some(host.clone());
+            self.range.refused
+        });
+        let host = asked?;
+        let question = self.book().questions.get(&host).map(Arc::clone)?;
+        let settled = question.settled.subscribe();
+        if *settled.borrow() {
+            return None;
+        }
+        question.asked.notify_one();
+        Some(settled)
     }
 
     /// The name that a synthetic address stands for.

@@ -3,12 +3,12 @@
 //! Tagout dials ([`crate::address`]); what was checked is what is dialled; and the server must prove
 //! the name by its certificate, wherever the address came from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct UpstreamConfig {
 /// Makes connections for one session.
 pub struct Upstream {
     addresses: HashMap<(HostName, u16), SocketAddr>,
+    /// Names that the operator's configuration chose, which may be on the operator's own network.
+    operators_names: RwLock<HashSet<Target>>,
     /// The operator's own authorities, read at launch so that a mistake shows there.
     operators: Vec<CertificateDer<'static>>,
     /// Made by the first connection that needs it: reading the system's roots takes longer than the
@@ -101,9 +103,19 @@ impl Upstream {
         }
         Ok(Self {
             addresses: config.addresses,
+            operators_names: RwLock::default(),
             operators,
             connectors: OnceLock::new(),
         })
+    }
+
+    /// Says that the operator's own configuration, and nothing that an agent can write, names this
+    /// target. It is then dialled on the operator's network too (docs/adr/0008).
+    pub fn allow_operators_network(&self, target: Target) {
+        self.operators_names
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(target);
     }
 
     fn connector(&self, newest: Protocol) -> Result<&TlsConnector, NetError> {
@@ -236,7 +248,12 @@ impl Upstream {
                 host: target.host.clone(),
                 source,
             })?;
-        permitted(target, answers, is_own_interface)
+        let operators = self
+            .operators_names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(target);
+        permitted(target, answers, is_own_interface, operators)
     }
 
     async fn verify(
@@ -271,13 +288,18 @@ fn permitted(
     target: &Target,
     answers: impl Iterator<Item = SocketAddr>,
     is_own: impl Fn(IpAddr) -> bool,
+    operators: bool,
 ) -> Result<Vec<SocketAddr>, NetError> {
     let mut good = Vec::new();
     let mut first_refused = None;
     for answer in answers {
         let ip = answer.ip();
         let own = || is_own(ip).then_some(AddressClass::OwnInterface);
-        match refused_class(ip).or_else(own) {
+        let excused = |class: &AddressClass| operators && is_on_operators_network(*class, target);
+        match refused_class(ip)
+            .or_else(own)
+            .filter(|class| !excused(class))
+        {
             None if good.len() < MOST_ADDRESSES => good.push(answer),
             None => (),
             Some(class) => first_refused = first_refused.or(Some((ip, class))),
@@ -291,6 +313,20 @@ fn permitted(
             class,
         }),
         _ => Ok(good),
+    }
+}
+
+/// Whether a name that the operator chose may be at an address of this class. A mirror is at home on a
+/// private network. On this very machine only a certificate, or the name `localhost`, shows that the
+/// name and not somebody's name server chose it. Link-local addresses are metadata services', and
+/// what is no machine's address is no registry's.
+fn is_on_operators_network(class: AddressClass, target: &Target) -> bool {
+    match class {
+        AddressClass::Private | AddressClass::SharedCarrier | AddressClass::Documentation => true,
+        AddressClass::Loopback | AddressClass::OwnInterface => {
+            target.transport == Transport::Tls || target.host.as_str() == "localhost"
+        }
+        _ => false,
     }
 }
 
@@ -446,9 +482,8 @@ mod tests {
                 .collect()
         };
         let pass = |texts| {
-            permitted(&to, list(texts).into_iter(), |ip| {
-                ip.to_string() == "8.8.4.4"
-            })
+            let own = |ip: IpAddr| ip.to_string() == "8.8.4.4";
+            permitted(&to, list(texts).into_iter(), own, false)
         };
         let mixed = pass(&["10.0.0.1", "1.1.1.1", "[64:ff9b::101:101]"]).unwrap();
         assert_eq!(mixed, list(&["1.1.1.1"]));
@@ -461,8 +496,49 @@ mod tests {
         }
         let many = list(&["1.1.1.1"; 40]);
         assert_eq!(
-            permitted(&to, many.into_iter(), |_| false).unwrap().len(),
+            permitted(&to, many.into_iter(), |_| false, false)
+                .unwrap()
+                .len(),
             4
         );
+    }
+
+    #[test]
+    fn invariant_1_only_the_operators_names_lead_into_the_operators_network() {
+        let to = |host, transport| target(host, 443, transport);
+        let pass = |to: &Target, address: &str, operators| {
+            let address: SocketAddr = address.parse().unwrap();
+            permitted(to, std::iter::once(address), |_| false, operators).is_ok()
+        };
+        let tls = to("packages.example.com", Transport::Tls);
+        let plain = to("packages.example.com", Transport::Plain);
+        for address in ["10.0.0.1:443", "100.64.0.1:443", "[fd00::1]:443"] {
+            assert!(
+                pass(&tls, address, true) && pass(&plain, address, true),
+                "{address}"
+            );
+            assert!(!pass(&tls, address, false), "{address}");
+        }
+        assert!(pass(&tls, "127.0.0.1:443", true));
+        assert!(!pass(&plain, "127.0.0.1:443", true));
+        assert!(pass(
+            &to("localhost", Transport::Plain),
+            "127.0.0.1:443",
+            true
+        ));
+        assert!(!pass(
+            &to("localhost", Transport::Plain),
+            "127.0.0.1:443",
+            false
+        ));
+        for never in [
+            "169.254.169.254:443",
+            "0.0.0.0:443",
+            "224.0.0.1:443",
+            "198.18.0.1:443",
+            "[64:ff9b::a00:1]:443",
+        ] {
+            assert!(!pass(&tls, never, true), "{never}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,11 @@ const MOST_CONNECTIONS: usize = 64;
 const IDLE: Duration = Duration::from_secs(10);
 /// Pause after an error of a socket, so that a lasting one burns no processor.
 const BREATHER: Duration = Duration::from_millis(20);
+/// What an address may have to wait for is not waited for longer: stub resolvers give up after a few
+/// seconds, and the name is no secret.
+const LONGEST_QUESTION: Duration = Duration::from_secs(4);
+/// Queries that wait at one time; more are answered at once.
+const MOST_WAITING: usize = 64;
 /// Longest query that is read. Stub resolvers send a few hundred octets.
 const LONGEST_QUERY: usize = 4096;
 
@@ -50,16 +55,39 @@ impl NameServer {
 
 async fn serve_udp(names: Arc<Names>, socket: UdpSocket) {
     let mut buffer = [0u8; LONGEST_QUERY];
+    let socket = Arc::new(socket);
+    let mut waiting = JoinSet::new();
     loop {
+        while waiting.try_join_next().is_some() {}
         // An error here is about one peer (ICMP) and no reason to stop.
         let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
             sleep(BREATHER).await;
             continue;
         };
-        if let Some(answer) = buffer.get(..length).and_then(|query| names.answer(query)) {
+        let Some(query) = buffer.get(..length) else {
+            continue;
+        };
+        if let Some(settled) = names.open_question(query)
+            && waiting.len() < MOST_WAITING
+        {
+            let (names, socket, query) = (Arc::clone(&names), Arc::clone(&socket), query.to_vec());
+            waiting.spawn(async move {
+                wait_for(settled).await;
+                if let Some(answer) = names.answer(&query) {
+                    let _ = socket.send_to(&answer, peer).await;
+                }
+            });
+            continue;
+        }
+        if let Some(answer) = names.answer(query) {
             let _ = socket.send_to(&answer, peer).await;
         }
     }
+}
+
+async fn wait_for(mut settled: watch::Receiver<bool>) {
+    // An answer that comes too late, or never, is one that the name can do without.
+    let _ = timeout(LONGEST_QUESTION, settled.wait_for(|settled| *settled)).await;
 }
 
 async fn serve_tcp(names: Arc<Names>, listener: TcpListener) {
@@ -92,6 +120,12 @@ async fn serve_client(names: &Names, mut stream: TcpStream) -> io::Result<()> {
             io::Result::Ok(length)
         });
         let length = query.await??;
+        if let Some(settled) = buffer
+            .get(..length)
+            .and_then(|query| names.open_question(query))
+        {
+            wait_for(settled).await;
+        }
         let Some(answer) = buffer.get(..length).and_then(|query| names.answer(query)) else {
             return Ok(());
         };
@@ -112,6 +146,33 @@ mod tests {
 
     const QUERY: &[u8] =
         b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03api\x07example\x03com\x00\x00\x01\x00\x01";
+
+    #[tokio::test]
+    async fn an_address_waits_for_what_must_be_found_out_first() {
+        let names = Arc::new(Names::new(AddressRange::SYNTHETIC, |_| ()));
+        let host = tagout_core::HostName::parse("api.example.com").unwrap();
+        names.grant(HostPattern::Exact(host.clone()));
+        let question = names.question(host);
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp_at = udp.local_addr().unwrap();
+        let _server = NameServer::start(Arc::clone(&names), udp, tcp).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.send_to(QUERY, udp_at).await.unwrap();
+        question.asked().await;
+        // Another name is not kept waiting.
+        let mut other = QUERY.to_vec();
+        other[13..16].copy_from_slice(b"web");
+        client.send_to(&other, udp_at).await.unwrap();
+        let mut buffer = [0u8; 512];
+        let length = client.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[13..16], b"web", "{:?}", &buffer[..length]);
+        question.settle();
+        let length = client.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[13..16], b"api", "{:?}", &buffer[..length]);
+        client.send_to(QUERY, udp_at).await.unwrap();
+        assert!(client.recv(&mut buffer).await.is_ok());
+    }
 
     #[tokio::test]
     async fn both_sockets_answer_and_the_address_leads_back() {
