@@ -1,10 +1,17 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`.
+//! The project's chores: `cargo xtask test`, `cargo xtask ci`, `cargo xtask bench`, `cargo xtask package`.
 //!
 //! A clone needs nothing set up by hand: what a chore needs and the machine lacks is installed first
 //! (see [`tools`]), as root with the system's package manager, otherwise by saying in one line what
 //! to install. `ci` is all that `.ci/run` does, so that what passes here passes there.
 
 mod bench;
+// The program's own table, so that manual and completions cannot differ from it. As a library the program
+// would have to be built before every chore.
+#[allow(dead_code)]
+#[path = "../../crates/tagout/src/arguments.rs"]
+mod command_table;
+mod licences;
+mod package;
 mod run;
 mod tools;
 
@@ -14,7 +21,8 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
   test [NEXTEST ARGUMENTS...]  install what the tests need, then run all of them
   ci                           format, dependencies, lints, tests: what a change has to pass
-  bench                        measure, and write docs/benchmarks.md";
+  bench                        measure, and write docs/benchmarks.md
+  package [--binary FILE]      the Debian package, in target/package";
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -24,6 +32,7 @@ fn main() -> Result<()> {
         (Some("test"), rest) => run::test(rest),
         (Some("ci"), []) => run::ci(),
         (Some("bench"), []) => bench::bench(),
+        (Some("package"), rest) => package::package(rest),
         _ => bail!("{USAGE}"),
     }
 }
