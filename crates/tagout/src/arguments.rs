@@ -111,7 +111,13 @@ pub(crate) enum Command {
         command: ApproverCommand,
     },
     /// What this machine can enforce, found out by trying
-    Doctor,
+    ///
+    /// Exits 1 where a promise cannot be kept; each line that is not well says the command that mends it.
+    Doctor {
+        /// As root: write and load the AppArmor profile that Ubuntu 24.04 and later want
+        #[arg(long)]
+        install_profile: bool,
+    },
     /// The incident, replayed and stopped, on an embedded fake of the provider
     Demo {
         /// Which one

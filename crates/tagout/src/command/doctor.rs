@@ -1,27 +1,258 @@
-//! `tagout doctor`.
+//! `tagout doctor`: what this machine can enforce, found out by doing it, and the command that mends what
+//! it cannot. The pieces first, in the order in which a session needs them, then a whole session.
 
-use tagout_sandbox::{Needed, Outcome, probe};
+use std::env::current_exe;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use tagout_sandbox::{AppArmor, Installed, Needed, Outcome, Probe, probe};
+
+use crate::command::open;
 use crate::screen::paint;
 
-pub(crate) fn doctor() -> anyhow::Result<u8> {
+/// As many connections as an agent with its tools may hold, each with a descriptor on both sides, and the
+/// gates' own.
+const OPEN_FILES: usize = 512;
+
+/// A session of `true` takes some ten milliseconds; a machine that needs this long will not do.
+const SESSION_WITHIN: Duration = Duration::from_secs(30);
+
+pub(crate) fn doctor(install_profile: bool) -> anyhow::Result<u8> {
+    if install_profile {
+        return install();
+    }
     let mut broken = false;
-    for probe in probe(None)? {
-        match (&probe.outcome, probe.needed) {
-            (Outcome::Works, _) => println!("{}  {}", paint("works  ", "32"), probe.name),
-            (Outcome::Missing { why, mend }, Needed::Required) => {
-                broken = true;
-                println!("{}  {}: {why}", paint("missing", "1;31"), probe.name);
-                println!("         {mend}");
-            }
-            (Outcome::Missing { why, mend }, Needed::Optional) => {
-                println!("{}  {}: {why}", paint("absent ", "33"), probe.name);
-                println!("         {mend}");
-            }
-        }
+    let mut report = |probe: &Probe| {
+        broken |= is_broken(probe);
+        print(probe);
+    };
+    let confinement = probe(None)?;
+    confinement.iter().for_each(&mut report);
+    let state = state();
+    report(&state);
+    report(&open_files());
+    report(&git());
+    // Where a piece is missing the whole would only say so again.
+    if !confinement.iter().chain([&state]).any(is_broken) {
+        report(&whole_session());
+    }
+    if ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
+        println!(
+            "\nWindows of editors (Cursor, VS Code) are not confined, and neither are agents in them: start agents in a\n\
+             terminal, by `tagout run`."
+        );
     }
     if broken {
         println!("\nTagout cannot keep its promises here, and `tagout run` will refuse.");
     }
     Ok(u8::from(broken))
+}
+
+fn is_broken(probe: &Probe) -> bool {
+    probe.needed == Needed::Required && probe.outcome != Outcome::Works
+}
+
+fn print(probe: &Probe) {
+    match (&probe.outcome, probe.needed) {
+        (Outcome::Works, _) => println!("{}  {}", paint("works  ", "32"), probe.name),
+        (Outcome::Missing { why, mend }, Needed::Required) => {
+            println!("{}  {}: {why}", paint("missing", "1;31"), probe.name);
+            println!("         {mend}");
+        }
+        (Outcome::Missing { why, mend }, Needed::Optional) => {
+            println!("{}  {}: {why}", paint("absent ", "33"), probe.name);
+            println!("         {mend}");
+        }
+    }
+}
+
+/// `tagout doctor --install-profile`, which is root's.
+fn install() -> anyhow::Result<u8> {
+    let executable = current_exe().context("cannot tell where this program lies")?;
+    match AppArmor::of_this_machine().install_profile(&executable)? {
+        Installed::NotNeeded(why) => println!("no profile is needed: {why}"),
+        Installed::Loaded {
+            path,
+            written,
+            replaceable_by,
+        } => {
+            println!(
+                "{} {}, and loaded it for {}",
+                if written { "wrote" } else { "found" },
+                path.display(),
+                executable.display()
+            );
+            if let Some(owner) = replaceable_by {
+                println!(
+                    "note: user {owner} can replace that program, and what stands there may make user namespaces; \
+                     in /usr/local/bin only root could"
+                );
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Opens the state as every command does: makes it, locks it, migrates it.
+fn state() -> Probe {
+    Probe {
+        name: "state of its own ($TAGOUT_HOME)".to_owned(),
+        needed: Needed::Required,
+        outcome: match open() {
+            Ok(_) => Outcome::Works,
+            Err(error) => Outcome::Missing {
+                why: format!("{error:#}"),
+                mend: "`export TAGOUT_HOME=DIR`, with a folder of your own on a local disk"
+                    .to_owned(),
+            },
+        },
+    }
+}
+
+/// Opens as many files at once as a busy session does.
+fn open_files() -> Probe {
+    let mut files = Vec::new();
+    let mut refused = None;
+    while files.len() < OPEN_FILES && refused.is_none() {
+        match File::open("/dev/null") {
+            Ok(file) => files.push(file),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Probe {
+        name: format!("{OPEN_FILES} open files"),
+        needed: Needed::Optional,
+        outcome: refused.map_or(Outcome::Works, |error| Outcome::Missing {
+            why: format!(
+                "only {} ({error}), so an agent with many connections is refused some",
+                files.len()
+            ),
+            mend: "`ulimit -n 4096`".to_owned(),
+        }),
+    }
+}
+
+/// Runs git, which tells what is committed and what stands in its history.
+fn git() -> Probe {
+    let answer = Command::new("git")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
+    let failure = match answer {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!("`git --version` failed: {}", output.status)),
+        Err(error) => Some(error.to_string()),
+    };
+    Probe {
+        name: "git".to_owned(),
+        needed: Needed::Optional,
+        outcome: failure.map_or(Outcome::Works, |failure| Outcome::Missing {
+            why: format!("{failure}; secrets in a repository's history do not become known"),
+            mend: "`sudo apt-get install git`".to_owned(),
+        }),
+    }
+}
+
+/// Runs `true` in a session with a workspace and a state of its own, which go again.
+fn whole_session() -> Probe {
+    Probe {
+        name: "a whole session".to_owned(),
+        needed: Needed::Required,
+        outcome: match try_session() {
+            Ok(()) => Outcome::Works,
+            Err(error) => Outcome::Missing {
+                why: format!("{error:#}"),
+                mend: "`tagout run -- true`, where your work is, says whether it is the same there"
+                    .to_owned(),
+            },
+        },
+    }
+}
+
+fn try_session() -> anyhow::Result<()> {
+    let (home, _) = open()?;
+    // Beside the state: most likely the disk on which this person works, and no folder of theirs.
+    let places = [
+        home.path().parent().map(Path::to_path_buf),
+        Some(std::env::temp_dir()),
+    ];
+    let scratch = places
+        .iter()
+        .flatten()
+        .map(|place| Scratch::new(place))
+        .find_map(Result::ok)
+        .context("no folder could be made to try it in")?;
+    let workspace = scratch.folder("work")?;
+    let mut session = Command::new(current_exe().context("cannot tell where this program lies")?)
+        .args(["run", "--workspace"])
+        .arg(&workspace)
+        .args(["--", "true"])
+        .current_dir(&workspace)
+        .env("TAGOUT_HOME", scratch.folder("state")?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start it")?;
+    let end = Instant::now() + SESSION_WITHIN;
+    let status = loop {
+        match session.try_wait().context("cannot wait for it")? {
+            Some(status) => break status,
+            None if Instant::now() > end => {
+                // Everything inside dies with its supervisor.
+                session.kill().context("cannot end it")?;
+                session.wait().context("cannot wait for it")?;
+                anyhow::bail!("it did not end within {} s", SESSION_WITHIN.as_secs());
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = String::new();
+    if let Some(mut stderr) = session.stderr.take() {
+        stderr
+            .read_to_string(&mut said)
+            .context("cannot hear from it")?;
+    }
+    // What went wrong stands last, its causes below it.
+    let (_, last) = said.rsplit_once("tagout: ").unwrap_or(("", &said));
+    let lines: Vec<&str> = last.lines().map(str::trim).collect();
+    anyhow::bail!("{}", lines.join(", "))
+}
+
+/// A folder of this process alone, which goes with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(place: &Path) -> io::Result<Self> {
+        let folder = place.join(format!(".tagout-doctor-{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.0.join(name);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is empty folders, and the next doctor makes others.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
