@@ -9,6 +9,7 @@ use tagout_authority::approver::EnrolledKeys;
 use tagout_authority::{Authority, Setup};
 use tagout_core::HostPattern;
 use tagout_credentials::Broker;
+use tagout_credentials::login::Login;
 use tagout_http::Gate;
 use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Upstream, UpstreamConfig};
 use tagout_policy::{Config, Task};
@@ -16,6 +17,7 @@ use tagout_sandbox::Sandbox;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::login::keep_fresh;
 use crate::resolver::Resolver;
 use crate::run::{RunError, Session};
 use crate::watcher;
@@ -29,6 +31,7 @@ pub(crate) struct Gates {
     pub(crate) config: Config,
     pub(crate) ca: Arc<SessionCa>,
     pub(crate) hold_wait: Duration,
+    pub(crate) logins: Vec<Login>,
 }
 
 impl Gates {
@@ -99,7 +102,15 @@ impl Gates {
             sockets.name_server_tcp,
         )?;
         let mut listeners = Listeners::start(Arc::clone(&names), sockets.gates)?;
-        let gate = Gate::new(authority.clone(), upstream, self.ca, self.model_hosts);
+        let logins = keep_fresh(
+            self.logins,
+            &self.broker,
+            &upstream,
+            &authority,
+            &session.home,
+        );
+        let gate =
+            Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
         runtime.spawn(async move {
             let _name_server = name_server;
             while let Some(captured) = listeners.accept().await {

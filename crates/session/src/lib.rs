@@ -4,12 +4,14 @@
 //! What must stay true: nothing of a session is left running or mounted after its end, however it
 //! came; whatever fails before the command starts is a refusal, never a run with less.
 
+mod agent_state;
 pub mod check;
 pub mod control;
 mod gates;
 mod git_identity;
 mod home;
 mod keys;
+mod login;
 mod profiles;
 mod resolver;
 mod run;

@@ -17,9 +17,11 @@ use tagout_secrets::{DecoyKey, KnownSecrets};
 use tagout_store::{Ending, SessionRecord, Store};
 use tokio::runtime::Runtime;
 
+use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
 use crate::gates::Gates;
 use crate::home::Home;
+use crate::login::Agent;
 use crate::profiles;
 use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
@@ -129,12 +131,17 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         &|review| screen.accept(review),
     )?;
     let config = task::load_config(&home)?;
-    let (task, profile, model_hosts) = fit_task(options, &loaded)?;
+    let (mut task, profile, model_hosts) = fit_task(options, &loaded)?;
     let decoy_key = DecoyKey::derive(
         &keys::install_secret(&home).map_err(io("reading the install secret"))?,
         workspace.path.as_os_str().as_encoded_bytes(),
     );
-    let credentials = load_credentials(&task, &loaded.folder, &decoy_key)?;
+    let mut credentials = load_credentials(&task, &loaded.folder, &decoy_key)?;
+    let mut agent = profile.map(|profile| Agent::find(profile, &task, &workspace, &decoy_key));
+    if let Some(agent) = &agent {
+        agent.grant(&mut task);
+        credentials.extend(agent.credentials());
+    }
     let held: Vec<_> = credentials
         .iter()
         .map(|credential| {
@@ -151,6 +158,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         ));
     });
     let broker = Arc::new(broker(credentials, &scan, &decoy_key));
+    if let Some(agent) = &agent {
+        agent.teach(&broker);
+    }
 
     let id = SessionId::random().map_err(|error| RunError::Option(error.to_string()))?;
     let presence = Presence::announce(&home, &id).map_err(io("announcing the session"))?;
@@ -182,11 +192,18 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     if bundle.system.is_none() {
         screen.say("no bundle of certificate authorities was found on this machine; inside, only Tagout's own is trusted");
     }
+    let laid = match &mut agent {
+        Some(agent) => agent
+            .lay_out(&home, &home.session(&id), &workspace.path)
+            .map_err(io("laying out the agent's files"))?,
+        None => None,
+    };
     let spec = specify(&SpecSources {
         options,
         workspace: &workspace,
         task: &task,
-        profile,
+        agent: agent.as_ref(),
+        laid: laid.as_ref(),
         broker: &broker,
         scan: &scan,
         bundle: &bundle.pem,
@@ -203,15 +220,22 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         config,
         ca,
         hold_wait: options.hold_wait,
+        logins: agent.as_mut().map(Agent::take_logins).unwrap_or_default(),
     };
     let names = gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
     let watching = watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
     announce(screen, &session, &workspace, &task, &scan, &sandbox);
+    for notice in agent.iter().flat_map(|agent| agent.notices(&task)) {
+        screen.say(&notice);
+    }
 
     let ended = sandbox.attach();
     drop(watching);
     session.end(&ended, runtime);
+    for left in laid.iter().flat_map(Laid::give_back) {
+        screen.say(&format!("history that stays behind: {left}"));
+    }
     let ended = ended?;
     if let Some(why) = &ended.not_executed {
         screen.say(why);

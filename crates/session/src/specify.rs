@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use tagout_catalog::Profile;
 use tagout_core::SessionId;
 use tagout_credentials::Broker;
 use tagout_policy::Task;
 use tagout_sandbox::{Spec, Streams};
 
+use crate::agent_state::Laid;
+use crate::login::Agent;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;
@@ -20,7 +21,8 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) options: &'a Options,
     pub(crate) workspace: &'a Workspace,
     pub(crate) task: &'a Task,
-    pub(crate) profile: Option<&'static Profile>,
+    pub(crate) agent: Option<&'a Agent>,
+    pub(crate) laid: Option<&'a Laid>,
     pub(crate) broker: &'a Broker,
     pub(crate) scan: &'a Scan,
     pub(crate) bundle: &'a str,
@@ -37,9 +39,10 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         .unwrap_or_else(|| "/home/agent".to_owned());
     let mut set: Vec<(String, String)> = Vec::new();
     let mut passed = sources.task.agent_variables.clone();
-    if let Some(profile) = sources.profile {
-        set.extend(profile.environment.clone());
-        passed.extend(profile.pass.iter().cloned());
+    if let Some(agent) = sources.agent {
+        set.extend(agent.profile().environment.clone());
+        set.extend(agent.variables().iter().cloned());
+        passed.extend(agent.profile().pass.iter().cloned());
     }
     for credential in sources.broker.credentials().iter() {
         let grant = sources.task.credential(&credential.name);
@@ -81,8 +84,12 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         working_directory,
         workspace: tree,
         extra_trees,
-        copies: Vec::new(),
-        private_folders: Vec::new(),
+        copies: sources
+            .laid
+            .map_or_else(Vec::new, |laid| laid.copies.clone()),
+        private_folders: sources
+            .laid
+            .map_or_else(Vec::new, |laid| laid.folders.clone()),
         readable: Vec::new(),
         overlays: view::overlays(&hostname, sources.bundle)
             .into_iter()
