@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::client::{Answering, Asking, ClientError};
 use crate::head::Framing;
 use crate::understand::{Understood, fault};
-use crate::upload::Upload;
+use crate::upload::{Pieces, Upload};
 
 /// Content that is held before a verdict.
 const MOST_HELD: usize = 8 * 1024 * 1024;
@@ -28,6 +28,8 @@ pub(crate) enum Need {
     WholePrompt,
     /// All of it when it is small, else its beginning.
     Beginning,
+    /// Nothing: it is a stream of messages, each of which is looked at on its way.
+    Nothing,
 }
 
 /// What all connections of a session may hold together.
@@ -57,8 +59,8 @@ enum Incomplete {
 
 /// Content that is being collected, and its share of the room.
 #[derive(Default)]
-struct Held {
-    bytes: Vec<u8>,
+pub(crate) struct Held {
+    pub(crate) bytes: Vec<u8>,
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -80,8 +82,20 @@ pub(crate) async fn take(
         Framing::Length(length) => Some(length),
         Framing::Chunked => None,
     };
+    if need == Need::Nothing {
+        return Ok(Taken {
+            body: HttpBody::Streamed,
+            upload: Some(Upload {
+                beginning: Vec::new(),
+                length,
+                expects_continue: understood.expects_continue,
+                pieces: Pieces::Messages(room.clone()),
+            }),
+            _room: None,
+        });
+    }
     let most = match need {
-        Need::Whole | Need::Beginning => MOST_HELD,
+        Need::Whole | Need::Beginning | Need::Nothing => MOST_HELD,
         Need::WholePrompt => MOST_HELD_FOR_MODELS,
     };
     // What is announced as too long is not asked for before the verdict.
@@ -134,6 +148,7 @@ pub(crate) async fn take(
             beginning: beginning.bytes,
             length,
             expects_continue: understood.expects_continue && is_announced,
+            pieces: Pieces::AsTheyCome,
         }),
         _room: beginning.room,
     })
@@ -155,7 +170,7 @@ async fn hold(asking: &mut impl Asking, most: usize, room: &Room) -> Result<Held
 
 impl Held {
     /// Takes as much of the room as the bytes need; whether there was so much left.
-    fn reserve(&mut self, room: &Room) -> bool {
+    pub(crate) fn reserve(&mut self, room: &Room) -> bool {
         let reserved = self
             .room
             .as_ref()

@@ -21,6 +21,7 @@ use crate::content::{Need, Taken, take, too_large};
 use crate::gate::Gate;
 use crate::handed_out::cookie_value;
 use crate::head::{Framing, Malformed, RequestHead, Version};
+use crate::messages;
 use crate::outgoing::outgoing;
 use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
@@ -117,6 +118,8 @@ impl Gate {
             Need::WholePrompt
         } else if pack_for_host(host).is_some() || understood.request.method.as_str() == "DELETE" {
             Need::Whole
+        } else if messages::are_in(&understood.request) {
+            Need::Nothing
         } else {
             Need::Beginning
         };
@@ -180,6 +183,9 @@ impl Gate {
             // A server may always answer with the whole (RFC 9110 §14.2).
             let is_range = |name: &str| matches!(name, "range" | "if-range");
             request.headers.retain(|(name, _)| !is_range(name));
+            // The same goes for messages that are compressed one by one.
+            let is_coding = |name: &str| messages::ACCEPT_ENCODING.contains(&name);
+            request.headers.retain(|(name, _)| !is_coding(name));
         }
         if request.target.transport == Transport::Plain && !examined.uses.is_empty() {
             faults.push(fault(

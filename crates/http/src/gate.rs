@@ -287,6 +287,7 @@ impl Gate {
                     async move {
                         let dress = dress_of(head.ok(), &target);
                         let _ = refusal::refuse(&mut answering, &refusal, dress).await;
+                        answering.answered()
                     }
                 })
                 .await;
@@ -430,6 +431,7 @@ impl Gate {
                 async move {
                     gate.exchange(head, &mut asking, &mut answering, &server)
                         .await;
+                    answering.answered()
                 }
             },
         )

@@ -29,9 +29,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Octets of an answer that wait for the client in this process.
 const MOST_WAITING: usize = 256 * 1024;
-/// Streams that were begun and given up by the client before they were looked at (CVE-2023-44487),
-/// and those that were reset for what was wrong in them. Beyond that the connection ends.
-const MOST_GIVEN_UP: usize = 32;
+/// Requests that the client gave up before they had an answer, beyond those that had one
+/// (CVE-2023-44487), and streams that were reset for what was wrong in them. Then the connection ends.
+const MOST_GIVEN_UP: usize = 100;
 const MOST_WRONG: usize = 256;
 
 /// What bounds the streams of all connections of a session.
@@ -44,12 +44,21 @@ impl Streams {
     }
 }
 
+/// Whether an exchange got as far as an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// Its head at least.
+    Yes,
+    /// The client gave the request up.
+    No,
+}
+
 /// Serves a connection to its end: each request is handed to `handle` with both its sides, and
 /// several are handled at one time.
 pub(crate) async fn serve<S, F, H>(stream: S, streams: &Streams, handle: H)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = Answered> + Send + 'static,
     H: Fn(Result<RequestHead, Malformed>, Http2Asking, Http2Answering) -> F,
 {
     let handshake = builder().handshake(stream);
@@ -57,10 +66,20 @@ where
         return;
     };
     let mut exchanges = JoinSet::new();
+    let mut given_up = 0_usize;
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
-            Some(_) = exchanges.join_next() => continue,
+            Some(ended) = exchanges.join_next() => {
+                given_up = match ended {
+                    Ok(Answered::Yes) => given_up.saturating_sub(1),
+                    Ok(Answered::No) | Err(_) => given_up + 1,
+                };
+                if given_up > MOST_GIVEN_UP {
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
+                continue;
+            }
             () = tokio::time::sleep(IDLE), if exchanges.is_empty() => break,
         };
         let Some(Ok((request, mut respond))) = accepted else {
@@ -75,8 +94,9 @@ where
         let head = read_head(Request::from_parts(parts, ()), has_content);
         let exchange = handle(head, Http2Asking::new(body), Http2Answering::new(respond));
         exchanges.spawn(async move {
-            exchange.await;
+            let answered = exchange.await;
             drop(place);
+            answered
         });
     }
     // What an idle client gets; one that is gone gets nothing.
@@ -236,6 +256,14 @@ enum State {
 }
 
 impl Http2Answering {
+    /// Whether the client got an answer.
+    pub(crate) fn answered(&self) -> Answered {
+        match self.has_begun() {
+            true => Answered::Yes,
+            false => Answered::No,
+        }
+    }
+
     fn new(respond: SendResponse<Bytes>) -> Self {
         Self {
             state: State::Before(respond),

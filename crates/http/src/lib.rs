@@ -18,6 +18,7 @@ mod head;
 mod http1;
 mod http2;
 mod login;
+mod messages;
 mod outgoing;
 mod refusal;
 mod server;

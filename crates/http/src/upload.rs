@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use crate::answer::SILENCE;
 use crate::client::{Asking, ClientError};
+use crate::content::Room;
+use crate::messages::Messages;
 
 /// Content that was searched and is not sent yet. Longer than any known secret in any encoding, so
 /// that the first octet of one is still here when its last one arrives.
@@ -26,6 +28,16 @@ pub(crate) struct Upload {
     pub(crate) length: Option<u64>,
     /// Whether the client still waits for `100 Continue`.
     pub(crate) expects_continue: bool,
+    /// Where it may be cut.
+    pub(crate) pieces: Pieces,
+}
+
+/// What of a streamed body is passed on at a time.
+pub(crate) enum Pieces {
+    /// As it comes, behind the search.
+    AsTheyCome,
+    /// Whole messages, each at once, so that whoever waits for its answer gets it.
+    Messages(Room),
 }
 
 /// Why an upload ended early.
@@ -40,6 +52,9 @@ pub(crate) enum UploadError {
     /// A field behind the content is one that may not stand there.
     #[error("{}", .0.reason)]
     Trailer(Fault),
+    /// What should be a message is none.
+    #[error("{0}")]
+    Message(&'static str),
     /// The server no longer takes it, or its connection broke.
     #[error("the server stopped taking the content")]
     Server,
@@ -57,6 +72,9 @@ pub(crate) async fn pump(
     sender: mpsc::Sender<Piece>,
     trailer_fault: impl Fn(Vec<(String, String)>) -> Option<Fault>,
 ) -> Result<u64, UploadError> {
+    if let Pieces::Messages(room) = &upload.pieces {
+        return pump_messages(asking, room, finder, sender, trailer_fault).await;
+    }
     let mut waiting: VecDeque<Bytes> = VecDeque::new();
     let mut waiting_octets = 0;
     let mut sent = 0;
@@ -83,6 +101,36 @@ pub(crate) async fn pump(
     for data in waiting {
         sent += data.len() as u64;
         pass(&sender, Piece::Data(data)).await?;
+    }
+    pass(&sender, Piece::End).await?;
+    Ok(sent)
+}
+
+/// The same for length-prefixed messages (gRPC, and what follows its example). A message is searched
+/// whole before any of it goes on; the search goes on behind it, so that the message that completes a
+/// secret stays here.
+async fn pump_messages(
+    asking: &mut impl Asking,
+    room: &Room,
+    mut finder: StreamFinder,
+    sender: mpsc::Sender<Piece>,
+    trailer_fault: impl Fn(Vec<(String, String)>) -> Option<Fault>,
+) -> Result<u64, UploadError> {
+    let mut messages = Messages::new(room.clone());
+    let mut sent = 0;
+    while let Some(data) = asking.content().await? {
+        messages.feed(&data).map_err(UploadError::Message)?;
+        while let Some(message) = messages.next().map_err(UploadError::Message)? {
+            if let Some(hit) = finder.feed(&message) {
+                return Err(UploadError::Secret(hit));
+            }
+            sent += message.len() as u64;
+            pass(&sender, Piece::Data(message)).await?;
+        }
+    }
+    messages.finish().map_err(UploadError::Message)?;
+    if let Some(fault) = trailer_fault(asking.trailers()) {
+        return Err(UploadError::Trailer(fault));
     }
     pass(&sender, Piece::End).await?;
     Ok(sent)
@@ -190,6 +238,7 @@ mod tests {
             beginning: b"front".to_vec(),
             length: None,
             expects_continue: true,
+            pieces: Pieces::AsTheyCome,
         }
     }
 

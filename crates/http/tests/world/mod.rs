@@ -19,6 +19,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 pub(crate) mod authority;
+pub(crate) mod http2;
 
 /// A granted host whose requests are read.
 pub(crate) const HOST: &str = "api.example.com";
@@ -33,7 +34,7 @@ pub(crate) struct Seen {
     /// Connections, after their handshake.
     pub(crate) connections: Mutex<usize>,
     /// Requests as they arrived: head and content, framing and all.
-    pub(crate) requests: Mutex<Vec<Vec<u8>>>,
+    pub(crate) requests: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Lets `/events` go on.
     pub(crate) go_on: Notify,
 }
@@ -60,27 +61,32 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::build(Duration::ZERO, true).await
+        Self::build(Duration::ZERO, true, Protocol::Http1).await
     }
 
     /// A world whose task has no credential: its host is a plain one.
     pub(crate) async fn without_credential() -> Self {
-        Self::build(Duration::ZERO, false).await
+        Self::build(Duration::ZERO, false, Protocol::Http1).await
     }
 
     /// A world in which held requests stay open for so long.
     pub(crate) async fn with_hold_wait(hold_wait: Duration) -> Self {
-        Self::build(hold_wait, true).await
+        Self::build(hold_wait, true, Protocol::Http1).await
     }
 
-    async fn build(hold_wait: Duration, credentialed: bool) -> Self {
+    /// A world whose origin speaks HTTP/2.
+    pub(crate) async fn with_http2(credentialed: bool) -> Self {
+        Self::build(Duration::ZERO, credentialed, Protocol::Http2).await
+    }
+
+    async fn build(hold_wait: Duration, credentialed: bool, protocol: Protocol) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let origin = Arc::new(Seen::default());
         let origin_ca = Arc::new(SessionCa::generate().unwrap());
         let ca_file = folder.path().join("origin.pem");
         std::fs::write(&ca_file, origin_ca.ca_pem()).unwrap();
-        let tls = serve_origin(Arc::clone(&origin), Some(Arc::clone(&origin_ca))).await;
-        let plain = serve_origin(Arc::clone(&origin), None).await;
+        let tls = serve_origin(Arc::clone(&origin), Some(Arc::clone(&origin_ca)), protocol).await;
+        let plain = serve_origin(Arc::clone(&origin), None, Protocol::Http1).await;
         let nobody = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
@@ -131,7 +137,30 @@ impl World {
     /// A TLS connection to a granted host, trusting the session's CA.
     pub(crate) async fn tls(&self) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
         let stream = self.connect(known(HOST), 443).await;
-        handshake(&self.ca, stream, HOST).await.unwrap()
+        handshake(&self.ca, stream, HOST, &[]).await.unwrap()
+    }
+
+    /// The same for a client that offers protocols; with what was chosen.
+    pub(crate) async fn tls_offering(
+        &self,
+        protocols: &[&[u8]],
+    ) -> std::io::Result<(
+        impl AsyncRead + AsyncWrite + Unpin + Send + use<>,
+        Option<Vec<u8>>,
+    )> {
+        let stream = self.connect(known(HOST), 443).await;
+        let tls = handshake(&self.ca, stream, HOST, protocols).await?;
+        let chosen = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        Ok((tls, chosen))
+    }
+
+    /// A handshake that offers HTTP/2 alone, under any name on any connection.
+    pub(crate) async fn handshake_http2(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        handshake(&self.ca, stream, name, &[b"h2"]).await
     }
 
     /// A handshake with any name on any connection.
@@ -140,7 +169,7 @@ impl World {
         stream: TcpStream,
         name: &str,
     ) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + use<>> {
-        handshake(&self.ca, stream, name).await
+        handshake(&self.ca, stream, name, &[]).await
     }
 
     /// The same, trusting the origin's own CA.
@@ -149,7 +178,7 @@ impl World {
         stream: TcpStream,
         name: &str,
     ) -> std::io::Result<impl AsyncRead + AsyncWrite + Unpin + use<>> {
-        handshake(&self.origin_ca, stream, name).await
+        handshake(&self.origin_ca, stream, name, &[]).await
     }
 
     /// Sends octets on a fresh TLS connection and reads the answer to its end.
@@ -281,22 +310,28 @@ async fn handshake(
     ca: &SessionCa,
     stream: TcpStream,
     name: &str,
+    protocols: &[&[u8]],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(ca.ca_pem().as_bytes()).unwrap();
     roots.add(root).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await
 }
 
-async fn serve_origin(seen: Arc<Seen>, ca: Option<Arc<SessionCa>>) -> SocketAddr {
+async fn serve_origin(
+    seen: Arc<Seen>,
+    ca: Option<Arc<SessionCa>>,
+    protocol: Protocol,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -313,8 +348,10 @@ async fn serve_origin(seen: Arc<Seen>, ca: Option<Arc<SessionCa>>) -> SocketAddr
                             .windows(OPAQUE.len())
                             .any(|part| part == OPAQUE.as_bytes());
                         let host = HostName::parse(if is_opaque { OPAQUE } else { HOST }).unwrap();
-                        if let Ok(tls) = ca.accept(stream, &host, Protocol::Http1).await {
-                            serve_connection(&seen, tls).await;
+                        match (ca.accept(stream, &host, protocol).await, protocol) {
+                            (Ok(tls), Protocol::Http1) => serve_connection(&seen, tls).await,
+                            (Ok(tls), Protocol::Http2) => http2::serve(&seen, tls).await,
+                            (Err(_), _) => (),
                         }
                     }
                 }
