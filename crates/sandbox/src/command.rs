@@ -1,6 +1,6 @@
 //! The command's own process: from fork to execve, everything is given up on the way.
 //!
-//! The order matters and reads top to bottom in [`Prepared::become_command`]: terminal, streams, limits, capabilities, Landlock, system
+//! The order matters and reads top to bottom in [`Prepared::give_up_everything`]: terminal, streams, limits, capabilities, Landlock, system
 //! call filter last. What must stay true: the command has descriptors 0, 1 and 2 and no other; no capability in any set; no way to gain
 //! one; exactly the environment of the specification.
 
@@ -70,6 +70,7 @@ impl Prepared {
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
+        seccomp::Filter::can_be_installed().step(|| "install the system call filter")?;
         let landlock = landlock_rules(spec).or_else(|error| match error {
             None => {
                 report.warnings.push(
@@ -105,10 +106,20 @@ impl Prepared {
             -1 => Err(io::Error::last_os_error()).step(|| "start the command"),
             0 => {
                 drop(failure);
-                let (program, error) = self.become_command(spec);
+                let (tried, error) = match self.give_up_everything(spec) {
+                    Ok(()) => (None, self.execute()),
+                    Err((step, error)) => (Some(step), error),
+                };
+                let program = spec.command.first().map_or("", String::as_str);
                 let errno = error.raw_os_error().unwrap_or(0);
-                let _ = (&tell).write_all(&[&errno.to_ne_bytes(), program.as_bytes()].concat());
-                let status = if errno == libc::ENOENT { 127 } else { 126 };
+                let told = tried.unwrap_or(program).as_bytes();
+                let _ = (&tell).write_all(&[&errno.to_ne_bytes(), told].concat());
+                let status = match tried {
+                    // The command never had its turn, so the status is none that it could have had.
+                    Some(_) => 125,
+                    None if errno == libc::ENOENT => 127,
+                    None => 126,
+                };
                 // SAFETY: _exit(2) ends this process and touches no memory.
                 unsafe { libc::_exit(status) }
             }
@@ -125,7 +136,7 @@ impl Prepared {
         }
     }
 
-    /// Why the command was never executed: what was tried, and the error number. Asked once it ended.
+    /// Why the command was never executed: what was tried (a step, or the program), and the error number. Asked once it ended.
     pub(crate) fn failure(&mut self) -> Option<(String, i32)> {
         let mut told = Vec::new();
         self.failure
@@ -140,17 +151,7 @@ impl Prepared {
         ))
     }
 
-    /// Gives up everything and executes. Returns only if that failed, with what was tried.
-    fn become_command(&mut self, spec: &Spec) -> (String, io::Error) {
-        match self.give_up_everything(spec) {
-            Ok(()) => {
-                let error = self.execute();
-                (spec.command.first().cloned().unwrap_or_default(), error)
-            }
-            Err((what, error)) => (what.to_string(), error),
-        }
-    }
-
+    /// Gives up everything, or says at which step it could not.
     fn give_up_everything(&mut self, spec: &Spec) -> Result<(), (&'static str, io::Error)> {
         fn at(what: &'static str) -> impl Fn(io::Error) -> (&'static str, io::Error) {
             move |error| (what, error)

@@ -57,6 +57,26 @@ impl Filter {
         self.set(0).map(drop)
     }
 
+    /// Asks the kernel, by the call that installs, whether it knows what every filter of ours answers with. Installing itself comes
+    /// too late to refuse a launch: the command's process does it as the last thing before it executes.
+    pub(crate) fn can_be_installed() -> io::Result<()> {
+        let action = libc::SECCOMP_RET_ERRNO;
+        // SAFETY: the kernel reads one number, which lives through the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_GET_ACTION_AVAIL,
+                0,
+                &raw const action,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
     fn set(&self, flags: libc::c_ulong) -> io::Result<i32> {
         let program = libc::sock_fprog {
             len: self.0.len() as u16,
