@@ -96,7 +96,15 @@ const PREFIXES: &[&str] = &[
     "dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "hvs.", "hvb.", "hvr.", "s.", "atlasv1.", "pul-",
     "sntrys_", "sntryu_", "NRAK-", "NRJS-", "phc_", "phx_", "pat-", "ATATT3xFfGF0", "ATCTT3xFfGF0",
     "ATBB", "figd_", "sl.", "tfp_", "ops_eyJ", "AGE-SECRET-KEY-1", "CFPAT-", "PAT-", "nk_", "re_",
-    "ntfy_", "tk_", "apify_api_", "ddp_", "ddapp_", "oy2",
+    "ntfy_", "tk_", "apify_api_", "ddp_", "ddapp_", "oy2", "SWMTKN-1-", "SWMKEY-1-", "aik_ci_",
+    "aik_secret_", "$aact_", "bedrock-api-key-", "bkaa_", "bkaj_", "bkar_", "bkct_", "bkpt_",
+    "bkpat_", "bkps_", "gcntfy-", "CLOJARS_", "csa_", "CCDB1_", "AstraCS:", "dvc_client_",
+    "dvc_mobile_", "dvc_server_", "apk_user_", "apk_", "duffel_", "essu_", "fio-u-", "ico-", "ion_",
+    "lip_", "mlsn.", "mercury_production_", "mergify_application_key_", "sk-api-", "api_live_ca.",
+    "api_live.", "api_live_us.", "pdl_live_apikey_", "persona_production_", "pina_", "polar_at_",
+    "polar_oat_", "polar_pat_", "pnu_", "prf_", "ramp_sec_", "rdme_", "rpa_", "rootly_",
+    "samsara_api_", "tk-us-", "shippo_", "sgp_", "tskey-api-", "tss_", "unkey_", "ucat_", "vtwn_",
+    "waka_", "wandb_v1_", "zpka_",
 ];
 
 /// How many bytes of a value name its kind rather than being secret.

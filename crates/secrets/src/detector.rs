@@ -2,6 +2,8 @@
 //! a rule, a reader or the judge looks closer. Linear in the input; what stands in the file - an
 //! allow comment, say - changes nothing.
 
+mod by_kind;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -11,7 +13,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use crate::decoy::{crc_checksum_is_valid, is_uuid};
 use crate::file_kind::{FileKind, file_kind};
 use crate::finding::{Confidence, Finding};
-use crate::judge::{Name, Setting, is_guessable, is_placeholder, judge, looks_random};
+use crate::judge::{Name, Setting, entropy, is_guessable, is_placeholder, judge, looks_random};
 use crate::reader::{self, Field};
 use crate::rules::{self, Rule};
 use crate::twin::{Wide, decoded_base64};
@@ -133,6 +135,7 @@ impl Detector {
             bytes,
             kind: file_kind(path),
             config: is_config(path),
+            extension: extension(path),
             findings: Vec::new(),
         };
         self.follow_keywords(&mut scan);
@@ -193,6 +196,8 @@ struct Scan<'a> {
     bytes: &'a [u8],
     kind: FileKind,
     config: bool,
+    /// Of its name, in lower case.
+    extension: String,
     findings: Vec<Finding>,
 }
 
@@ -232,6 +237,9 @@ impl<'a> Scan<'a> {
     }
 
     fn apply(&mut self, rule: &Rule, keyword: Range<usize>, looked: &mut usize) {
+        if !rule.extensions.is_empty() && !rule.extensions.contains(&self.extension) {
+            return;
+        }
         let Some(regex) = rule.regex() else { return };
         let mut start = keyword.start.saturating_sub(rule.before).max(*looked);
         let mut reach = WINDOW;
@@ -249,12 +257,14 @@ impl<'a> Scan<'a> {
                 reach *= 4;
                 continue;
             }
-            let secret = groups.get(1).unwrap_or(whole);
+            let secret = groups.iter().skip(1).flatten().next().unwrap_or(whole);
             let span = start + secret.start()..start + secret.end();
             start += whole.end().max(1);
             *looked = start;
             let value = self.slice(span.clone());
-            if is_placeholder(value) || (rule.random && !looks_random(value)) {
+            let plain = rule.random && !looks_random(value)
+                || rule.entropy.is_some_and(|least| entropy(value) <= least);
+            if plain || is_placeholder(value) {
                 continue;
             }
             let confidence = match crc_checksum_is_valid(value) {
@@ -446,115 +456,6 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What a file's kind promises beyond what keywords found.
-    fn read_by_kind(&mut self) {
-        match self.kind {
-            FileKind::Dotenv | FileKind::Template => self.read_lines(),
-            FileKind::CredentialStore => {
-                self.read_lines();
-                for field in reader::quoted_pairs(self.bytes) {
-                    self.consider(field, Setting::Store);
-                }
-                self.read_credential_lines();
-                self.mask_if_unreadable();
-            }
-            FileKind::Key => self.mask_if_not_public(),
-            FileKind::Plain => {}
-        }
-    }
-
-    fn read_lines(&mut self) {
-        for line in reader::lines(self.bytes).collect::<Vec<_>>() {
-            if self
-                .slice(line.clone())
-                .trim_ascii_start()
-                .starts_with(b"#")
-            {
-                // A commented-out credential is one too; names find it.
-                continue;
-            }
-            if let Some(field) = reader::line_field(self.bytes, line) {
-                let setting = self.setting(false);
-                self.consider(field, setting);
-            }
-        }
-    }
-
-    /// netrc (`password X`), pgpass (five fields), htpasswd and shadow (`user:hash`), lines that are
-    /// one token.
-    fn read_credential_lines(&mut self) {
-        for line in reader::lines(self.bytes).collect::<Vec<_>>() {
-            let text = self.slice(line.clone());
-            if text.trim_ascii().is_empty() || text.starts_with(b"#") {
-                continue;
-            }
-            let words = words_of(text, line.start);
-            let mut spans = Vec::new();
-            for pair in words.windows(2) {
-                if let [name, value] = pair
-                    && matches!(
-                        self.slice(name.clone()).to_ascii_lowercase().as_slice(),
-                        b"password" | b"passwd" | b"account" | b"requirepass"
-                    )
-                    && !matches!(self.slice(value.clone()), b"=" | b":")
-                {
-                    spans.push(value.clone());
-                }
-            }
-            let fields = text.split(|&b| b == b':').count();
-            if let [only] = words.as_slice() {
-                if fields == 5 {
-                    let last = text.iter().rposition(|&b| b == b':').map_or(0, |at| at + 1);
-                    spans.push(line.start + last..line.end);
-                } else if fields == 2 && !text.contains(&b'=') && !text.contains(&b'/') {
-                    let colon = text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
-                    spans.push(line.start + colon..line.end);
-                } else if fields == 1 && looks_random(self.slice(only.clone())) {
-                    spans.push(only.clone());
-                }
-            }
-            for span in spans {
-                if judge(
-                    self.slice(span.clone()),
-                    Name::Password,
-                    Setting::Store,
-                    true,
-                )
-                .is_some()
-                {
-                    self.add(span, "password", None, Confidence::Medium);
-                }
-            }
-        }
-    }
-
-    /// A store whose bytes are no text cannot be read: it is masked as a whole.
-    fn mask_if_unreadable(&mut self) {
-        let binary = self.bytes.iter().take(8192).any(|&b| b == 0)
-            || (self.findings.is_empty() && std::str::from_utf8(self.bytes).is_err());
-        if binary && !self.bytes.is_empty() {
-            self.add(0..self.bytes.len(), "unknown", None, Confidence::Low);
-        }
-    }
-
-    /// A key file that holds no readable private key and is not evidently public is a key as a whole.
-    fn mask_if_not_public(&mut self) {
-        let text = self.bytes.trim_ascii();
-        let blocks = text.windows(11).any(|window| window == b"-----BEGIN ");
-        let public = [&b"ssh-"[..], b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-"];
-        // Private blocks have been found by now; what is left of blocks is certificates and the like.
-        let private = text.windows(7).any(|window| window == b"PRIVATE");
-        let public = (blocks && !private) || public.iter().any(|front| text.starts_with(front));
-        if self.findings.is_empty() && !text.is_empty() && !public {
-            let start = self
-                .bytes
-                .iter()
-                .position(|b| !b.is_ascii_whitespace())
-                .unwrap_or(0);
-            self.add(start..start + text.len(), "unknown", None, Confidence::Low);
-        }
-    }
-
     /// Findings in order; those that overlap become one that spans them all and says the surest.
     fn finish(mut self) -> Vec<Finding> {
         self.findings
@@ -589,34 +490,18 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn words_of(text: &[u8], offset: usize) -> Vec<Range<usize>> {
-    let mut words = Vec::new();
-    let mut start = None;
-    for (at, byte) in text.iter().enumerate() {
-        match (byte.is_ascii_whitespace(), start) {
-            (false, None) => start = Some(at),
-            (true, Some(begin)) => {
-                words.push(offset + begin..offset + at);
-                start = None;
-            }
-            _ => {}
-        }
+fn is_config(path: &Path) -> bool {
+    match extension(path) {
+        // `Dockerfile`, `Procfile`, `.bashrc`, `config`.
+        extension if extension.is_empty() => true,
+        extension => CONFIG_EXTENSIONS.contains(&extension.as_str()),
     }
-    if let Some(begin) = start {
-        words.push(offset + begin..offset + text.len());
-    }
-    words
 }
 
-fn is_config(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase());
-    match extension {
-        Some(extension) => CONFIG_EXTENSIONS.contains(&extension.as_str()),
-        // `Dockerfile`, `Procfile`, `.bashrc`, `config`.
-        None => true,
-    }
+fn extension(path: &Path) -> String {
+    path.extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

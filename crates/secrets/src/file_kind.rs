@@ -29,7 +29,7 @@ const STORE_NAMES: &[&str] = &[
     "sftp-config.json", "sftp.json", ".ftpconfig", "filezilla.xml", "recentservers.xml",
     "sitemanager.xml", ".esmtprc", ".msmtprc", ".mutt_secrets", ".cloudflared.json",
     "client_secret.json", "service-account.json", "application_default_credentials.json", "hub",
-    ".hubrc", ".dbeaver-data-sources.xml", "ventrilo_srv.ini", "proftpdpasswd",
+    ".hubrc", ".dbeaver-data-sources.xml", "dbeaver-data-sources.xml", "ventrilo_srv.ini", "proftpdpasswd",
 ];
 
 /// Ends of paths that are credential stores.

@@ -204,6 +204,10 @@ pub(crate) fn judge(
             && (random
                 || (quoted && value.len() >= 10 && has_classes(value) >= 3 && has_digit(value))))
         .then_some(sure),
+        // Salts and keys of PHP programs have blanks in them.
+        (Name::Weak, Setting::Store) if quoted && value.len() >= 32 && entropy(value) > 4.0 => {
+            Some(Confidence::Medium)
+        }
         (Name::Weak, _) => {
             (one_word && random && !is_expression(value, quoted)).then_some(match setting {
                 Setting::Store => Confidence::Medium,
@@ -305,7 +309,7 @@ fn bigram_index([first, second]: [u8; 2]) -> usize {
 }
 
 /// Shannon entropy in bits a byte.
-fn entropy(value: &[u8]) -> f64 {
+pub(crate) fn entropy(value: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for &byte in value {
         counts[usize::from(byte)] += 1;
@@ -399,6 +403,12 @@ const EMPTY_WORDS: &[&str] = &[
     "peer", "scram-sha-256", "env", "vault", "n/a", "...",
 ];
 
+/// Those of [`EMPTY_WORDS`] that people take for passwords all the same.
+const WEAK_PASSWORDS: &[&str] = &[
+    "secret", "token", "password", "passwd", "pass", "default", "text", "value", "plain", "hidden",
+    "vault", "oauth", "basic", "bearer",
+];
+
 /// Beginnings of values that refer to a secret kept elsewhere, or are meant to be seen.
 #[rustfmt::skip]
 const REFERENCES: &[&str] = &[
@@ -426,8 +436,10 @@ fn is_benign(value: &[u8], name: Name, setting: Setting) -> bool {
     let text = text.trim();
     if EMPTY_WORDS.contains(&text) {
         // `password: password` in a store is somebody's password.
-        return !(name == Name::Password && matches!(text, "secret" | "default" | "token"))
-            || text.len() < 4;
+        // `password: password` in a store is somebody's password.
+        let usual = matches!(text, "secret" | "default" | "token");
+        let taken = name == Name::Password && (usual || anything && WEAK_PASSWORDS.contains(&text));
+        return !taken || text.len() < 4;
     }
     if REFERENCES
         .iter()
@@ -439,8 +451,10 @@ fn is_benign(value: &[u8], name: Name, setting: Setting) -> bool {
         return true;
     }
     let mut rest = text.to_owned();
+    // `example-pass` in a store is somebody's password; `your_password` is not.
+    const OF_PEOPLE: &[&str] = &["example", "dummy", "sample", "fake"];
     for word in PLACEHOLDER_WORDS {
-        if rest.contains(word) {
+        if rest.contains(word) && !(anything && OF_PEOPLE.contains(word)) {
             rest = rest.replace(word, "");
             // The placeholder may be a small part of something that is none.
             if rest.len() < 16 || !looks_random(rest.as_bytes()) {

@@ -59,8 +59,8 @@ pub(crate) fn field_at(bytes: &[u8], hit: Range<usize>, by_line: bool) -> Option
     let mut quoted_only = false;
     let mut argument = false;
     let mut rest = bytes.get(blanks..)?;
-    if element && rest.starts_with(b">") {
-        return element_value(bytes, name, blanks + 1);
+    if element && let Some(open) = tag_end(rest) {
+        return element_value(bytes, name, blanks + open);
     }
     if let Some(after) = value_attribute(bytes, at) {
         at = after;
@@ -208,6 +208,16 @@ pub(crate) fn userinfo(bytes: &[u8], separator: usize) -> Option<(Range<usize>, 
         Some(colon) => (start + colon + 1..start + at_sign, true),
         None => (start..start + at_sign, false),
     })
+}
+
+/// The password in a line of git's credential store, `https://user:password@host`: all between the
+/// first colon of the userinfo and the last `@`, whatever signs a person left unencoded in it.
+pub(crate) fn stored_url_password(line: &[u8]) -> Option<Range<usize>> {
+    let start = find(line, b"://")? + 3;
+    let info = line.get(start..)?;
+    let end = info.iter().rposition(|&byte| byte == b'@')?;
+    let colon = info.get(..end)?.iter().position(|&byte| byte == b':')?;
+    (colon + 1 < end).then_some(start + colon + 1..start + end)
 }
 
 /// The password of `user:password@tcp(host)`, the form of Go's MySQL driver; `at_sign` is where
@@ -392,6 +402,13 @@ fn behind_type(bytes: &[u8], colon_end: usize) -> Option<usize> {
         && rest.get(..length)?.iter().any(u8::is_ascii_alphabetic)
         && rest.get(length - 1) == Some(&b' ');
     typed.then_some(start + length + 1)
+}
+
+/// Where the content of an element begins, behind its attributes: `<Pass encoding="base64">`.
+fn tag_end(rest: &[u8]) -> Option<usize> {
+    let end = rest.iter().take(200).position(|b| b"<>\n".contains(b))?;
+    let opens = rest.get(end) == Some(&b'>') && (end == 0 || rest.get(end - 1) != Some(&b'/'));
+    opens.then_some(end + 1)
 }
 
 fn element_value(bytes: &[u8], name: Range<usize>, at: usize) -> Option<Field> {

@@ -16,7 +16,7 @@ pub(crate) struct Rule {
     pub(crate) id: String,
     /// Literal texts, lower case, one of which every match has; found whatever the case.
     pub(crate) keywords: Vec<String>,
-    /// What a match looks like; its first group, or all of it, is the secret.
+    /// What a match looks like; its first group that took part, or all of it, is the secret.
     regex: String,
     /// How sure a match is.
     #[serde(default = "high")]
@@ -27,6 +27,11 @@ pub(crate) struct Rule {
     /// Whether the secret must look random.
     #[serde(default)]
     pub(crate) random: bool,
+    /// The Shannon entropy that the secret must exceed, in bits a byte.
+    pub(crate) entropy: Option<f64>,
+    /// Extensions of the files that the rule is for, lower case; empty for all.
+    #[serde(default)]
+    pub(crate) extensions: Vec<String>,
     #[serde(skip)]
     compiled: OnceLock<Option<Regex>>,
 }
@@ -52,24 +57,27 @@ struct RuleFile {
     rule: Vec<Rule>,
 }
 
+const FILES: &[&str] = &[
+    include_str!("../rules/code-hosting.toml"),
+    include_str!("../rules/cloud.toml"),
+    include_str!("../rules/services.toml"),
+    include_str!("../rules/models.toml"),
+    include_str!("../rules/formats.toml"),
+    include_str!("../rules/betterleaks.toml"),
+];
+
 /// Every rule that is built in.
 pub(crate) fn builtin() -> &'static [Rule] {
     static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-        [
-            include_str!("../rules/code-hosting.toml"),
-            include_str!("../rules/cloud.toml"),
-            include_str!("../rules/services.toml"),
-            include_str!("../rules/models.toml"),
-            include_str!("../rules/formats.toml"),
-        ]
-        .into_iter()
-        // The files are part of the program; a test reads each.
-        .flat_map(|text| {
-            toml::from_str::<RuleFile>(text)
-                .map(|file| file.rule)
-                .unwrap_or_default()
-        })
-        .collect()
+        FILES
+            .iter()
+            // The files are part of the program; a test reads each.
+            .flat_map(|text| {
+                toml::from_str::<RuleFile>(text)
+                    .map(|file| file.rule)
+                    .unwrap_or_default()
+            })
+            .collect()
     });
     &RULES
 }
@@ -88,13 +96,7 @@ mod tests {
 
     #[test]
     fn every_rule_reads_and_compiles() {
-        for text in [
-            include_str!("../rules/code-hosting.toml"),
-            include_str!("../rules/cloud.toml"),
-            include_str!("../rules/services.toml"),
-            include_str!("../rules/models.toml"),
-            include_str!("../rules/formats.toml"),
-        ] {
+        for text in FILES {
             toml::from_str::<RuleFile>(text).unwrap();
         }
         let mut ids = std::collections::HashSet::new();
