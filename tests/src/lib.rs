@@ -7,6 +7,7 @@
 
 pub mod agents;
 mod certificates;
+pub mod identity;
 pub mod model;
 mod person;
 mod server;

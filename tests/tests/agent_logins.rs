@@ -1,0 +1,186 @@
+//! Real coding agents with a person's login: outside a login file as the agent itself writes it, and a
+//! provider that keeps state; inside only decoys.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use tagout_tests::agents::{Agent, Talk};
+use tagout_tests::identity::Identity;
+use tagout_tests::model::Script;
+use tagout_tests::{Finished, Person, Server, TestAuthority, World, finish, for_each_person};
+
+/// What the model has the agent run: the answer, and a look at everything that could hold a token.
+const LOOK: &str = "echo $((6 * 7)) > answer.txt; env > seen.txt; \
+    cat ~/.claude/.credentials.json ~/.claude.json ~/.codex/auth.json ~/.gemini/oauth_creds.json \
+    ~/.local/share/opencode/auth.json >> seen.txt 2>/dev/null; \
+    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >> seen.txt 2>/dev/null; \
+    grep -rhs . ~ --include=*.json >> seen.txt; \
+    echo the-answer-is-$((6 * 7))";
+
+struct Stage {
+    world: World,
+    identity: Arc<Identity>,
+    server: Server,
+    agent: Agent,
+}
+
+impl Stage {
+    /// A person who logged in with the agent an hour ago.
+    fn new(agent: Agent, person: Person) -> Stage {
+        let mut world = World::new(person);
+        let authority = TestAuthority::new();
+        let identity = Arc::new(Identity::new(agent.tokens()));
+        let script = Script::new(&[LOOK], "Done.");
+        let provider = Arc::clone(&identity);
+        let server = Server::start(&authority, agent.login_hosts(), move |request| {
+            provider
+                .answer(request)
+                .unwrap_or_else(|| script.answer(request))
+        });
+        world.believe(&authority);
+        for host in agent.login_hosts() {
+            world.route(host, 443, &server);
+        }
+        agent.install(&world);
+        agent.log_in(&world, &identity);
+        identity.expire();
+        Stage {
+            world,
+            identity,
+            server,
+            agent,
+        }
+    }
+
+    fn command(&self, talk: Talk) -> Command {
+        let mut command = self.world.tagout_command(&["run", "--"]);
+        command.args(self.agent.logged_in(talk));
+        command
+    }
+
+    fn told(&self, text: &str) -> usize {
+        let received = self.server.received();
+        let mentions = |body: &[u8]| String::from_utf8_lossy(body).contains(text);
+        received
+            .iter()
+            .filter(|request| mentions(&request.body))
+            .count()
+    }
+
+    #[track_caller]
+    fn assert_answered(&self, finished: &Finished) {
+        let answer = self.world.read("answer.txt");
+        assert_eq!(answer.as_deref(), Some("42\n"), "{finished}");
+        assert!(
+            self.told("the-answer-is-42") > 0,
+            "the model was not told: {finished}"
+        );
+    }
+
+    /// No token that ever counted was seen inside, and the one that counts now is outside.
+    #[track_caller]
+    fn assert_kept(&self, finished: &Finished) {
+        let seen = self.world.read("seen.txt").unwrap_or_default();
+        assert!(seen.contains("HOME="), "nothing was looked at");
+        for secret in self.identity.secrets() {
+            assert!(!seen.contains(&secret), "a token is inside");
+            assert!(
+                !finished.everything().contains(&secret),
+                "a token is in the output"
+            );
+        }
+        let (access, refresh, _) = self.identity.tokens();
+        assert_eq!(self.agent.refresh_token(&self.world), refresh);
+        assert_eq!(self.agent.access_token(&self.world), access);
+        self.identity.assert_alive();
+    }
+}
+
+/// An expired token at the start, one that expires in the middle, another session afterwards that goes
+/// on where this one ended.
+fn survives_refreshes_and_a_restart(agent: Agent, person: Person) {
+    let stage = Stage::new(agent, person);
+    // Of the tokens that the refresh at the start brings, the first counts once.
+    let finished = finish(&mut stage.command(Talk::Begins)).success();
+    stage.assert_answered(&finished);
+    stage.assert_kept(&finished);
+    assert!(stage.identity.refreshes() >= 1);
+
+    let before = stage.identity.refreshes();
+    let first_talk = stage.server.received().len();
+    stage.identity.expire_after(1);
+    let finished = finish(&mut stage.command(Talk::GoesOn)).success();
+    stage.assert_kept(&finished);
+    let second = stage.server.received().split_off(first_talk);
+    let remembers = second
+        .iter()
+        .any(|request| String::from_utf8_lossy(&request.body).contains("the-answer-is-42"));
+    assert!(
+        remembers,
+        "the second session knows nothing of the first: {finished}"
+    );
+
+    stage.identity.expire();
+    finish(&mut stage.command(Talk::GoesOn)).success();
+    assert!(
+        stage.identity.refreshes() > before,
+        "nothing was refreshed after the restart"
+    );
+    stage.assert_kept(&finished);
+    assert_eq!(stage.world.verify_all(), 3);
+    stage.world.assert_nothing_left();
+}
+
+/// Two sessions that find an expired token at once.
+fn is_shared_by_two_sessions(agent: Agent, person: Person) {
+    let stage = Stage::new(agent, person);
+    let other = stage.world.second_workspace();
+    let mut second = stage.command(Talk::Begins);
+    second.current_dir(&other);
+    let first = stage.world.start(&mut stage.command(Talk::Begins));
+    let second = stage.world.start(&mut second).end().success();
+    let first = first.end().success();
+    for finished in [&first, &second] {
+        stage.assert_kept(finished);
+    }
+    let answer = std::fs::read_to_string(other.join("answer.txt"));
+    assert_eq!(answer.expect("an answer"), "42\n");
+    stage.assert_answered(&first);
+    assert_eq!(
+        stage.identity.refreshes(),
+        1,
+        "each session refreshed by itself"
+    );
+    stage.world.assert_nothing_left();
+}
+
+for_each_person! {
+    fn invariant_3_claude_survives_refreshes_and_a_restart(person: Person) {
+        survives_refreshes_and_a_restart(Agent::Claude, person);
+    }
+}
+
+#[test]
+fn invariant_3_codex_survives_refreshes_and_a_restart() {
+    survives_refreshes_and_a_restart(Agent::Codex, Person::ordinary());
+}
+
+#[test]
+fn invariant_3_gemini_survives_refreshes_and_a_restart() {
+    survives_refreshes_and_a_restart(Agent::Gemini, Person::ordinary());
+}
+
+#[test]
+fn invariant_3_opencode_survives_refreshes_and_a_restart() {
+    survives_refreshes_and_a_restart(Agent::Opencode, Person::ordinary());
+}
+
+#[test]
+fn claude_logins_are_shared_by_two_sessions() {
+    is_shared_by_two_sessions(Agent::Claude, Person::ordinary());
+}
+
+#[test]
+fn codex_logins_are_shared_by_two_sessions() {
+    is_shared_by_two_sessions(Agent::Codex, Person::ordinary());
+}
