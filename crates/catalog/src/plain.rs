@@ -165,7 +165,8 @@ fn form_values(text: &str, name: &[u8]) -> Vec<String> {
 pub(crate) fn effect(method: &Method) -> Effect {
     match method.as_str() {
         "GET" | "HEAD" | "OPTIONS" => Effect::Read,
-        "POST" | "PUT" | "PATCH" => Effect::Write,
+        // What is said on a WebSocket is what could be said in a POST.
+        "POST" | "PUT" | "PATCH" | "CONNECT" => Effect::Write,
         _ => Effect::Destructive,
     }
 }
@@ -173,7 +174,7 @@ pub(crate) fn effect(method: &Method) -> Effect {
 fn is_known(method: &Method) -> bool {
     matches!(
         method.as_str(),
-        "GET" | "HEAD" | "OPTIONS" | "POST" | "PUT" | "PATCH" | "DELETE"
+        "GET" | "HEAD" | "OPTIONS" | "POST" | "PUT" | "PATCH" | "DELETE" | "CONNECT"
     )
 }
 
@@ -223,6 +224,7 @@ mod tests {
             ("PUT", Effect::Write, true),
             ("PATCH", Effect::Write, true),
             ("DELETE", Effect::Destructive, true),
+            ("CONNECT", Effect::Write, true),
             ("PURGE", Effect::Destructive, false),
             ("MKCOL", Effect::Destructive, false),
         ] {

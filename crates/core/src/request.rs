@@ -46,11 +46,12 @@ pub struct Method(String);
 
 /// The text is not a method that Tagout passes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the request's method is not 1 to 32 upper-case letters, or is TRACE or CONNECT")]
+#[error("the request's method is not 1 to 32 upper-case letters, or is TRACE")]
 pub struct MethodError;
 
 impl Method {
-    /// Reads a method. `CONNECT` and `TRACE` are no methods of a governed request.
+    /// Reads a method. `TRACE` is no method of a governed request; `CONNECT` stands for opening a
+    /// WebSocket (RFC 8441 §4) and for nothing else.
     ///
     /// # Errors
     /// See [`MethodError`].
@@ -59,7 +60,7 @@ impl Method {
         if text.is_empty()
             || text.len() > 32
             || !text.bytes().all(ok)
-            || matches!(text, "CONNECT" | "TRACE")
+            || text == "TRACE"
         {
             return Err(MethodError);
         }
@@ -69,6 +70,16 @@ impl Method {
     /// The method as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The method of opening a WebSocket.
+    pub fn connect() -> Self {
+        Self("CONNECT".to_owned())
+    }
+
+    /// Whether it opens a WebSocket.
+    pub fn is_connect(&self) -> bool {
+        self.as_str() == "CONNECT"
     }
 
     /// GET, HEAD and OPTIONS: the safe methods that Tagout grants by default.
@@ -207,7 +218,6 @@ mod tests {
             "GET ",
             "G\u{0}T",
             "TRACE",
-            "CONNECT",
             &"A".repeat(33),
         ] {
             assert!(Method::parse(text).is_err(), "{text:?}");

@@ -41,6 +41,9 @@ pub(crate) trait Asking: Send {
 
     /// Comes back when the client has gone away, as far as this side can tell.
     fn gone(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// From here on the connection carries another protocol: all octets are content.
+    fn switch(&mut self);
 }
 
 /// Where the answer to one request goes.
@@ -92,6 +95,8 @@ pub(crate) enum Content {
     Length(u64),
     /// As many as come.
     Unknown,
+    /// Another protocol (RFC 9110 §15.2.2).
+    Switched,
 }
 
 /// Comes back when either side tells that the client is gone.
@@ -115,6 +120,10 @@ impl Asking for Nobody {
     }
 
     async fn gone(&mut self) {
+        match *self {}
+    }
+
+    fn switch(&mut self) {
         match *self {}
     }
 }

@@ -10,8 +10,10 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tagout_authority::{Outcome, Permit};
-use tagout_catalog::{pack_for_host, recognise};
-use tagout_core::{Action, Effect, FaultKind, HttpBody, HttpRequest, Refusal, Target, Transport};
+use tagout_catalog::{Meaning, Unrecognised, pack_for_host, recognise};
+use tagout_core::{
+    Action, Effect, Fault, FaultKind, HttpBody, HttpRequest, Refusal, Target, Transport,
+};
 use tagout_secrets::Redactor;
 use tokio::time::{sleep, timeout};
 
@@ -27,11 +29,13 @@ use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
 use crate::understand::{Understood, fault, trailer_faults, understand};
 use crate::upload::{OutgoingBody, Upload, UploadError, pump};
+use crate::websocket::Handshake;
 
 /// What is known about the client's side of an exchange once its request was read.
-struct Asked {
+pub(crate) struct Asked {
     head_only: bool,
     wants_upgrade: bool,
+    websocket: Option<Handshake>,
     wants_trailers: bool,
     accept_encoding: Option<String>,
 }
@@ -72,7 +76,9 @@ impl Gate {
         let is_streamed = taken.upload.is_some();
         let version = understood.version;
         understood.request.body = std::mem::replace(&mut taken.body, HttpBody::Empty);
-        let action = self.action(understood).await;
+        let action = self
+            .action(understood.request, understood.faults, recognise)
+            .await;
         let dress = Dress {
             status: asked.refusal_status(&action, version),
             graphql: action.is_graphql(),
@@ -142,12 +148,12 @@ impl Gate {
     }
 
     /// Examines the slots and recognises the operation: the request as the authority judges it.
-    async fn action(&self, understood: Understood) -> Action {
-        let Understood {
-            mut request,
-            mut faults,
-            ..
-        } = understood;
+    pub(crate) async fn action(
+        &self,
+        mut request: HttpRequest,
+        mut faults: Vec<Fault>,
+        recognise: fn(&HttpRequest) -> Result<Meaning, Unrecognised>,
+    ) -> Action {
         let broker = self.inner.authority.broker();
         let is_model_host = self.is_model_host(&request.target.host);
         let mut notes = Vec::new();
@@ -235,6 +241,11 @@ impl Gate {
             request_bytes: stored.body.bytes().len() as u64,
             ..Outcome::default()
         };
+        if let Some(handshake) = &asked.websocket {
+            return self
+                .websocket(asking, answering, server, permit, asked, handshake)
+                .await;
+        }
         let failed = match taken.upload {
             Some(upload) => {
                 return self
@@ -386,7 +397,7 @@ impl Gate {
 
     /// Cleans the server's answer while it streams to the client.
     #[allow(clippy::too_many_arguments)]
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         asking: Option<&mut impl Asking>,
         answering: &mut impl Answering,
@@ -453,7 +464,7 @@ impl Gate {
 
     /// Tells of a failure behind the verdict: the request was allowed, the server failed. An answer
     /// that has begun can only be cut off.
-    async fn fail(
+    pub(crate) async fn fail(
         &self,
         answering: &mut impl Answering,
         permit: &Permit,
@@ -479,6 +490,7 @@ impl Asked {
         Self {
             head_only: understood.request.method.as_str() == "HEAD",
             wants_upgrade: understood.wants_upgrade,
+            websocket: understood.websocket.clone(),
             wants_trailers: understood.wants_trailers,
             accept_encoding: understood.accept_encoding.clone(),
         }
@@ -497,7 +509,7 @@ impl Asked {
     }
 }
 
-fn gave_up(error: &str, request_bytes: u64) -> Outcome {
+pub(crate) fn gave_up(error: &str, request_bytes: u64) -> Outcome {
     Outcome {
         error: Some(error.to_owned()),
         request_bytes,
@@ -532,13 +544,13 @@ fn adopt(
     changed
 }
 
-fn unsent(error: &SendError) -> Refusal {
+pub(crate) fn unsent(error: &SendError) -> Refusal {
     failed(
         format!("{error}."),
         "The request was allowed but did not arrive. Check that the host is up, then try again.",
     )
 }
 
-fn failed(reason: impl Into<String>, how_to_proceed: &str) -> Refusal {
+pub(crate) fn failed(reason: impl Into<String>, how_to_proceed: &str) -> Refusal {
     Refusal::denied(reason, how_to_proceed)
 }

@@ -27,6 +27,8 @@ enum State {
     ChunkEnd,
     /// Octets of trailers seen.
     Trailers(usize),
+    /// Whatever comes.
+    Switched,
     End,
 }
 
@@ -54,6 +56,14 @@ impl Decoder {
         }
     }
 
+    /// All that comes on a connection that carries another protocol now.
+    pub(crate) fn switched() -> Self {
+        Self {
+            state: State::Switched,
+            trailers: Vec::new(),
+        }
+    }
+
     /// The fields behind the content, once that has ended.
     pub(crate) fn take_trailers(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.trailers)
@@ -67,6 +77,11 @@ impl Decoder {
         loop {
             match self.state {
                 State::End => return Ok(Decoded::End),
+                State::Switched => {
+                    return Ok(
+                        take_up_to(buffer, u64::MAX).map_or(Decoded::NeedMore, Decoded::Data)
+                    );
+                }
                 State::Length(0) => self.state = State::End,
                 State::Length(left) => {
                     let Some(data) = take_up_to(buffer, left) else {

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
+use crate::answer::SILENCE;
 use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, HEAD, IDLE, PAUSE};
 use crate::framing::{Decoded, Decoder};
 use crate::head::{Framing, RequestHead, Version, head_end, parse_head};
@@ -40,6 +41,8 @@ struct Reader<S> {
 pub(crate) struct Http1Asking<'a, S> {
     reader: &'a mut Reader<S>,
     decoder: Decoder,
+    /// How long the client may be silent.
+    patience: Duration,
 }
 
 /// The answer to one request on a connection.
@@ -97,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         let asking = Http1Asking {
             reader: &mut self.reader,
             decoder: Decoder::new(head.map_or(Framing::Empty, |head| head.framing)),
+            patience: PAUSE,
         };
         let answering = Http1Answering {
             writer: &mut self.writer,
@@ -156,7 +160,7 @@ impl<S: AsyncRead + Send> Asking for Http1Asking<'_, S> {
             match self.decoder.decode(&mut self.reader.buffer)? {
                 Decoded::Data(data) => return Ok(Some(data)),
                 Decoded::End => return Ok(None),
-                Decoded::NeedMore => timeout(PAUSE, self.reader.fill())
+                Decoded::NeedMore => timeout(self.patience, self.reader.fill())
                     .await
                     .map_err(|_| ClientError::Slow)??,
             }
@@ -175,6 +179,11 @@ impl<S: AsyncRead + Send> Asking for Http1Asking<'_, S> {
             }
         }
         std::future::pending().await
+    }
+
+    fn switch(&mut self) {
+        self.decoder = Decoder::switched();
+        self.patience = SILENCE;
     }
 }
 
@@ -215,7 +224,7 @@ impl<S: AsyncWrite + Send> Answering for Http1Answering<'_, S> {
 
     async fn head(&mut self, head: AnswerHead) -> Result<(), ClientError> {
         let framing = match head.content {
-            Content::None(_) => AnswerFraming::None,
+            Content::None(_) | Content::Switched => AnswerFraming::None,
             Content::Length(_) => AnswerFraming::Length,
             Content::Unknown if self.version == Version::Http11 => AnswerFraming::Chunked,
             Content::Unknown => AnswerFraming::UntilClose,
@@ -235,9 +244,11 @@ impl<S: AsyncWrite + Send> Answering for Http1Answering<'_, S> {
             Content::Unknown if framing == AnswerFraming::Chunked => {
                 push_field(&mut text, "transfer-encoding", b"chunked");
             }
-            Content::None(None) | Content::Unknown => (),
+            Content::None(None) | Content::Unknown | Content::Switched => (),
         }
-        if !self.keeps_alive {
+        if head.content == Content::Switched {
+            self.keeps_alive = false;
+        } else if !self.keeps_alive {
             push_field(&mut text, "connection", b"close");
         }
         text.extend(b"\r\n");

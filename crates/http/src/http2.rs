@@ -242,6 +242,9 @@ impl Asking for Http2Asking {
     async fn gone(&mut self) {
         std::future::pending().await
     }
+
+    /// A stream never carries anything else: extended CONNECT (RFC 8441) is not offered.
+    fn switch(&mut self) {}
 }
 
 /// The answer to one request.
@@ -296,6 +299,7 @@ impl Answering for Http2Answering {
             Content::Length(0) => (None, true),
             Content::Length(length) => (Some(length), false),
             Content::Unknown => (None, false),
+            Content::Switched => return Err(ClientError::Gone),
         };
         if let Some(length) = announced {
             let fields = response.headers_mut();

@@ -11,6 +11,7 @@ mod attached;
 mod client;
 mod content;
 mod exchange;
+mod frames;
 mod framing;
 mod gate;
 mod handed_out;
@@ -24,6 +25,7 @@ mod refusal;
 mod server;
 mod understand;
 mod upload;
+mod websocket;
 
 pub use gate::Gate;
 pub use head::{Framing, Malformed, RequestHead, Version, parse_head};

@@ -8,6 +8,7 @@ use tagout_core::{
 use tagout_credentials::Broker;
 
 use crate::head::{Framing, Malformed, RequestHead, Version, is_framing_field};
+use crate::websocket::Handshake;
 
 /// Fields that concern one connection (RFC 9110 §7.6.1) or that the gate writes itself.
 const OWN_FIELDS: &[&str] = &[
@@ -19,6 +20,9 @@ const OWN_FIELDS: &[&str] = &[
     "http2-settings",
     "keep-alive",
     "proxy-connection",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
     "te",
     "trailer",
     "transfer-encoding",
@@ -37,6 +41,8 @@ pub(crate) struct Understood {
     pub(crate) expects_continue: bool,
     /// Whether the client wants another protocol on this connection.
     pub(crate) wants_upgrade: bool,
+    /// The handshake, where that protocol is WebSocket.
+    pub(crate) websocket: Option<Handshake>,
     /// The version that it came in.
     pub(crate) version: Version,
     /// Whether the client reads fields behind an answer's content (RFC 9110 §6.5).
@@ -54,6 +60,7 @@ impl Understood {
             framing: Framing::Empty,
             expects_continue: false,
             wants_upgrade: false,
+            websocket: None,
             version: Version::Http11,
             wants_trailers: false,
             accept_encoding: None,
@@ -78,6 +85,9 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
     let mut faults = Vec::new();
     let mut request = bare_request(target);
     match Method::parse(&head.method) {
+        Ok(method) if method.is_connect() => {
+            faults.push(unparsable("CONNECT is no method of a request to a host"))
+        }
         Ok(method) => request.method = method,
         Err(error) => faults.push(unparsable(error.to_string())),
     }
@@ -90,11 +100,15 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
     }
     faults.extend(host_fault(&head, target));
     let wants_upgrade = head.field("upgrade").next().is_some();
-    if wants_upgrade {
+    let websocket = Handshake::read(&head);
+    if websocket.is_some() {
+        // RFC 8441 names the method by which a WebSocket is opened for what it is.
+        request.method = Method::connect();
+    } else if wants_upgrade {
         faults.push(fault(
             FaultKind::Unparsable,
             "the request asks for another protocol on this connection (Upgrade)",
-            "Use plain HTTP/1.1 requests; WebSocket and HTTP/2 are not passed yet.",
+            "Use plain requests, or a WebSocket handshake that follows RFC 6455 strictly.",
         ));
     }
     if head
@@ -136,6 +150,7 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
         framing,
         expects_continue,
         wants_upgrade,
+        websocket,
         version,
         wants_trailers,
         accept_encoding,
