@@ -15,13 +15,16 @@ mod broker;
 mod credential;
 mod examination;
 pub mod login;
+mod program;
 mod slots;
 mod source;
 mod value;
+pub mod vault;
 
 pub use broker::{AttachError, Broker, Change};
 pub use credential::{Credential, CredentialError};
 pub use examination::Examination;
 pub use slots::Outgoing;
-pub use source::{Source, SourceError};
+pub use program::{ProgramError, find_program};
+pub use source::{Outside, Source, SourceError};
 pub use value::{Decoy, Secret};

@@ -1,12 +1,15 @@
-//! Where a manifest says a value comes from: `env:VAR` or `file:PATH[#key]`. Read once, outside the
-//! sandbox, before anything starts.
+//! Where a manifest says a value comes from: `env:VAR`, `file:PATH[#key]`, `vault:NAME` or
+//! `command:ARGV`. Read once, outside the sandbox, before anything starts.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use tagout_core::json;
 use zeroize::Zeroizing;
 
+use crate::program::{self, ProgramError};
 use crate::value::Secret;
+use crate::vault::{self, VaultError};
 
 /// A credential's source. Names a place, so it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +23,41 @@ pub enum Source {
         /// The key, dotted for nested ones; absent, the whole file is the value.
         key: Option<String>,
     },
+    /// An entry of the vault.
+    Vault(String),
+    /// What a program prints. No shell; `line` is split at blanks, quotes hold words together.
+    Command {
+        /// As the manifest has it.
+        line: String,
+        /// The program and its arguments.
+        words: Vec<String>,
+    },
+}
+
+/// Where a source is read: what of the machine it may ask.
+pub struct Outside<'a> {
+    /// Looks a variable up.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The manifest's folder, to which paths are relative.
+    pub folder: &'a Path,
+    /// Where no program is taken from: an agent writes there.
+    pub workspace: &'a Path,
+    /// Gets an entry of the vault.
+    pub vault: &'a dyn Fn(&str) -> Result<Secret, VaultError>,
 }
 
 /// Why a value could not be had. Names the place, never the value.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Not one of the known forms.
-    #[error("`{0}` is no source; write env:VAR or file:PATH#key")]
+    #[error("`{0}` is no source; write env:VAR, file:PATH#key, vault:NAME or command:PROGRAM ARGUMENTS")]
     Unknown(String),
-    /// Forms that the manifest allows and this version lacks.
-    #[error("a source of the form {0}… comes with a later version; use env:VAR or file:PATH#key")]
-    Later(&'static str),
+    /// The vault gave nothing.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The program gave nothing.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The variable is not there.
     #[error("the variable {0} is not set; export it before starting tagout")]
     NotSet(String),
@@ -65,7 +92,7 @@ impl Source {
     /// Reads a source as a manifest writes it.
     ///
     /// # Errors
-    /// When the text is no source, or one that comes later (`vault:`, `command:`).
+    /// When the text is no source.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         let unknown = || SourceError::Unknown(text.to_owned());
         let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
@@ -90,23 +117,39 @@ impl Source {
                     key,
                 })
             }
-            "vault" => Err(SourceError::Later("vault:")),
-            "command" => Err(SourceError::Later("command:")),
+            "vault" => {
+                vault::check_name(rest).map_err(|_| unknown())?;
+                Ok(Self::Vault(rest.to_owned()))
+            }
+            "command" => Ok(Self::Command {
+                line: rest.to_owned(),
+                words: program::words(rest)?,
+            }),
             _ => Err(unknown()),
         }
     }
 
-    /// Gets the value. `environment` looks a variable up; `folder` is the manifest's. One line end at
-    /// the end of a file is not part of the value.
+    /// Gets the value. One line end at the end of a file, or of what a program printed, is not part
+    /// of it.
     ///
     /// # Errors
     /// See [`SourceError`].
-    pub fn load(
-        &self,
-        environment: impl Fn(&str) -> Option<String>,
-        folder: &Path,
-    ) -> Result<Secret, SourceError> {
+    pub fn load(&self, outside: &Outside<'_>) -> Result<Secret, SourceError> {
+        let Outside {
+            environment,
+            folder,
+            workspace,
+            vault,
+        } = outside;
         let (place, value) = match self {
+            Self::Vault(name) => (self.to_string(), vault(name)?.expose().to_vec()),
+            Self::Command { words, .. } => {
+                let path = environment("PATH");
+                let printed = program::output_of(words, path.as_deref().map(OsStr::new), workspace)?;
+                // Not the whole line: its arguments may be a person's own.
+                let place = format!("command:{}", words.first().map_or("", String::as_str));
+                (place, without_line_end(&printed).to_vec())
+            }
             Self::Env(name) => {
                 let value = environment(name).ok_or_else(|| SourceError::NotSet(name.clone()))?;
                 (self.to_string(), value.into_bytes())
@@ -146,7 +189,7 @@ impl Source {
     pub fn is_readable_by_others(&self, folder: &Path) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
         match self {
-            Self::Env(_) => false,
+            Self::Env(_) | Self::Vault(_) | Self::Command { .. } => false,
             Self::File { path, .. } => std::fs::metadata(folder.join(path))
                 .is_ok_and(|data| data.permissions().mode() & 0o044 != 0),
         }
@@ -162,6 +205,8 @@ impl std::fmt::Display for Source {
                 path,
                 key: Some(key),
             } => write!(f, "file:{}#{key}", path.display()),
+            Self::Vault(name) => write!(f, "vault:{name}"),
+            Self::Command { line, .. } => write!(f, "command:{line}"),
         }
     }
 }
@@ -268,31 +313,50 @@ mod tests {
         None
     }
 
+    fn load(
+        source: &str,
+        environment: impl Fn(&str) -> Option<String>,
+        folder: &Path,
+    ) -> Result<Secret, SourceError> {
+        Source::parse(source).unwrap().load(&Outside {
+            environment: &environment,
+            folder,
+            workspace: folder,
+            vault: &|name| match name {
+                "stored" => Ok(Secret::new(b"value".to_vec())),
+                _ => Err(VaultError::Unknown(name.to_owned())),
+            },
+        })
+    }
+
     #[test]
     fn sources_read_and_write_alike() {
-        for text in ["env:TOKEN", "file:.env#TOKEN", "file:secrets/key"] {
+        for text in [
+            "env:TOKEN",
+            "file:.env#TOKEN",
+            "file:secrets/key",
+            "vault:railway",
+            "command:pass show 'a b'",
+        ] {
             assert_eq!(Source::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "TOKEN", "env:", "env:A B", "file:", "file:x#", "http:x"] {
+        for text in [
+            "", "TOKEN", "env:", "env:A B", "file:", "file:x#", "http:x", "vault:", "vault:../x",
+        ] {
             assert!(
                 matches!(Source::parse(text), Err(SourceError::Unknown(_))),
                 "{text}"
             );
         }
-        for text in ["vault:railway", "command:pass show x"] {
-            let error = Source::parse(text).unwrap_err();
-            assert!(error.to_string().contains("later version"), "{error}");
-        }
     }
 
     #[test]
     fn a_variable_is_looked_up() {
-        let source = Source::parse("env:TOKEN").unwrap();
         let environment = |name: &str| (name == "TOKEN").then(|| "value".to_owned());
-        let secret = source.load(environment, Path::new(".")).unwrap();
+        let secret = load("env:TOKEN", environment, Path::new(".")).unwrap();
         assert_eq!(secret.expose(), b"value");
         assert!(matches!(
-            source.load(nothing, Path::new(".")),
+            load("env:TOKEN", nothing, Path::new(".")),
             Err(SourceError::NotSet(_))
         ));
     }
@@ -317,21 +381,30 @@ mod tests {
             ("config.yaml", "token: 'value'\n", "token"),
         ] {
             std::fs::write(folder.path().join(name), content).unwrap();
-            let source = Source::parse(&format!("file:{name}#{key}")).unwrap();
-            let secret = source.load(nothing, folder.path()).unwrap();
+            let secret = load(&format!("file:{name}#{key}"), nothing, folder.path()).unwrap();
             assert_eq!(secret.expose(), b"value", "{name}");
-            let absent = Source::parse(&format!("file:{name}#absent")).unwrap();
+            let absent = format!("file:{name}#absent");
             assert!(matches!(
-                absent.load(nothing, folder.path()),
+                load(&absent, nothing, folder.path()),
                 Err(SourceError::NoKey { .. })
             ));
         }
         std::fs::write(folder.path().join("key"), "value\n").unwrap();
-        let secret = Source::parse("file:key")
-            .unwrap()
-            .load(nothing, folder.path())
-            .unwrap();
+        let secret = load("file:key", nothing, folder.path()).unwrap();
         assert_eq!(secret.expose(), b"value");
+    }
+
+    #[test]
+    fn vault_and_programs_are_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| (name == "PATH").then(|| "/usr/bin:/bin".to_owned());
+        for source in ["vault:stored", "command:printf 'value\\n'", "command:echo value"] {
+            let secret = load(source, path, folder.path()).unwrap();
+            assert_eq!(secret.expose(), b"value", "{source}");
+        }
+        for source in ["vault:absent", "command:false", "command:printf 'a\\nb'"] {
+            assert!(load(source, path, folder.path()).is_err(), "{source}");
+        }
     }
 
     #[test]
@@ -339,32 +412,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for content in ["hunter2\r\nX-Evil: 1", "hunter2\nsecond", "hunter2\0", "\n"] {
             std::fs::write(folder.path().join("key"), content).unwrap();
-            let error = Source::parse("file:key")
-                .unwrap()
-                .load(nothing, folder.path())
-                .err()
-                .unwrap();
+            let error = load("file:key", nothing, folder.path()).err().unwrap();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
         let environment = |_: &str| Some("hunter2\nX: y".to_owned());
-        assert!(
-            Source::parse("env:A")
-                .unwrap()
-                .load(environment, folder.path())
-                .is_err()
-        );
-        assert!(
-            Source::parse("file:absent")
-                .unwrap()
-                .load(nothing, folder.path())
-                .is_err()
-        );
-        assert!(
-            Source::parse("file:.")
-                .unwrap()
-                .load(nothing, folder.path())
-                .is_err()
-        );
+        assert!(load("env:A", environment, folder.path()).is_err());
+        assert!(load("file:absent", nothing, folder.path()).is_err());
+        assert!(load("file:.", nothing, folder.path()).is_err());
     }
 
     proptest! {

@@ -5,21 +5,28 @@
 //! came; whatever fails before the command starts is a refusal, never a run with less.
 
 mod agent_state;
+mod caches;
 pub mod check;
 pub mod control;
 mod gates;
 mod git_identity;
 mod home;
 mod keys;
+mod local_port;
 mod login;
 mod profiles;
+mod publish;
+mod registries;
 mod resolver;
 mod run;
 mod scan;
 mod specify;
+mod stand_ins;
 mod sweep;
 pub mod task;
+mod trust_stores;
 mod variables;
+mod vault;
 mod view;
 mod watcher;
 mod workspace;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tagout_core::{Digest, EnvironmentName, HostPattern, SessionId, Timestamp};
-use tagout_credentials::{Broker, Credential, Source};
+use tagout_credentials::{Broker, Credential, Outside, Source};
 use tagout_ledger::{InstallKey, Ledger};
 use tagout_net::{Names, SessionCa};
 use tagout_policy::Task;
@@ -16,6 +16,7 @@ use tagout_sandbox::{Control, Sandbox};
 use tagout_secrets::{DecoyKey, KnownSecrets};
 use tagout_store::{Ending, SessionRecord, Store};
 use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
 
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
@@ -26,8 +27,9 @@ use crate::profiles;
 use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
+use crate::vault::LazyVault;
 use crate::workspace::{self, Workspace};
-use crate::{keys, sweep, watcher};
+use crate::{caches, keys, publish, registries, specify, sweep, watcher};
 use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
@@ -43,6 +45,8 @@ pub struct Options {
     pub agent: Option<String>,
     /// `--allow-host`, each time
     pub allow_hosts: Vec<String>,
+    /// `--publish`, each time
+    pub publish: Vec<u16>,
     /// `--hold-wait`
     pub hold_wait: Duration,
     /// The command and its arguments.
@@ -57,6 +61,8 @@ pub trait Screen: Sync {
     fn progress(&self, text: &str);
     /// Shows a manifest or policy and asks whether it is accepted. `false` where nobody can be asked.
     fn accept(&self, review: &Review<'_>) -> bool;
+    /// Asks for a passphrase, without showing it. `None` where nobody can be asked.
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>>;
 }
 
 /// Why Tagout refused or failed: exit 125.
@@ -136,12 +142,19 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         &keys::install_secret(&home).map_err(io("reading the install secret"))?,
         workspace.path.as_os_str().as_encoded_bytes(),
     );
-    let mut credentials = load_credentials(&task, &loaded.folder, &decoy_key)?;
+    let vault = LazyVault::of(&home, &workspace.path, screen);
+    let mut credentials =
+        load_credentials(&task, &loaded.folder, &workspace.path, &vault, &decoy_key)?;
     let mut agent = profile.map(|profile| Agent::find(profile, &task, &workspace, &decoy_key));
     if let Some(agent) = &agent {
         agent.grant(&mut task);
         credentials.extend(agent.credentials());
     }
+    let memory = Arc::new(registries::Memory::open(home.path()));
+    let mut learned = registries::of_this_machine(&workspace.path, &memory, &decoy_key);
+    learned.grant(&mut task);
+    credentials.extend(learned.credentials.iter().cloned());
+    let published = publish::take(&options.publish)?;
     let held: Vec<_> = credentials
         .iter()
         .map(|credential| {
@@ -198,6 +211,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
             .map_err(io("laying out the agent's files"))?,
         None => None,
     };
+    let inside = PathBuf::from(specify::home_inside());
+    let caches = caches::of_workspace(&home, &workspace.path, &inside)
+        .map_err(io("making the workspace's caches"))?;
     let spec = specify(&SpecSources {
         options,
         workspace: &workspace,
@@ -207,10 +223,16 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         broker: &broker,
         scan: &scan,
         bundle: &bundle.pem,
+        ca: &ca.ca_pem(),
+        learned: &learned,
+        caches: &caches,
         journal: session._presence.journal(),
         id: &id,
     })?;
     let mut sandbox = tagout_sandbox::launch(spec)?;
+    for port in &published {
+        screen.say(&port.notice());
+    }
     let task = Arc::new(task);
     let gates = Gates {
         task: Arc::clone(&task),
@@ -220,6 +242,10 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         config,
         ca,
         hold_wait: options.hold_wait,
+        registries: learned.targets().cloned().collect(),
+        indexes: std::mem::take(&mut learned.indexes),
+        memory,
+        published,
         logins: agent.as_mut().map(Agent::take_logins).unwrap_or_default(),
     };
     let names = gates.start(&runtime, &session, &mut sandbox)?;
@@ -390,8 +416,16 @@ fn fit_task(
 fn load_credentials(
     task: &Task,
     folder: &Path,
+    workspace: &Path,
+    vault: &LazyVault<'_>,
     key: &DecoyKey,
 ) -> Result<Vec<Credential>, RunError> {
+    let outside = Outside {
+        environment: &|name| std::env::var(name).ok(),
+        folder,
+        workspace,
+        vault: &|name| vault.get(name),
+    };
     let mut credentials = Vec::new();
     for grant in &task.credentials {
         let failed = |reason: String| RunError::Credential {
@@ -399,7 +433,7 @@ fn load_credentials(
             reason,
         };
         let secret = Source::parse(&grant.source)
-            .and_then(|source| source.load(|name| std::env::var(name).ok(), folder))
+            .and_then(|source| source.load(&outside))
             .map_err(|error| failed(error.to_string()))?;
         let decoy = secret.decoy(key);
         let credential = Credential::bind(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tagout_session::task::Review;
 use tagout_session::{Options, Screen};
+use zeroize::Zeroizing;
 
 use crate::arguments::RunArguments;
 use crate::command::trust;
@@ -19,6 +20,7 @@ pub(crate) fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         environment: arguments.environment,
         agent: arguments.agent,
         allow_hosts: arguments.allow_hosts,
+        publish: arguments.publish,
         hold_wait: Duration::from_secs(arguments.hold_wait),
         command: arguments.command,
     };
@@ -55,6 +57,11 @@ impl Screen for TerminalScreen {
         }
         trust::show(review);
         screen::confirm("Accept this file as it is now?")
+    }
+
+    fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
+        self.clear();
+        screen::passphrase(prompt).ok().map(Zeroizing::new)
     }
 }
 
