@@ -93,9 +93,10 @@ impl Permit {
         &self.broker
     }
 
-    /// Records how it went. An error here means that the ledger is closed; the action has happened
-    /// and the missing outcome says so.
-    pub async fn outcome(self, outcome: Outcome) {
+    /// Records how it went, without waiting for the disk: the action has happened, nothing is released on
+    /// this, and the next verdict is durable only after it. Should the ledger be closed, the missing
+    /// outcome says so.
+    pub fn outcome(self, outcome: Outcome) {
         let fields = json!({
             "intent": self.sequence,
             "status": outcome.status,
@@ -104,6 +105,6 @@ impl Permit {
             "response_bytes": outcome.response_bytes,
         });
         // The ledger is poisoned after an error, and every later verdict then denies.
-        let _ = self.record.append("outcome", fields).await;
+        self.record.follow_up("outcome", fields);
     }
 }

@@ -24,4 +24,11 @@ impl Record {
     pub async fn append(&self, kind: &'static str, fields: Json) -> Result<u64, LedgerError> {
         self.ledger.append(kind, fields).await
     }
+
+    /// Appends an entry without waiting: for what has happened already, so that nothing is released on
+    /// it. Whatever is appended later is durable only after this, and [`tagout_ledger::Ledger::finish`]
+    /// waits for all of it.
+    pub fn follow_up(&self, kind: &'static str, fields: Json) {
+        drop(self.ledger.append(kind, fields));
+    }
 }

@@ -107,7 +107,7 @@ impl Gate {
                             .await
                     }
                 };
-                permit.outcome(outcome).await;
+                permit.outcome(outcome);
             }
         }
     }
