@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use cedar_policy::{ActionConstraint, PolicySet, Schema};
 use tagout_core::Digest;
@@ -28,11 +29,19 @@ const USER_FILE: &str = "policy.cedar";
 
 /// Everything that decides, loaded once a session.
 pub struct Policy {
+    /// Made at once where the task has a policy of its own, whose mistakes must show before anything
+    /// runs; otherwise by the first question. Tagout's own rules are the same in every session, a test
+    /// validates them, and reading them takes longer than the rest of what is loaded at a launch.
+    compiled: OnceLock<Result<Compiled, FileErrors>>,
+    digest: Digest,
+}
+
+/// What questions are put to.
+struct Compiled {
     evaluator: Evaluator,
     /// In the order in which reasons are shown: ours in the order of the verdict list, the user's.
     rules: Vec<Rule>,
     sets: HashMap<Action, PolicySet>,
-    digest: Digest,
 }
 
 impl Policy {
@@ -42,6 +51,58 @@ impl Policy {
     /// Every mistake in the user's file, with its line: what does not parse, what strict validation
     /// refuses, what can never match, an annotation that means nothing, an id that is taken.
     pub fn load(user: Option<&str>) -> Result<Self, FileErrors> {
+        let compiled = OnceLock::new();
+        if user.is_some() {
+            // The cell is new, so this one is the first.
+            let _ = compiled.set(Ok(Compiled::new(user)?));
+        }
+        let absent: &[u8] = b"absent";
+        let digest = Digest::of_parts([
+            SCHEMA.as_bytes(),
+            BASE.as_bytes(),
+            user.map_or(absent, |_| b"present"),
+            user.unwrap_or_default().as_bytes(),
+        ]);
+        Ok(Self { compiled, digest })
+    }
+
+    /// Decides about one operation. `approved` is true when an approval of this exact action was
+    /// verified and is about to be used; then the answer is allow or deny.
+    pub fn decide(&self, question: &Question<'_>, approved: bool) -> Decision {
+        self.decide_subject(Subject::Operation(question), approved)
+    }
+
+    /// Decides whether a name may be resolved and dialled. Nobody is asked about connections, so the
+    /// answer is allow or deny.
+    pub fn decide_connection(&self, connection: &Connection<'_>) -> Decision {
+        self.decide_subject(Subject::Connection(connection), false)
+    }
+
+    /// The digest of everything that decides: schema, Tagout's own policies, the user's.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The schema that `policy.cedar` is validated against.
+    pub fn schema_text() -> &'static str {
+        disclosure::SCHEMA
+    }
+
+    fn decide_subject(&self, subject: Subject<'_>, approved: bool) -> Decision {
+        match self.compiled() {
+            Ok(compiled) => compiled.decide(subject, approved),
+            Err(_) => failed(Vec::new()),
+        }
+    }
+
+    fn compiled(&self) -> &Result<Compiled, FileErrors> {
+        self.compiled.get_or_init(|| Compiled::new(None))
+    }
+}
+
+impl Compiled {
+    /// Reads Tagout's own policies and the user's.
+    fn new(user: Option<&str>) -> Result<Self, FileErrors> {
         let evaluator = Evaluator::new(SCHEMA)
             .map_err(|message| FileErrors::one("schema.cedarschema", 1, message))?;
         // Ours are the same in every session; a test validates them.
@@ -75,44 +136,14 @@ impl Policy {
                 .map_err(|error| FileErrors::one(USER_FILE, 1, error.to_string()))?;
             sets.insert(action, set);
         }
-        let absent: &[u8] = b"absent";
-        let digest = Digest::of_parts([
-            SCHEMA.as_bytes(),
-            BASE.as_bytes(),
-            user.map_or(absent, |_| b"present"),
-            user.unwrap_or_default().as_bytes(),
-        ]);
         Ok(Self {
             evaluator,
             rules,
             sets,
-            digest,
         })
     }
 
-    /// Decides about one operation. `approved` is true when an approval of this exact action was
-    /// verified and is about to be used; then the answer is allow or deny.
-    pub fn decide(&self, question: &Question<'_>, approved: bool) -> Decision {
-        self.decide_subject(Subject::Operation(question), approved)
-    }
-
-    /// Decides whether a name may be resolved and dialled. Nobody is asked about connections, so the
-    /// answer is allow or deny.
-    pub fn decide_connection(&self, connection: &Connection<'_>) -> Decision {
-        self.decide_subject(Subject::Connection(connection), false)
-    }
-
-    /// The digest of everything that decides: schema, Tagout's own policies, the user's.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The schema that `policy.cedar` is validated against.
-    pub fn schema_text() -> &'static str {
-        disclosure::SCHEMA
-    }
-
-    fn decide_subject(&self, subject: Subject<'_>, approved: bool) -> Decision {
+    fn decide(&self, subject: Subject<'_>, approved: bool) -> Decision {
         let Ok(prepared) = self.evaluator.prepare(subject) else {
             return failed(Vec::new());
         };
@@ -151,7 +182,7 @@ impl Policy {
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Policy({} rules, {})", self.rules.len(), self.digest)
+        write!(f, "Policy({})", self.digest)
     }
 }
 

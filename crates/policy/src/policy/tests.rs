@@ -134,7 +134,12 @@ impl Case {
 fn read_only(text: &str) -> Result<(), FileErrors> {
     static OURS: LazyLock<Policy> = LazyLock::new(base);
     let rules = policy_file::read(USER_FILE, text, &HashSet::new())?;
-    policy_file::validate(USER_FILE, text, &rules, OURS.evaluator.schema())
+    policy_file::validate(
+        USER_FILE,
+        text,
+        &rules,
+        OURS.compiled().as_ref().unwrap().evaluator.schema(),
+    )
 }
 
 fn base() -> Policy {

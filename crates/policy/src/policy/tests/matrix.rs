@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn invariant_8_our_own_policies_pass_strict_validation() {
     let policy = base();
-    let schema = policy.evaluator.schema();
-    policy_file::validate("base.cedar", BASE, &policy.rules, schema).unwrap();
+    let compiled = policy.compiled().as_ref().unwrap();
+    let schema = compiled.evaluator.schema();
+    policy_file::validate("base.cedar", BASE, &compiled.rules, schema).unwrap();
 }
 
 #[test]

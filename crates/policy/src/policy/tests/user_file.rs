@@ -238,7 +238,8 @@ fn every_sentence_of_ours_can_be_filled_in() {
     let policy = base();
     let case = Case::new(Effect::Write, Scope::Resources);
     let question = case.question();
-    for rule in policy.rules.iter().filter(|rule| rule.id != "base") {
+    let compiled = policy.compiled().as_ref().unwrap();
+    for rule in compiled.rules.iter().filter(|rule| rule.id != "base") {
         let reason = rule
             .reason
             .as_deref()
