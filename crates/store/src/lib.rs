@@ -23,6 +23,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tagout_core::{HoldId, SessionId, Timestamp};
 
@@ -172,6 +173,9 @@ impl Store {
         let path = prepare_file(home, "store.sqlite")?;
         let mut connection = Connection::open(&path)?;
         connection.busy_timeout(BUSY)?;
+        // The last process to close would fold the log into the file and delete it, with two syncs, and
+        // the next would make it anew with another. It is folded in as it grows, whoever is there.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         schema::prepare(&mut connection, &path)?;
         let clock = clock(schema::clock(&connection)?);
         Ok(Self {
@@ -179,6 +183,20 @@ impl Store {
             clock,
             home: home.to_owned(),
         })
+    }
+
+    /// As [`Store::write`], for what may be lost in a power failure: it is synced with the next write
+    /// that is. Nothing that anybody relies on to be used once may be written like this.
+    fn write_unsynced<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .pragma_update(None, "synchronous", "NORMAL")?;
+        let written = self.write(change);
+        // If this fails, nothing after it is trusted to be durable.
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        written
     }
 
     /// Runs `change` in a transaction that holds the write lock from its start, and hands it the time.

@@ -123,8 +123,12 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written or has this session.
+    ///
+    /// It is there for every other process at once, and survives this one. After a power failure it may
+    /// be missing until the next write to the store, the first mark of its ledger, was synced: a session
+    /// that ended with the machine before it had begun.
     pub fn insert_session(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        self.write(|transaction, _| {
+        self.write_unsynced(|transaction, _| {
             transaction.execute(
                 "INSERT INTO sessions (id, started, pid, pid_started, command, workspace,
                      environment, task, policy_digest, user)
@@ -168,6 +172,19 @@ impl Store {
         rows.map(|row| row?).collect()
     }
 
+    /// The sessions whose end nobody wrote down, newest first: those that run, and those that crashed
+    /// since anybody looked. What a launch asks for, however many sessions there ever were.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open_sessions(&self) -> Result<Vec<SessionStatus>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "{SELECT} WHERE ended IS NULL ORDER BY started DESC, id"
+        ))?;
+        let rows = statement.query_map([], |row| self.read_session(row))?;
+        rows.map(|row| row?).collect()
+    }
+
     /// One session.
     ///
     /// # Errors
@@ -187,9 +204,9 @@ impl Store {
     /// When the store cannot be written.
     pub fn end_crashed(&self) -> Result<Vec<SessionId>, StoreError> {
         let crashed: Vec<_> = self
-            .sessions()?
+            .open_sessions()?
             .into_iter()
-            .filter(|session| session.state == SessionState::Crashed && session.ended.is_none())
+            .filter(|session| session.state == SessionState::Crashed)
             .map(|session| session.record.id)
             .collect();
         let ending = Ending {
