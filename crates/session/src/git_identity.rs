@@ -3,7 +3,8 @@
 //! Commits made inside should have their author. Nothing else of the person's configuration goes in:
 //! it may name credential helpers, programs and URLs with secrets.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tagout_sandbox::OverlayFile;
@@ -17,12 +18,26 @@ const KEYS: &[(&str, &str)] = &[
 
 /// The file to lay over `~/.gitconfig`; `None` where git knows nobody or is not there.
 pub(crate) fn overlay(home: &str) -> Option<OverlayFile> {
+    if !is_configured(home, |name| std::env::var_os(name)) {
+        return None;
+    }
     let text = configuration(&ask(home)?);
     (!text.is_empty()).then(|| OverlayFile {
         path: Path::new(home).join(".gitconfig"),
         bytes: text.into_bytes(),
         mode: 0o644,
     })
+}
+
+/// Whether there is any file that git would read (git-config(1), FILES): asking it costs as much as a
+/// tenth of a launch.
+fn is_configured(home: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let folder = variable("XDG_CONFIG_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map_or_else(|| Path::new(home).join(".config"), PathBuf::from);
+    variable("GIT_CONFIG_GLOBAL").is_some()
+        || Path::new(home).join(".gitconfig").exists()
+        || folder.join("git/config").exists()
 }
 
 /// `listing` is what `git config -z` prints: name, line feed, value, NUL for each entry; of several with
@@ -73,6 +88,25 @@ mod tests {
             "user.name\nfirst\0user.email\na@example.com\n[alias]\n\tx = !sh\0user.name\nA \"B\" \\ C\0",
         );
         assert_eq!(text, "[user]\n\tname = \"A \\\"B\\\" \\\\ C\"\n");
+    }
+
+    #[test]
+    fn git_is_asked_where_it_would_read_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let set = |name: &'static str, value: &str| {
+            let value = OsString::from(value);
+            move |asked: &str| (asked == name).then(|| value.clone())
+        };
+        assert!(!is_configured(home, |_| None));
+        assert!(is_configured(home, set("GIT_CONFIG_GLOBAL", "/etc/mine")));
+        std::fs::create_dir_all(folder.path().join("elsewhere/git")).unwrap();
+        std::fs::write(folder.path().join("elsewhere/git/config"), "").unwrap();
+        let elsewhere = format!("{home}/elsewhere");
+        assert!(is_configured(home, set("XDG_CONFIG_HOME", &elsewhere)));
+        assert!(!is_configured(home, |_| None));
+        std::fs::write(folder.path().join(".gitconfig"), "").unwrap();
+        assert!(is_configured(home, |_| None));
     }
 
     #[test]

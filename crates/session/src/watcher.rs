@@ -47,30 +47,35 @@ pub(crate) fn file_decoys(files: &[FoundFile]) -> Vec<(Decoy, String)> {
 }
 
 /// Bumps `changed` whenever another process has changed the store, and once a second, so that
-/// deadlines are noticed. Uses a connection of its own: `data_version` speaks of the others.
+/// deadlines are noticed; while somebody waits for an answer, and not before: most sessions never
+/// hold anything. Uses a connection of its own: `data_version` speaks of the others.
 pub(crate) async fn watch_store(home: PathBuf, changed: watch::Sender<u64>) {
-    let Ok(Ok(mut store)) = tokio::task::spawn_blocking(move || Store::open(&home)).await else {
-        return;
-    };
+    let mut opened = None;
     let mut seen = None;
     let mut quiet = 0_u32;
-    loop {
-        let looked = tokio::task::spawn_blocking(move || {
-            let version = store.data_version().ok();
-            (store, version)
-        });
-        let Ok((back, version)) = looked.await else {
-            return;
-        };
-        store = back;
-        quiet += 1;
-        if version != seen || quiet >= 10 {
-            seen = version;
-            quiet = 0;
-            changed.send_modify(|count| *count = count.wrapping_add(1));
-        }
-        if changed.is_closed() {
-            return;
+    while !changed.is_closed() {
+        // The authority has one receiver, and each hold that waits has another.
+        if changed.receiver_count() > 1 {
+            let (store, home) = (opened.take(), home.clone());
+            let looked = tokio::task::spawn_blocking(move || {
+                let store = match store {
+                    Some(store) => store,
+                    None => Store::open(&home).ok()?,
+                };
+                let version = store.data_version().ok();
+                Some((store, version))
+            });
+            let Ok(Some((store, version))) = looked.await else {
+                return;
+            };
+            opened = Some(store);
+            quiet += 1;
+            // What changed before somebody began to wait counts as well: it differs from what was seen.
+            if version != seen || quiet >= 10 {
+                seen = version;
+                quiet = 0;
+                changed.send_modify(|count| *count = count.wrapping_add(1));
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
