@@ -110,6 +110,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ApproverCommand,
     },
+    /// The Pebblo-compatible retrieval API, and retrieval that is enforced
+    ///
+    /// Labels documents, prompts and answers; says who may retrieve what. Identities, the vector store
+    /// behind the proxy and policies: $TAGOUT_HOME/retrieval.toml (docs/pebblo.md).
+    Serve {
+        /// Where to listen; beyond loopback every request needs the server's token
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+        listen: String,
+    },
     /// What this machine can enforce, found out by trying
     ///
     /// Exits 1 where a promise cannot be kept; each line that is not well says the command that mends it.
@@ -143,6 +152,9 @@ pub(crate) struct RunArguments {
     /// Reach this host too: all methods and paths, inspected, without a credential
     #[arg(long = "allow-host", value_name = "HOST[:PORT]")]
     pub(crate) allow_hosts: Vec<String>,
+    /// Show a server that listens inside on this port at 127.0.0.1:PORT of this machine too
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) publish: Vec<u16>,
     /// Seconds that a held request stays open before the agent is told to come back
     #[arg(long, value_name = "SECONDS", default_value_t = 75)]
     pub(crate) hold_wait: u64,

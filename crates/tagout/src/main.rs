@@ -72,6 +72,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Secrets { command } => command::secrets::secrets(command),
         Command::Policy { command } => command::policy::policy(command),
         Command::Approver { command } => command::approver::approver(command),
+        Command::Serve { listen } => command::serve::serve(&listen),
         Command::Doctor { install_profile } => command::doctor::doctor(install_profile),
         Command::Demo { name } => command::demo::demo(&name),
     }

@@ -9,6 +9,7 @@ pub(crate) mod ledger;
 pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod secrets;
+pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod trust;
 
