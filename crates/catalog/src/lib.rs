@@ -15,7 +15,7 @@ mod resolution;
 mod slots;
 mod tables;
 
-pub use meaning::{CanonicalBody, Meaning, Unrecognised, recognise};
+pub use meaning::{CanonicalBody, Meaning, Unrecognised, recognise, recognise_subscription};
 pub use pack::{Pack, UnknownOperation, pack, pack_for_host};
 pub use preview::preview;
 pub use profile::{Profile, profile_of_command, profiles};

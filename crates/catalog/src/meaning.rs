@@ -57,6 +57,27 @@ impl From<Unrecognised> for Fault {
 /// # Errors
 /// [`Unrecognised`] when a pack must read the request and cannot.
 pub fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
+    recognise_as(request, Documents::Executed)
+}
+
+/// The same for a document that came over a WebSocket, where a subscription is what is expected.
+///
+/// # Errors
+/// As for [`recognise`].
+pub fn recognise_subscription(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
+    recognise_as(request, Documents::Subscribed)
+}
+
+/// Which documents a GraphQL request may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Documents {
+    /// Queries and mutations: there is one answer.
+    Executed,
+    /// Subscriptions too.
+    Subscribed,
+}
+
+fn recognise_as(request: &HttpRequest, documents: Documents) -> Result<Meaning, Unrecognised> {
     if crate::plain::means_elsewhere(request) {
         return Err(Unrecognised {
             kind: FaultKind::AuthorityMismatch,
@@ -67,7 +88,7 @@ pub fn recognise(request: &HttpRequest) -> Result<Meaning, Unrecognised> {
         });
     }
     match pack_for_host(&request.target.host) {
-        Some(pack) => crate::recognise::recognise(pack, request),
+        Some(pack) => crate::recognise::recognise(pack, request, documents),
         None => crate::plain::recognise(request),
     }
 }

@@ -12,7 +12,7 @@ use crate::graphql::envelope::{Envelope, EnvelopeError, Envelopes};
 use crate::graphql::print::print;
 use crate::graphql::schema::{Schema, TypeKind, named};
 use crate::graphql::values::{Variables, arguments};
-use crate::meaning::{CanonicalBody, Meaning, Unrecognised};
+use crate::meaning::{CanonicalBody, Documents, Meaning, Unrecognised};
 use crate::pack::Pack;
 use crate::plain;
 use crate::reach::{Reached, Walk};
@@ -22,7 +22,11 @@ use crate::tables::{Baseline, Tables};
 const MOST_OPERATIONS: usize = 200;
 
 /// Reads a request to one of the pack's hosts.
-pub(crate) fn recognise(pack: &Pack, request: &HttpRequest) -> Result<Meaning, Unrecognised> {
+pub(crate) fn recognise(
+    pack: &Pack,
+    request: &HttpRequest,
+    documents: Documents,
+) -> Result<Meaning, Unrecognised> {
     let graphql = pack.is_graphql_endpoint(&request.path);
     let refuse = |kind, reason: &str, how: &str| Unrecognised {
         kind,
@@ -47,6 +51,15 @@ pub(crate) fn recognise(pack: &Pack, request: &HttpRequest) -> Result<Meaning, U
         }
         return other_path(pack, request);
     }
+    if request.method.is_connect() {
+        return websocket(pack, request).ok_or_else(|| {
+            refuse(
+                FaultKind::Unparsable,
+                "the WebSocket is not for a subprotocol of GraphQL alone",
+                "Offer graphql-transport-ws or graphql-ws, or use POST.",
+            )
+        });
+    }
     if !matches!(request.method.as_str(), "GET" | "POST") {
         return Err(refuse(
             FaultKind::Unparsable,
@@ -59,7 +72,7 @@ pub(crate) fn recognise(pack: &Pack, request: &HttpRequest) -> Result<Meaning, U
     let mut operations = Vec::new();
     let mut texts = Vec::new();
     for envelope in envelopes.iter() {
-        let reading = read(pack, envelope, &mut operations);
+        let reading = read(pack, envelope, documents, &mut operations);
         texts.push(reading.map_err(|reason| {
             refuse(
                 FaultKind::Unparsable,
@@ -111,6 +124,36 @@ pub(crate) fn recognise(pack: &Pack, request: &HttpRequest) -> Result<Meaning, U
     })
 }
 
+/// Opening a WebSocket to the endpoint: nothing is asked yet, and every document that is said on it is
+/// an action of its own. `None` for a subprotocol in which documents cannot be recognised.
+fn websocket(pack: &Pack, request: &HttpRequest) -> Option<Meaning> {
+    const SUBPROTOCOLS: [&str; 2] = ["graphql-transport-ws", "graphql-ws"];
+    let mut offered = request
+        .header("sec-websocket-protocol")
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .peekable();
+    offered.peek()?;
+    if !offered.all(|name| SUBPROTOCOLS.contains(&name)) {
+        return None;
+    }
+    Some(Meaning {
+        operations: vec![Operation {
+            name: OperationName::parse(&format!("{}.websocket", pack.name)).ok()?,
+            known: true,
+            effect: Effect::Read,
+            flags: Flags::NONE,
+            scope: Scope::Account,
+            resources: Vec::new(),
+            unresolved: None,
+            arguments: Json::Null,
+        }],
+        body: None,
+        query: None,
+        graphql: true,
+    })
+}
+
 /// A path of the provider's host that the pack does not know.
 fn other_path(pack: &Pack, request: &HttpRequest) -> Result<Meaning, Unrecognised> {
     let flags = match pack.mints_tokens(&request.path) {
@@ -146,12 +189,17 @@ fn other_path(pack: &Pack, request: &HttpRequest) -> Result<Meaning, Unrecognise
 }
 
 /// Adds one request object's operations, and returns the text to send for it.
-fn read(pack: &Pack, envelope: &Envelope, into: &mut Vec<Operation>) -> Result<String, String> {
+fn read(
+    pack: &Pack,
+    envelope: &Envelope,
+    documents: Documents,
+    into: &mut Vec<Operation>,
+) -> Result<String, String> {
     let text = |error: DocumentError| error.to_string();
     let selected = Document::parse(&envelope.query)
         .and_then(|document| document.select(envelope.operation_name.as_deref()))
         .map_err(text)?;
-    if selected.operation.kind == Kind::Subscription {
+    if selected.operation.kind == Kind::Subscription && documents == Documents::Executed {
         return Err("a subscription is not a request".to_owned());
     }
     let variables = Variables::new(&selected.operation, &envelope.variables);

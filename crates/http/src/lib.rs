@@ -14,6 +14,7 @@ mod exchange;
 mod frames;
 mod framing;
 mod gate;
+mod graphql_ws;
 mod handed_out;
 mod head;
 mod http1;

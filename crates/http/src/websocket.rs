@@ -11,10 +11,11 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sha1::{Digest as _, Sha1};
 use tagout_authority::{Outcome, Permit};
-use tagout_catalog::recognise;
+use tagout_catalog::{pack_for_host, recognise};
 use tagout_core::{HttpBody, HttpRequest, Refusal};
 use tagout_secrets::{Redactor, StreamFinder, is_guessable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::answer::SILENCE;
@@ -22,6 +23,7 @@ use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, PAUSE};
 use crate::exchange::{Asked, failed, gave_up, unsent};
 use crate::frames::{From, Message, Reader};
 use crate::gate::Gate;
+use crate::graphql_ws::{Conversation, Dialect, Judged};
 use crate::head::{Framing, RequestHead, Version};
 use crate::outgoing::outgoing;
 use crate::server::{Lease, SendError, Server};
@@ -68,6 +70,16 @@ enum Ended {
     Broken(u16, &'static str),
     /// What the client said may not leave.
     Refused(Refusal),
+}
+
+/// What a client's messages are looked at with.
+struct Looking<'a> {
+    handshake: &'a HttpRequest,
+    finder: StreamFinder,
+    /// On a host with a pack.
+    graphql: Option<Conversation>,
+    /// Says to the client what the server does not.
+    teller: mpsc::Sender<String>,
 }
 
 impl Handshake {
@@ -272,6 +284,14 @@ impl Gate {
             status: Some(StatusCode::SWITCHING_PROTOCOLS.as_u16()),
             ..Outcome::default()
         };
+        let graphql = match pack_for_host(&permit.action().request().target.host) {
+            None => None,
+            Some(_) => match Dialect::of(open.protocol.as_deref()) {
+                Some(dialect) => Some(Conversation::new(dialect, permit.action().request())),
+                // Nothing that is said could be understood.
+                None => return gave_up("the server chose no subprotocol of GraphQL", 0),
+            },
+        };
         asking.switch();
         let host = &permit.action().request().target.host;
         let redactor = self.inner.attachable.redactor(host, permit.broker());
@@ -280,9 +300,16 @@ impl Gate {
             let finder = permit.broker().stream();
             let handshake = permit.action().request();
             let sent = &mut outcome.request_bytes;
-            let outward = self.outward(asking, &mut writer, handshake, finder, sent);
+            let (teller, told) = mpsc::channel(8);
+            let mut looking = Looking {
+                handshake,
+                finder,
+                graphql,
+                teller,
+            };
+            let outward = self.outward(asking, &mut writer, &mut looking, sent);
             let received = &mut outcome.response_bytes;
-            let inward = inward(reader, answering, redactor.as_ref(), received);
+            let inward = inward(reader, answering, redactor.as_ref(), told, received);
             let (mut outward, mut inward) = (std::pin::pin!(outward), std::pin::pin!(inward));
             tokio::select! {
                 ended = &mut outward => match ended {
@@ -323,8 +350,7 @@ impl Gate {
         &self,
         asking: &mut impl Asking,
         writer: &mut WriteHalf<Upstream>,
-        handshake: &HttpRequest,
-        mut finder: StreamFinder,
+        looking: &mut Looking<'_>,
         sent: &mut u64,
     ) -> Ended {
         let mut reader = Reader::new(From::Client);
@@ -340,8 +366,15 @@ impl Gate {
                     Ok(None) | Err(_) => return Ended::Over,
                 },
             };
-            let message = match self.judged(handshake, message, &mut finder).await {
-                Ok(message) => message,
+            let judged = tokio::select! {
+                biased;
+                // An approval must not release what nobody waits for any more.
+                () = asking.gone() => return Ended::Over,
+                judged = self.judged(looking, message) => judged,
+            };
+            let message = match judged {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
                 Err(refusal) => return Ended::Refused(refusal),
             };
             *sent += message.content().len() as u64;
@@ -358,14 +391,53 @@ impl Gate {
         }
     }
 
-    /// Has a message judged that is refused for what stands in it, and gives the message to send
-    /// otherwise. One that is like any other needs no verdict beyond the handshake's.
+    /// What of a message goes to the server, if anything. On a host with a pack it is an action;
+    /// elsewhere one that is like any other needs no verdict beyond the handshake's.
     async fn judged(
+        &self,
+        looking: &mut Looking<'_>,
+        message: Message,
+    ) -> Result<Option<Message>, Refusal> {
+        let message = match (&mut looking.graphql, message) {
+            (Some(conversation), Message::Text(text)) => {
+                let handshake = looking.handshake;
+                match self.judge_graphql(conversation, handshake, &text).await? {
+                    // The action that it came from was examined.
+                    Judged::Send(text) => return Ok(Some(Message::Text(text))),
+                    Judged::Answer(text) => {
+                        // A client that does not listen any more is gone.
+                        let _ = looking.teller.send(text).await;
+                        return Ok(None);
+                    }
+                }
+            }
+            (Some(_), Message::Binary(_)) => {
+                return Err(failed(
+                    "a binary message is no GraphQL.",
+                    "Send text messages of the subprotocol.",
+                ));
+            }
+            // Nothing of these is read by the provider; the content of a ping only comes back.
+            (Some(_), Message::Ping(_)) => Message::Ping(Vec::new()),
+            (Some(_), Message::Pong(_)) => Message::Pong(Vec::new()),
+            (Some(_), Message::Close(_)) => Message::Close(None),
+            (None, message) => message,
+        };
+        self.examined(looking.handshake, message, &mut looking.finder)
+            .await
+            .map(Some)
+    }
+
+    /// Has a message refused for what stands in it.
+    async fn examined(
         &self,
         handshake: &HttpRequest,
         message: Message,
         finder: &mut StreamFinder,
     ) -> Result<Message, Refusal> {
+        if message.content().is_empty() {
+            return Ok(message);
+        }
         let mut request = HttpRequest {
             // The handshake's own fields were judged with it.
             headers: Vec::new(),
@@ -409,6 +481,7 @@ async fn inward(
     mut reader: ReadHalf<Upstream>,
     answering: &mut impl Answering,
     redactor: Option<&Redactor>,
+    mut told: mpsc::Receiver<String>,
     received: &mut u64,
 ) -> Ended {
     let mut frames = Reader::new(From::Server);
@@ -422,6 +495,13 @@ async fn inward(
                 let read = tokio::select! {
                     read = timeout(SILENCE, reader.read_buf(&mut buffer)) => read,
                     () = answering.gone() => return Ended::Over,
+                    Some(text) = told.recv() => {
+                        let data = Message::Text(text).write(None).into();
+                        if answering.data(data).await.is_err() || answering.flush().await.is_err() {
+                            return Ended::Over;
+                        }
+                        continue;
+                    }
                 };
                 match read {
                     Ok(Ok(count)) if count > 0 => frames.feed(&buffer),

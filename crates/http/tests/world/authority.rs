@@ -23,6 +23,10 @@ pub(crate) const SECRET: &str = "real-0123456789-abcdefghij";
 /// What the sandbox sees instead.
 pub(crate) const DECOY: &str = "fake-9876543210-jihgfedcba";
 
+/// The same of the credential for the host with a pack.
+pub(crate) const TOKEN: &str = "11112222-3333-4444-8555-666677778888";
+pub(crate) const TOKEN_DECOY: &str = "99990000-aaaa-4bbb-8ccc-ddddeeeeffff";
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,13 +45,20 @@ slot = "header:authorization"
 source = "env:EXAMPLE_TOKEN"
 expose = "EXAMPLE_TOKEN"
 operations = ["read", "write", "DELETE"]
+
+[[credential]]
+name = "railway"
+provider = "railway"
+source = "env:RAILWAY_API_TOKEN"
+expose = "RAILWAY_API_TOKEN"
 "#;
 
 const HOSTS: &str = r#"
 [[host]]
 name = "api.example.com"
 ports = [443, 80, 8443]
-methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT"]
+paths = ["/**"]
 
 [[host]]
 name = "opaque.example.com"
@@ -115,7 +126,17 @@ impl Judged {
             generation: 1,
         };
         let credentials = if credentialed {
-            vec![credential]
+            let pack = tagout_catalog::pack("railway").unwrap();
+            let railway = Credential {
+                name: "railway".to_owned(),
+                provider: "railway".to_owned(),
+                hosts: pack.hosts().to_vec(),
+                slots: pack.slots().to_vec(),
+                secret: Secret::new(TOKEN.as_bytes().to_vec()),
+                decoy: Decoy::new(TOKEN_DECOY),
+                generation: 1,
+            };
+            vec![credential, railway]
         } else {
             vec![]
         };

@@ -20,9 +20,12 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 pub(crate) mod authority;
 pub(crate) mod http2;
+pub(crate) mod websocket;
 
 /// A granted host whose requests are read.
 pub(crate) const HOST: &str = "api.example.com";
+/// A host with a pack, for which the task has a credential.
+pub(crate) const PACKED: &str = "backboard.railway.com";
 /// A granted host that is passed through.
 pub(crate) const OPAQUE: &str = "opaque.example.com";
 /// A host that no task grants.
@@ -96,6 +99,7 @@ impl World {
         for (host, port, address) in [
             (HOST, 443, tls),
             (OPAQUE, 443, tls),
+            (PACKED, 443, tls),
             (HOST, 80, plain),
             (HOST, 8443, nobody),
         ] {
@@ -138,6 +142,12 @@ impl World {
     pub(crate) async fn tls(&self) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
         let stream = self.connect(known(HOST), 443).await;
         handshake(&self.ca, stream, HOST, &[]).await.unwrap()
+    }
+
+    /// The same to any granted host.
+    pub(crate) async fn tls_to(&self, host: &str) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
+        let stream = self.connect(known(host), 443).await;
+        handshake(&self.ca, stream, host, &[]).await.unwrap()
     }
 
     /// The same for a client that offers protocols; with what was chosen.
@@ -341,13 +351,15 @@ async fn serve_origin(
                 match ca {
                     None => serve_connection(&seen, stream).await,
                     Some(ca) => {
-                        // Both names have one address; the client says which it wants.
+                        // All names have one address; the client says which it wants.
                         let mut first = [0u8; 1024];
                         let count = stream.peek(&mut first).await.unwrap();
-                        let is_opaque = first[..count]
-                            .windows(OPAQUE.len())
-                            .any(|part| part == OPAQUE.as_bytes());
-                        let host = HostName::parse(if is_opaque { OPAQUE } else { HOST }).unwrap();
+                        let names = |name: &str| {
+                            let mut parts = first[..count].windows(name.len());
+                            parts.any(|part| part == name.as_bytes())
+                        };
+                        let name = [OPAQUE, PACKED].into_iter().find(|name| names(name));
+                        let host = HostName::parse(name.unwrap_or(HOST)).unwrap();
                         match (ca.accept(stream, &host, protocol).await, protocol) {
                             (Ok(tls), Protocol::Http1) => serve_connection(&seen, tls).await,
                             (Ok(tls), Protocol::Http2) => http2::serve(&seen, tls).await,
@@ -365,6 +377,9 @@ async fn serve_connection(seen: &Seen, mut stream: impl AsyncRead + AsyncWrite +
     *seen.connections.lock().unwrap() += 1;
     let mut buffer = Vec::new();
     while let Some(head) = read_request(seen, &mut stream, &mut buffer).await {
+        if head.to_ascii_lowercase().contains("upgrade: websocket") {
+            return websocket::serve(seen, &head, stream).await;
+        }
         if answer_request(seen, &head, &mut stream).await.is_err() {
             return;
         }
