@@ -118,6 +118,8 @@ struct State {
     tried: Option<Tried>,
     /// The version whose expiry the agent was told last.
     told: u64,
+    /// What the agent said of itself when it asked: with it Tagout can ask alone the next time.
+    learned: Vec<(String, String)>,
 }
 
 /// An attempt, and why it failed.
@@ -206,6 +208,7 @@ impl Login {
                 stamp: document.stamp(),
                 tried: None,
                 told: 1,
+                learned: Vec::new(),
             }),
         };
         Some((login, credentials))
@@ -482,14 +485,15 @@ impl Login {
                 if newer && !is_outworn(&state.tokens) {
                     return Ok(state.tokens.expires);
                 }
-                if !self.refreshes_alone() {
+                if !self.refreshes_alone() && state.learned.is_empty() {
                     return Err(Failure::AgentsTurn(self.table.name.clone()));
                 }
-                Vec::new()
+                state.learned.clone()
             }
             Wish::Asked(fields) => {
                 let version = self.version.load(Ordering::Acquire);
                 let is_news = std::mem::replace(&mut state.told, version) != version;
+                state.learned.clone_from(&fields);
                 if is_news && !is_outworn(&state.tokens) {
                     return Ok(state.tokens.expires);
                 }
