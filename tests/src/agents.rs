@@ -255,7 +255,7 @@ impl Agent {
                 if goes_on { "--resume latest" } else { "" }
             ),
             Agent::Opencode => format!(
-                "opencode run {} --model openai/gpt-5.2 {TASK}",
+                "opencode run {} --model openai/gpt-5.4 {TASK}",
                 if goes_on { "--continue" } else { "" }
             ),
         };

@@ -49,6 +49,17 @@ impl Script {
                 "allowedTiers": [{"id": "standard-tier", "name": "Standard", "isDefault": true}],
                 "cloudaicompanionProject": "project-1",
             })),
+            // What Codex asks: of which workspace the login is, and where that lives.
+            ("GET", "/backend-api/wham/accounts/check") => Answer::json(&json!({
+                "accounts": [{
+                    "id": "acc-1", "name": "Person", "structure": "personal", "plan_type": "plus",
+                    "can_access_with_session": true, "is_deactivated": false,
+                    "is_fedramp_compliant_workspace": false, "profile_picture_url": null,
+                    "sso_connection_name": null, "workspace_backend_origin": "https://chatgpt.com",
+                    "account_routing_override": "NO_CONSTRAINT",
+                }],
+                "account_ordering": ["acc-1"], "default_account_id": "acc-1",
+            })),
             ("GET" | "POST", "/tokeninfo") => Answer::json(&json!({
                 "expires_in": 3000, "scope": "https://www.googleapis.com/auth/cloud-platform",
             })),

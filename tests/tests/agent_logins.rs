@@ -9,13 +9,15 @@ use tagout_tests::identity::Identity;
 use tagout_tests::model::Script;
 use tagout_tests::{Finished, Person, Server, TestAuthority, World, finish, for_each_person};
 
-/// What the model has the agent run: the answer, and a look at everything that could hold a token.
-const LOOK: &str = "echo $((6 * 7)) > answer.txt; env > seen.txt; \
-    cat ~/.claude/.credentials.json ~/.claude.json ~/.codex/auth.json ~/.gemini/oauth_creds.json \
-    ~/.local/share/opencode/auth.json >> seen.txt 2>/dev/null; \
-    cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >> seen.txt 2>/dev/null; \
-    grep -rhs . ~ --include=*.json >> seen.txt; \
-    echo the-answer-is-$((6 * 7))";
+/// What the model has the agent run: the answer, and a look at everything that could hold a token. A
+/// file, since Gemini CLI refuses commands with substitutions.
+const LOOK: &str = "echo $((6 * 7)) > answer.txt; env > seen.txt
+cat ~/.claude/.credentials.json ~/.claude.json ~/.codex/auth.json ~/.gemini/oauth_creds.json \\
+    ~/.local/share/opencode/auth.json >> seen.txt 2>/dev/null
+cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >> seen.txt 2>/dev/null
+grep -rhs . ~ --include=*.json >> seen.txt
+echo the-answer-is-$((6 * 7))
+";
 
 struct Stage {
     world: World,
@@ -30,7 +32,7 @@ impl Stage {
         let mut world = World::new(person);
         let authority = TestAuthority::new();
         let identity = Arc::new(Identity::new(agent.tokens()));
-        let script = Script::new(&[LOOK], "Done.");
+        let script = Script::new(&["sh look.sh"], "Done.");
         let provider = Arc::clone(&identity);
         let server = Server::start(&authority, agent.login_hosts(), move |request| {
             provider
@@ -42,6 +44,7 @@ impl Stage {
             world.route(host, 443, &server);
         }
         agent.install(&world);
+        world.write("look.sh", LOOK);
         agent.log_in(&world, &identity);
         identity.expire();
         Stage {
@@ -96,21 +99,25 @@ impl Stage {
     }
 }
 
-/// An expired token at the start, one that expires in the middle, another session afterwards that goes
-/// on where this one ended.
+/// An expired token at the start, one that expires in the middle, further sessions that go on where this
+/// one ended.
 fn survives_refreshes_and_a_restart(agent: Agent, person: Person) {
     let stage = Stage::new(agent, person);
-    // Of the tokens that the refresh at the start brings, the first counts once.
     let finished = finish(&mut stage.command(Talk::Begins)).success();
     stage.assert_answered(&finished);
     stage.assert_kept(&finished);
-    assert!(stage.identity.refreshes() >= 1);
+    assert_eq!(stage.identity.refreshes(), 1, "{finished}");
 
-    let before = stage.identity.refreshes();
+    // By the clock it would last an hour; its provider takes it once more.
     let first_talk = stage.server.received().len();
-    stage.identity.expire_after(1);
+    match agent {
+        // Google's library asks for another token by the clock alone.
+        Agent::Gemini => agent.log_in(&stage.world, &stage.identity),
+        _ => stage.identity.expire_after(1),
+    }
     let finished = finish(&mut stage.command(Talk::GoesOn)).success();
     stage.assert_kept(&finished);
+    assert_eq!(stage.identity.refreshes(), 2, "{finished}");
     let second = stage.server.received().split_off(first_talk);
     let remembers = second
         .iter()
@@ -120,14 +127,7 @@ fn survives_refreshes_and_a_restart(agent: Agent, person: Person) {
         "the second session knows nothing of the first: {finished}"
     );
 
-    stage.identity.expire();
-    finish(&mut stage.command(Talk::GoesOn)).success();
-    assert!(
-        stage.identity.refreshes() > before,
-        "nothing was refreshed after the restart"
-    );
-    stage.assert_kept(&finished);
-    assert_eq!(stage.world.verify_all(), 3);
+    assert_eq!(stage.world.verify_all(), 2);
     stage.world.assert_nothing_left();
 }
 
@@ -135,6 +135,7 @@ fn survives_refreshes_and_a_restart(agent: Agent, person: Person) {
 fn is_shared_by_two_sessions(agent: Agent, person: Person) {
     let stage = Stage::new(agent, person);
     let other = stage.world.second_workspace();
+    std::fs::write(other.join("look.sh"), LOOK).expect("the person's file");
     let mut second = stage.command(Talk::Begins);
     second.current_dir(&other);
     let first = stage.world.start(&mut stage.command(Talk::Begins));
