@@ -21,8 +21,9 @@ struct Row {
 const ROWS: &[Row] = &[
     Row {
         marker: ".cargo",
-        shown: &[".cargo", ".rustup"],
-        masked: &[".cargo/credentials", ".cargo/credentials.toml"],
+        // Not the folder itself: cargo writes there, and its own caches are none of the inside's.
+        shown: &[".cargo/bin", ".cargo/env", ".rustup"],
+        masked: &[],
     },
     Row {
         marker: ".rustup",
@@ -295,16 +296,21 @@ mod tests {
     #[test]
     fn a_path_entry_brings_its_tool_and_hides_its_credentials() {
         let roots = installation_roots(Path::new("/home/u"), "/home/u/.cargo/bin:/usr/bin", None);
-        assert_eq!(roots[0].path, Path::new("/home/u/.cargo"));
-        assert!(
-            roots[0]
-                .masked
-                .contains(&PathBuf::from("/home/u/.cargo/credentials.toml"))
-        );
+        assert_eq!(roots[0].path, Path::new("/home/u/.cargo/bin"));
         assert!(
             roots
                 .iter()
                 .any(|root| root.path == Path::new("/home/u/.rustup"))
+        );
+        let roots = installation_roots(
+            Path::new("/home/u"),
+            "/home/u/.npm-global/bin:/usr/bin",
+            None,
+        );
+        assert!(
+            roots[0]
+                .masked
+                .contains(&PathBuf::from("/home/u/.npm-global/etc/npmrc"))
         );
     }
 

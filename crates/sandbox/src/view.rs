@@ -85,7 +85,21 @@ pub(crate) fn build(spec: &Spec, gathered: Gathered, report: &mut LaunchReport) 
     let root = private("0755").step(|| "mount a private root")?;
     mounts::attach(&root, Path::new(BUILDING)).step(|| "mount a private root")?;
     for (path, piece) in &gathered.pieces {
-        place(path, piece).step(|| format!("show {}", path.display()))?;
+        let placed = place(path, piece);
+        // A private folder in one of the host's that is shown read-only, and that has no such folder.
+        let no_room = placed
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem);
+        if no_room
+            && spec
+                .private_folders
+                .iter()
+                .any(|folder| folder.inside == *path)
+        {
+            report.left_out.push(path.clone());
+            continue;
+        }
+        placed.step(|| format!("show {}", path.display()))?;
     }
     enter(Path::new(BUILDING)).step(|| "make the private root the root")?;
 

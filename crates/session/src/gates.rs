@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tagout_authority::approver::EnrolledKeys;
 use tagout_authority::{Authority, Setup};
-use tagout_core::HostPattern;
+use tagout_core::{HostPattern, Target};
 use tagout_credentials::Broker;
 use tagout_credentials::login::Login;
 use tagout_http::Gate;
@@ -17,7 +17,10 @@ use tagout_sandbox::Sandbox;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::local_port;
 use crate::login::keep_fresh;
+use crate::publish::{self, Published};
+use crate::registries::{Asker, Index, Memory};
 use crate::resolver::Resolver;
 use crate::run::{RunError, Session};
 use crate::watcher;
@@ -31,6 +34,12 @@ pub(crate) struct Gates {
     pub(crate) config: Config,
     pub(crate) ca: Arc<SessionCa>,
     pub(crate) hold_wait: Duration,
+    /// What the operator's configuration of package managers names.
+    pub(crate) registries: Vec<Target>,
+    /// Those that have not said yet where their downloads lie.
+    pub(crate) indexes: Vec<Index>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) published: Vec<Published>,
     pub(crate) logins: Vec<Login>,
 }
 
@@ -55,6 +64,9 @@ impl Gates {
                 .collect(),
             ca_files: self.config.ca_files.clone(),
         })?);
+        for target in self.registries {
+            upstream.allow_operators_network(target);
+        }
         let resolver = Arc::new(Resolver::new(
             Arc::clone(&upstream),
             Arc::clone(&self.broker),
@@ -87,6 +99,9 @@ impl Gates {
         for grant in &self.task.hosts {
             names.grant(grant.pattern.clone());
         }
+        for registry in self.task.registries.all() {
+            names.grant(HostPattern::Exact(registry.target.host));
+        }
         for pattern in self
             .broker
             .credentials()
@@ -109,8 +124,20 @@ impl Gates {
             &authority,
             &session.home,
         );
+        let asker = Asker {
+            authority: authority.clone(),
+            upstream: Arc::clone(&upstream),
+            names: Arc::clone(&names),
+            registries: self.task.registries.clone(),
+            memory: self.memory,
+        };
+        for index in self.indexes {
+            asker.clone().watch(index);
+        }
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
+        local_port::serve(sockets.loopback, &self.task, &gate, authority.record())?;
+        publish::serve(self.published, &sandbox.control(), authority.record())?;
         runtime.spawn(async move {
             let _name_server = name_server;
             while let Some(captured) = listeners.accept().await {

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use tagout_core::SessionId;
 use tagout_credentials::Broker;
 use tagout_policy::Task;
-use tagout_sandbox::{Spec, Streams};
+use tagout_sandbox::{PrivateFolder, Spec, Streams};
 
 use crate::agent_state::Laid;
 use crate::login::Agent;
+use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;
-use crate::{git_identity, keys, variables, view};
+use crate::{git_identity, keys, local_port, stand_ins, trust_stores, variables, view};
 
 /// What the sandbox is specified from.
 pub(crate) struct SpecSources<'a> {
@@ -26,6 +27,9 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) broker: &'a Broker,
     pub(crate) scan: &'a Scan,
     pub(crate) bundle: &'a str,
+    pub(crate) ca: &'a str,
+    pub(crate) learned: &'a Learned,
+    pub(crate) caches: &'a [PrivateFolder],
     pub(crate) journal: PathBuf,
     pub(crate) id: &'a SessionId,
 }
@@ -33,11 +37,8 @@ pub(crate) struct SpecSources<'a> {
 pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
     let (tree, extra_trees) =
         view::trees(sources.workspace, &sources.scan.twins).map_err(io("opening the workspace"))?;
-    let home = std::env::var("HOME")
-        .ok()
-        .filter(|home| home.starts_with('/') && home.len() > 1)
-        .unwrap_or_else(|| "/home/agent".to_owned());
-    let mut set: Vec<(String, String)> = Vec::new();
+    let home = home_inside();
+    let mut set: Vec<(String, String)> = sources.learned.variables.clone();
     let mut passed = sources.task.agent_variables.clone();
     if let Some(agent) = sources.agent {
         set.extend(agent.profile().environment.clone());
@@ -56,7 +57,6 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         outside: &outside,
         user: &user_inside(),
         home: &home,
-        ca_bundle: view::CA_BUNDLE_INSIDE,
         passed,
         set,
     });
@@ -78,6 +78,9 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .iter()
             .flat_map(|grant| grant.ports.iter().copied()),
     );
+    let registries = sources.task.registries.all();
+    ports.extend(registries.iter().map(|registry| registry.target.port));
+    let home = PathBuf::from(home);
     Ok(Spec {
         command: sources.options.command.clone(),
         environment,
@@ -86,25 +89,42 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         extra_trees,
         copies: sources
             .laid
-            .map_or_else(Vec::new, |laid| laid.copies.clone()),
+            .map_or_else(Vec::new, |laid| laid.copies.clone())
+            .into_iter()
+            .chain(sources.learned.copies.iter().cloned())
+            .chain(stand_ins::files())
+            .chain(trust_stores::copies(sources.ca))
+            .collect(),
         private_folders: sources
             .laid
-            .map_or_else(Vec::new, |laid| laid.folders.clone()),
-        readable: Vec::new(),
-        overlays: view::overlays(&hostname, sources.bundle)
+            .map_or_else(Vec::new, |laid| laid.folders.clone())
             .into_iter()
-            .chain(git_identity::overlay(&home))
+            .chain(sources.caches.iter().cloned())
             .collect(),
-        home: PathBuf::from(home),
+        readable: Vec::new(),
+        overlays: view::overlays(&hostname)
+            .into_iter()
+            .chain(trust_stores::overlays(sources.bundle, &home))
+            .chain(git_identity::overlay(&home.to_string_lossy()))
+            .collect(),
+        home,
         search_path,
         ports: ports.into_iter().collect(),
-        loopback_ports: Vec::new(),
+        loopback_ports: local_port::ports(sources.task),
         hostname,
         umask: keys::umask(),
         streams: Streams::of_this_process(),
         placeholder_journal: Some(sources.journal.clone()),
         stage_executable: None,
     })
+}
+
+/// The home folder inside: the same path as outside.
+pub(crate) fn home_inside() -> String {
+    std::env::var("HOME")
+        .ok()
+        .filter(|home| home.starts_with('/') && home.len() > 1)
+        .unwrap_or_else(|| "/home/agent".to_owned())
 }
 
 /// The account's name inside. Who is root outside is an ordinary user inside.

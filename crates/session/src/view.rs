@@ -1,5 +1,5 @@
 //! What the agent sees: the workspace with twins and guards, and the few files of `/etc` through
-//! which programs find names and certificates.
+//! which programs find names.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,16 +13,6 @@ use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
 use crate::scan::FoundFile;
 use crate::workspace::{Git, Workspace};
-
-/// Where distributions keep the bundle of certificate authorities. The session's combined bundle is
-/// laid over each that exists.
-const CA_BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// The largest set-id program that is shown as a copy; a larger one is shown empty.
 const LARGEST_COPY: u64 = 16 * 1024 * 1024;
@@ -173,14 +163,14 @@ fn folders_in(tree: &Path, folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files through which programs inside find names and certificates.
-pub(crate) fn overlays(hostname: &str, ca_bundle: &str) -> Vec<OverlayFile> {
+/// The files through which programs inside find names.
+pub(crate) fn overlays(hostname: &str) -> Vec<OverlayFile> {
     let file = |path: &str, text: String| OverlayFile {
         path: PathBuf::from(path),
         bytes: text.into_bytes(),
         mode: 0o644,
     };
-    let mut overlays = vec![
+    vec![
         file(
             "/etc/hosts",
             format!("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {hostname}\n"),
@@ -191,15 +181,5 @@ pub(crate) fn overlays(hostname: &str, ca_bundle: &str) -> Vec<OverlayFile> {
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n"
                 .to_owned(),
         ),
-        file(CA_BUNDLE_INSIDE, ca_bundle.to_owned()),
-    ];
-    for path in CA_BUNDLES {
-        if *path != CA_BUNDLE_INSIDE && fs::metadata(path).is_ok_and(|found| found.is_file()) {
-            overlays.push(file(path, ca_bundle.to_owned()));
-        }
-    }
-    overlays
+    ]
 }
-
-/// Where the combined bundle lies inside, whatever the distribution.
-pub(crate) const CA_BUNDLE_INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
