@@ -49,8 +49,8 @@ pub struct Scan {
     pub files: u64,
     /// What could not be looked at, a sentence each.
     pub warnings: Vec<String>,
-    /// Files of several names, by inode; relative to the workspace.
-    names: HashMap<u64, Vec<PathBuf>>,
+    /// Files of several names, by device and inode; relative to the workspace.
+    names: HashMap<(u64, u64), Vec<PathBuf>>,
 }
 
 /// A file that holds secrets.
@@ -88,9 +88,6 @@ pub fn scan(
 ) -> Scan {
     let found = Mutex::new(Scan::default());
     let files = AtomicU64::new(0);
-    let device = fs::metadata(workspace)
-        .map(|folder| folder.dev())
-        .unwrap_or_default();
     WalkBuilder::new(workspace)
         .standard_filters(false)
         .hidden(false)
@@ -113,7 +110,7 @@ pub fn scan(
                     if count.is_multiple_of(512) {
                         progress(count);
                     }
-                    scan_file(workspace, entry.path(), device, (key, held), &found);
+                    scan_file(workspace, entry.path(), (key, held), &found);
                 }
                 WalkState::Continue
             })
@@ -190,7 +187,6 @@ fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue>
 fn scan_file(
     workspace: &Path,
     path: &Path,
-    device: u64,
     (key, held): (&DecoyKey, &[Held<'_>]),
     found: &Mutex<Scan>,
 ) {
@@ -200,13 +196,19 @@ fn scan_file(
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return;
     };
-    if metadata.dev() != device {
+    // Other file systems are looked at like the workspace's own: the view has them too, and on an overlay (a
+    // container's) every file has another device than its folder. Nothing is in an empty file; a file of
+    // /proc says that it is empty, and reading some of them never ends.
+    if metadata.len() == 0 {
         return;
     }
     if metadata.nlink() > 1
         && let Ok(mut found) = found.lock()
     {
-        let names = found.names.entry(metadata.ino()).or_default();
+        let names = found
+            .names
+            .entry((metadata.dev(), metadata.ino()))
+            .or_default();
         names.push(relative.to_owned());
     }
     let plain = file_kind(relative) == FileKind::Plain;
