@@ -37,17 +37,25 @@ const COMPLETIONS: &[(Shell, &str)] = &[
 
 /// Builds the release and packs it; or packs the program given by `--binary FILE`, as the tests do.
 pub(crate) fn package(arguments: &[String]) -> Result<()> {
-    let program = match arguments {
-        [] => build()?,
-        [option, file] if option == "--binary" => PathBuf::from(file),
+    let package = match arguments {
+        [] => pack(&build()?, Compression::Small)?,
+        [option, file] if option == "--binary" => pack(Path::new(file), Compression::Quick)?,
         _ => bail!("usage: cargo xtask package [--binary FILE]"),
     };
-    println!("{}", pack(&program)?.display());
+    println!("{}", package.display());
     Ok(())
 }
 
+/// What counts in a package.
+pub(crate) enum Compression {
+    /// For people.
+    Small,
+    /// For tests: it is unpacked once or twice.
+    Quick,
+}
+
 /// Packs a program; the package's path.
-pub(crate) fn pack(program: &Path) -> Result<PathBuf> {
+pub(crate) fn pack(program: &Path, compression: Compression) -> Result<PathBuf> {
     let tree = target().join("package/root");
     if tree.exists() {
         fs::remove_dir_all(&tree).with_context(|| format!("cannot empty {}", tree.display()))?;
@@ -113,7 +121,12 @@ pub(crate) fn pack(program: &Path) -> Result<PathBuf> {
     let package = target().join(format!("package/tagout_{}_amd64.deb", version()));
     succeed(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--uniform-compression", "--build"])
+            .args(["--root-owner-group", "--uniform-compression"])
+            .args(match compression {
+                Compression::Small => ["-Zxz", "-z9"],
+                Compression::Quick => ["-Zgzip", "-z1"],
+            })
+            .arg("--build")
             .arg(&tree)
             .arg(&package)
             .env("SOURCE_DATE_EPOCH", commit_time()?)
