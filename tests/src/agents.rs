@@ -215,11 +215,6 @@ impl Agent {
         place
     }
 
-    /// The slot of its model's key, as a manifest writes it.
-    pub fn key_slot(self) -> String {
-        format!("header:{}", self.key_header())
-    }
-
     /// The command line of a headless run whose model lives at `base`, an origin such as
     /// `https://api.openai.com`. Claude learns it from `ANTHROPIC_BASE_URL` instead.
     pub fn headless(self, base: &str) -> Vec<String> {
@@ -234,6 +229,16 @@ impl Agent {
                  -c model_providers.scripted.wire_api=\"responses\" {TASK}"
             )),
             _ => self.logged_in(Talk::Begins),
+        }
+    }
+
+    /// The command line of a headless run with a key in the environment, under the model's real name.
+    pub fn with_key(self) -> Vec<String> {
+        match self {
+            Agent::Opencode => words(&format!(
+                "opencode run --model anthropic/claude-sonnet-4-5 {TASK}"
+            )),
+            _ => self.headless(&format!("https://{}", self.model_host())),
         }
     }
 

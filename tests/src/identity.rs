@@ -32,8 +32,8 @@ struct State {
     access: String,
     refresh: String,
     id: String,
-    /// How often the access token still counts.
-    uses_left: Option<u32>,
+    /// The access token counts no more.
+    expired: bool,
     issued: Vec<String>,
     used: HashSet<String>,
     reused: bool,
@@ -80,7 +80,7 @@ impl Identity {
                 }
             }
         }
-        state.uses_left = None;
+        state.expired = false;
         for token in [&state.access, &state.refresh, &state.id] {
             if !token.is_empty() && !state.issued.contains(token) {
                 state.issued.push(token.clone());
@@ -110,12 +110,7 @@ impl Identity {
 
     /// The access token counts no more, as after an hour.
     pub fn expire(&self) {
-        self.state().uses_left = Some(0);
-    }
-
-    /// The access token counts so many times more.
-    pub fn expire_after(&self, uses: u32) {
-        self.state().uses_left = Some(uses);
+        self.state().expired = true;
     }
 
     /// How often tokens were refreshed.
@@ -138,19 +133,14 @@ impl Identity {
         let bearer = request
             .header("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));
-        let mut state = self.state();
-        let counts = bearer == Some(state.access.as_str()) && state.uses_left != Some(0);
+        let state = self.state();
+        let counts = bearer == Some(state.access.as_str()) && !state.expired;
         if !counts {
             let error = json!({"type": "error", "error": {
                 "type": "authentication_error", "code": 401, "status": "UNAUTHENTICATED",
                 "message": "OAuth token has expired.",
             }});
             return Some(Answer::new(401, "application/json", error.to_string()));
-        }
-        if request.method == "POST"
-            && let Some(left) = &mut state.uses_left
-        {
-            *left -= 1;
         }
         None
     }

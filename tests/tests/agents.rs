@@ -7,14 +7,12 @@ use tagout_tests::agents::Agent;
 use tagout_tests::model::Script;
 use tagout_tests::{Finished, Person, Server, TestAuthority, World, finish, for_each_person};
 
-const KEY: &str = "sk-ant-api03-0pV7mQx2LrT9bYw4HcZs8NkJdFgA5uE1";
+/// A file, since Gemini CLI refuses commands with substitutions.
+const ANSWER: &str = "echo $((6 * 7)) > answer.txt; echo the-answer-is-$((6 * 7)); env";
 
 /// The model's provider under some name, which has the agent compute the answer.
 fn provider(authority: &TestAuthority, name: &str) -> Server {
-    let script = Script::new(
-        &["echo $((6 * 7)) > answer.txt; echo the-answer-is-$((6 * 7))"],
-        "Done.",
-    );
+    let script = Script::new(&["sh answer.sh"], "Done.");
     Server::start(authority, &[name], move |request| script.answer(request))
 }
 
@@ -42,11 +40,12 @@ fn ungoverned(agent: Agent) {
     let root = world.home().join("root.pem");
 
     let program = agent.install(&world);
+    world.write("answer.sh", ANSWER);
     let finished = finish(
         world
             .outside(&program)
             .args(&agent.headless(&base)[1..])
-            .env(agent.key_variable(), KEY)
+            .env(agent.key_variable(), agent.key())
             .env("ANTHROPIC_BASE_URL", &base)
             .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
             .env("NODE_EXTRA_CA_CERTS", &root)
@@ -66,30 +65,20 @@ fn agent_codex_ungoverned() {
     ungoverned(Agent::Codex);
 }
 
-/// The same agent under its real model's name, with a decoy for a key.
+/// The same agent under its real model's name, without a manifest: its key is known by its variable.
 fn governed(agent: Agent, person: Person) {
     let mut world = World::new(person);
     let authority = TestAuthority::new();
     let server = provider(&authority, agent.model_host());
     world.believe(&authority);
     world.route(agent.model_host(), 443, &server);
-    world.manifest(&format!(
-        "[task]\nname = \"answer\"\n\n\
-         [[credential]]\nname = \"model\"\nprovider = \"http\"\nhosts = [\"{}\"]\nslot = \"{}\"\n\
-         source = \"env:{key}\"\nexpose = \"{key}\"\noperations = [\"read\", \"write\"]\n\n\
-         [agent]\nenv = [\"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC\"]\n",
-        agent.model_host(),
-        agent.key_slot(),
-        key = agent.key_variable(),
-    ));
-
     agent.install(&world);
-    let base = format!("https://{}", agent.model_host());
+    world.write("answer.sh", ANSWER);
+
     let mut command = world.tagout_command(&["run", "--"]);
     command
-        .args(agent.headless(&base))
-        .env(agent.key_variable(), KEY)
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+        .args(agent.with_key())
+        .env(agent.key_variable(), agent.key());
     let finished = finish(&mut command).success();
 
     assert_answered(&world, &server, &finished);
@@ -101,12 +90,12 @@ fn governed(agent: Agent, person: Person) {
     for call in &calls {
         let sent = call.header(agent.key_header()).unwrap_or_default();
         assert!(
-            sent.ends_with(KEY),
+            sent.ends_with(agent.key()),
             "the provider did not see the key: {finished}"
         );
     }
     assert!(
-        !finished.everything().contains(KEY),
+        !finished.everything().contains(agent.key()),
         "the agent saw the key"
     );
     assert_eq!(world.verify_all(), 1);
@@ -123,4 +112,31 @@ for_each_person! {
     fn agent_codex_completes_a_tool_call_in_a_session(person: Person) {
         governed(Agent::Codex, person);
     }
+}
+
+#[test]
+fn agent_gemini_completes_a_tool_call_in_a_session() {
+    governed(Agent::Gemini, Person::ordinary());
+}
+
+#[test]
+fn agent_opencode_completes_a_tool_call_in_a_session() {
+    governed(Agent::Opencode, Person::ordinary());
+}
+
+#[test]
+fn without_a_login_the_person_is_told_how_to_log_in() {
+    let world = World::new(Person::ordinary());
+    Agent::Claude.install(&world);
+    let finished = finish(
+        world
+            .tagout_command(&["run", "--"])
+            .args(["claude", "--version"]),
+    );
+    assert_eq!(finished.status, 0, "{finished}");
+    assert!(
+        finished.stderr.contains("no login of claude was found"),
+        "{finished}"
+    );
+    assert!(finished.stderr.contains("claude /login"), "{finished}");
 }
