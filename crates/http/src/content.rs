@@ -8,6 +8,7 @@ use tagout_core::{Fault, FaultKind, HttpBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::{Answering, Asking, ClientError};
+use crate::coding::Undecodable;
 use crate::head::Framing;
 use crate::understand::{Understood, fault};
 use crate::upload::{Pieces, Upload};
@@ -82,7 +83,7 @@ pub(crate) async fn take(
         Framing::Length(length) => Some(length),
         Framing::Chunked => None,
     };
-    if need == Need::Nothing {
+    if need == Need::Nothing && understood.coding.is_none() {
         return Ok(Taken {
             body: HttpBody::Streamed,
             upload: Some(Upload {
@@ -109,7 +110,16 @@ pub(crate) async fn take(
         hold(asking, most, room).await
     };
     let beginning = match held {
-        Ok(held) => {
+        Ok(mut held) => {
+            if let Some(coding) = understood.coding {
+                match coding.decode(&held.bytes, most) {
+                    Ok(content) => held.bytes = content,
+                    Err(why) => understood.faults.push(undecodable(why)),
+                }
+                if !held.reserve(room) {
+                    understood.faults.push(no_room());
+                }
+            }
             return Ok(Taken {
                 body: match held.bytes.len() {
                     0 => HttpBody::Empty,
@@ -121,16 +131,13 @@ pub(crate) async fn take(
         }
         Err(Incomplete::Client(error)) => return Err(error),
         Err(Incomplete::NoRoom) => {
-            understood.faults.push(fault(
-                FaultKind::TooLarge,
-                "too much content is waiting for a verdict at this moment",
-                "Send it again when other requests are done.",
-            ));
+            understood.faults.push(no_room());
             return Ok(nothing);
         }
         Err(Incomplete::TooLong(beginning)) => beginning,
     };
-    if need != Need::Beginning {
+    // What is encoded can only be searched when all of it is there.
+    if need != Need::Beginning || understood.coding.is_some() {
         understood.faults.push(too_large());
         return Ok(nothing);
     }
@@ -188,6 +195,26 @@ impl Held {
             }
         }
     }
+}
+
+fn no_room() -> Fault {
+    fault(
+        FaultKind::TooLarge,
+        "too much content is waiting for a verdict at this moment",
+        "Send it again when other requests are done.",
+    )
+}
+
+fn undecodable(why: Undecodable) -> Fault {
+    let kind = match why {
+        Undecodable::Broken => FaultKind::UnknownEncoding,
+        Undecodable::TooLong => FaultKind::TooLarge,
+    };
+    fault(
+        kind,
+        why.to_string(),
+        "Send the content without Content-Encoding, in smaller parts.",
+    )
 }
 
 pub(crate) fn too_large() -> Fault {

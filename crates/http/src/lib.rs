@@ -9,6 +9,7 @@
 mod answer;
 mod attached;
 mod client;
+mod coding;
 mod content;
 mod exchange;
 mod frames;

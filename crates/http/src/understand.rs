@@ -7,6 +7,7 @@ use tagout_core::{
 };
 use tagout_credentials::Broker;
 
+use crate::coding::Coding;
 use crate::head::{Framing, Malformed, RequestHead, Version, is_framing_field};
 use crate::websocket::Handshake;
 
@@ -14,6 +15,7 @@ use crate::websocket::Handshake;
 const OWN_FIELDS: &[&str] = &[
     "accept-encoding",
     "connection",
+    "content-encoding",
     "content-length",
     "expect",
     "host",
@@ -37,6 +39,8 @@ pub(crate) struct Understood {
     pub(crate) faults: Vec<Fault>,
     /// How its content is framed.
     pub(crate) framing: Framing,
+    /// What is to be taken off its content.
+    pub(crate) coding: Option<Coding>,
     /// Whether the client waits for `100 Continue` before it sends content.
     pub(crate) expects_continue: bool,
     /// Whether the client wants another protocol on this connection.
@@ -58,6 +62,7 @@ impl Understood {
             request: bare_request(target),
             faults: vec![unparsable(malformed.0)],
             framing: Framing::Empty,
+            coding: None,
             expects_continue: false,
             wants_upgrade: false,
             websocket: None,
@@ -111,16 +116,21 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
             "Use plain requests, or a WebSocket handshake that follows RFC 6455 strictly.",
         ));
     }
-    if head
-        .field("content-encoding")
-        .any(|coding| !coding.eq_ignore_ascii_case("identity"))
-    {
-        faults.push(fault(
-            FaultKind::UnknownEncoding,
-            "the request's content is encoded, so that it cannot be read",
-            "Send the content without Content-Encoding.",
-        ));
-    }
+    let coding = match head.field("content-encoding").next() {
+        None => None,
+        Some(name) if name.eq_ignore_ascii_case("identity") => None,
+        Some(name) => match Coding::named(name) {
+            Some(coding) => Some(coding),
+            None => {
+                faults.push(fault(
+                    FaultKind::UnknownEncoding,
+                    "the request's content is encoded in a way that cannot be read",
+                    "Send the content without Content-Encoding, or with gzip, deflate, br or zstd alone.",
+                ));
+                None
+            }
+        },
+    };
     let expects_continue = match head.field("expect").next() {
         None => false,
         Some(expectation) if expectation.eq_ignore_ascii_case("100-continue") => true,
@@ -148,6 +158,7 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
         request,
         faults,
         framing,
+        coding,
         expects_continue,
         wants_upgrade,
         websocket,
@@ -377,7 +388,7 @@ mod tests {
             ),
             (
                 "POST /",
-                "Content-Encoding: gzip\r\n",
+                "Content-Encoding: gzip, gzip\r\n",
                 FaultKind::UnknownEncoding,
             ),
             ("POST /", "Expect: 200-ok\r\n", FaultKind::Unparsable),

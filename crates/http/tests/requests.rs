@@ -67,6 +67,12 @@ async fn invariant_6_requests_that_servers_read_differently_are_refused_and_noth
         format!("GET /a\\b HTTP/1.1\r\n{host}\r\n"),
         format!("GET /%00 HTTP/1.1\r\n{host}\r\n"),
         format!("POST / HTTP/1.1\r\n{host}Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"),
+        format!(
+            "POST / HTTP/1.1\r\n{host}Content-Encoding: br, gzip\r\nContent-Length: 1\r\n\r\nx"
+        ),
+        format!(
+            "POST / HTTP/1.1\r\n{host}Content-Encoding: compress\r\nContent-Length: 1\r\n\r\nx"
+        ),
         format!("GET / HTTP/1.1\r\n{host}{}\r\n", "X: y\r\n".repeat(200)),
         format!("GET /{} HTTP/1.1\r\n{host}\r\n", "a".repeat(70_000)),
     ] {
@@ -559,4 +565,41 @@ async fn a_graphql_endpoint_is_refused_in_its_own_shape() {
     let error = &answer.refusal()["errors"][0];
     assert_eq!(error["extensions"]["error"], "tagout_denied");
     assert!(error["message"].as_str().unwrap().contains(host));
+}
+
+#[tokio::test]
+async fn invariant_4_encoded_content_is_read_and_sent_as_it_was_read() {
+    let world = World::start().await;
+    let gzip = |content: &str| {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    for (content, status) in [
+        (format!("it is {SECRET}"), 403),
+        (
+            "{\"access_token\":\"another-token-123456\"}".to_owned(),
+            403,
+        ),
+        ("_method=DELETE".to_owned(), 403),
+        ("all is well".to_owned(), 200),
+    ] {
+        let encoded = gzip(&content);
+        let mut stream = world.tls().await;
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+            encoded.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&encoded).await.unwrap();
+        assert_eq!(read_answer(&mut stream).await.status, status, "{content}");
+    }
+    assert_eq!(world.origin.count(), 1);
+    let arrived = world.origin.last();
+    assert!(
+        arrived.ends_with("content-length: 11\r\n\r\nall is well"),
+        "{arrived}"
+    );
+    assert!(!arrived.contains("content-encoding"), "{arrived}");
 }
