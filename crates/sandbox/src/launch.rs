@@ -270,23 +270,8 @@ pub(crate) fn start_stage(executable: Option<&Path>) -> Result<(UnixStream, Chil
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // SAFETY: between fork and exec the closure makes one system call on its own descriptor table and allocates nothing, so it is safe
-    // after a fork from a process with threads.
-    unsafe {
-        command.pre_exec(|| {
-            let result = libc::syscall(
-                libc::SYS_close_range,
-                3u32,
-                u32::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
-            if result == 0 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
-        });
-    }
+    // Nothing runs between fork and exec, so the child borrows this process's memory (vfork) instead of copying its page tables. What
+    // descriptors this process inherited without close-on-exec, the stage closes before anything else.
     let stage = command
         .spawn()
         .map_err(LaunchError::system("starting the stage"))?;

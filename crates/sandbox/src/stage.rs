@@ -45,8 +45,13 @@ pub fn stage_main() -> ! {
     }
 }
 
-/// Standard input is the channel; it is moved out of the way, and the null device takes its place.
+/// Standard input is the channel; it is moved out of the way, and the null device takes its place. Whatever else this process
+/// inherited is closed first.
 fn take_channel() -> io::Result<UnixStream> {
+    // SAFETY: nothing in this process has opened a descriptor yet, so none that anybody owns is closed.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     let stdin = io::stdin();
     rustix::net::sockopt::socket_type(&stdin)?;
     let channel = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
