@@ -12,6 +12,10 @@ use tagout_core::Timestamp;
 
 use crate::{BUSY, StoreError, backup};
 
+/// Pages of the log after which it is folded into the file: whoever opens the store first reads all of
+/// it, and a launch writes a dozen.
+const LONGEST_LOG: u32 = 64;
+
 /// The statements that make version n+1 out of version n. A session that runs under the older Tagout
 /// keeps its connection while a newer command migrates, so a migration adds (tables, columns with a
 /// default, indices) and leaves alone what the version before it reads and writes.
@@ -108,6 +112,7 @@ pub(crate) fn migrate(
     refuse_newer(connection, path, known)?;
     write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = usize::try_from(refuse_newer(&transaction, path, known)?).unwrap_or(0);
