@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::local_port;
 use crate::login::keep_fresh;
+use crate::notify::Notifier;
 use crate::publish::{self, Published};
 use crate::registries::{Asker, Index, Memory};
 use crate::resolver::Resolver;
@@ -34,6 +35,7 @@ pub(crate) struct Gates {
     pub(crate) config: Config,
     pub(crate) ca: Arc<SessionCa>,
     pub(crate) hold_wait: Duration,
+    pub(crate) notifier: Notifier,
     /// What the operator's configuration of package managers names.
     pub(crate) registries: Vec<Target>,
     /// Those that have not said yet where their downloads lie.
@@ -164,9 +166,23 @@ impl Gates {
         runtime.spawn(watcher::watch_store(
             session.home.path().to_owned(),
             changed,
+            self.notifier,
         ));
         Ok(names)
     }
+}
+
+/// The most threads that serve the gates of a session. An agent's traffic seldom keeps one busy, and
+/// many sessions share a machine.
+const MOST_THREADS: usize = 4;
+
+/// The threads that serve the gates.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(MOST_THREADS))
+        .enable_all()
+        .build()
 }
 
 /// Each connection takes up to two descriptors, and the usual soft limit of 1,024 is for programs that
