@@ -40,11 +40,9 @@ pub(crate) fn visit(
     }
     // curl -d and many others send forms under any content type, and a server that expects a form
     // finds its pairs in the middle of anything.
-    if !content_type.contains("json")
-        && text.contains(&b'=')
-        && let Ok(text) = std::str::from_utf8(text)
-    {
-        for (name, value) in form_pairs(text) {
+    // An octet that is no UTF-8 hides the fields around it from nobody but us.
+    if !content_type.contains("json") && text.contains(&b'=') {
+        for (name, value) in form_pairs(&String::from_utf8_lossy(text)) {
             if let Some(slot) = table.body_field(&String::from_utf8_lossy(&name)) {
                 offer(&slot, &value, visit);
             }

@@ -27,8 +27,9 @@ use crate::messages;
 use crate::outgoing::outgoing;
 use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
+use crate::streaming::Streaming;
 use crate::understand::{Understood, fault, trailer_faults, understand};
-use crate::upload::{OutgoingBody, Upload, UploadError, pump};
+use crate::upload::{Looks, OutgoingBody, Upload, UploadError, pump};
 use crate::websocket::Handshake;
 
 /// What is known about the client's side of an exchange once its request was read.
@@ -311,9 +312,13 @@ impl Gate {
             }
         };
         let request_of = permit.action().request();
-        let trailers = |fields| {
-            let faults = trailer_faults(request_of, fields, permit.broker());
-            faults.into_iter().next()
+        let kind = Streaming::of(permit.action());
+        let looks = Looks {
+            at_content: &|window| kind.fault(window, permit.broker()),
+            at_trailers: &|fields| {
+                let faults = trailer_faults(request_of, fields, permit.broker());
+                faults.into_iter().next()
+            },
         };
         let heard = AtomicBool::new(false);
         let mut octets = None;
@@ -323,7 +328,7 @@ impl Gate {
                 upload,
                 permit.broker().stream(),
                 sender,
-                trailers
+                &looks
             ));
             let mut answered = pin!(async {
                 match server.send(request).await {

@@ -25,6 +25,7 @@ mod messages;
 mod outgoing;
 mod refusal;
 mod server;
+mod streaming;
 mod understand;
 mod upload;
 mod websocket;

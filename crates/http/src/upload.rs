@@ -21,6 +21,19 @@ use crate::messages::Messages;
 /// that the first octet of one is still here when its last one arrives.
 const SEARCHED_AHEAD: usize = 256 * 1024;
 
+/// Content that is looked through for fields at a time, and how much of what came before it is looked
+/// at again, so that no name is cut off from its value.
+const WINDOW: usize = 128 * 1024;
+const OVERLAP: usize = 32 * 1024;
+
+/// What streamed content is looked through with, beside the search for known secrets.
+pub(crate) struct Looks<'a> {
+    /// What is wrong with a part of the content.
+    pub(crate) at_content: &'a (dyn Fn(&[u8]) -> Option<Fault> + Sync),
+    /// What is wrong with the fields behind it.
+    pub(crate) at_trailers: &'a (dyn Fn(Vec<(String, String)>) -> Option<Fault> + Sync),
+}
+
 /// A body of which only the beginning was read.
 pub(crate) struct Upload {
     pub(crate) beginning: Vec<u8>,
@@ -49,9 +62,9 @@ pub(crate) enum UploadError {
     /// A known secret was about to leave.
     #[error("the content has a known secret in it ({})", .0.label)]
     Secret(Hit),
-    /// A field behind the content is one that may not stand there.
+    /// A field in the content, or behind it, is one that may not stand there.
     #[error("{}", .0.reason)]
-    Trailer(Fault),
+    Field(Fault),
     /// What should be a message is none.
     #[error("{0}")]
     Message(&'static str),
@@ -70,11 +83,13 @@ pub(crate) async fn pump(
     mut upload: Upload,
     mut finder: StreamFinder,
     sender: mpsc::Sender<Piece>,
-    trailer_fault: impl Fn(Vec<(String, String)>) -> Option<Fault>,
+    looks: &Looks<'_>,
 ) -> Result<u64, UploadError> {
     if let Pieces::Messages(room) = &upload.pieces {
-        return pump_messages(asking, room, finder, sender, trailer_fault).await;
+        return pump_messages(asking, room, finder, sender, looks).await;
     }
+    let mut window = Vec::new();
+    let mut fresh = 0;
     let mut waiting: VecDeque<Bytes> = VecDeque::new();
     let mut waiting_octets = 0;
     let mut sent = 0;
@@ -82,6 +97,13 @@ pub(crate) async fn pump(
     while let Some(data) = next {
         if let Some(hit) = finder.feed(&data) {
             return Err(UploadError::Secret(hit));
+        }
+        window.extend_from_slice(&data);
+        fresh += data.len();
+        if fresh >= WINDOW {
+            look(looks, &window)?;
+            window.drain(..window.len().saturating_sub(OVERLAP));
+            fresh = 0;
         }
         waiting_octets += data.len();
         waiting.push_back(data);
@@ -95,8 +117,9 @@ pub(crate) async fn pump(
         }
         next = asking.content().await?;
     }
-    if let Some(fault) = trailer_fault(asking.trailers()) {
-        return Err(UploadError::Trailer(fault));
+    look(looks, &window)?;
+    if let Some(fault) = (looks.at_trailers)(asking.trailers()) {
+        return Err(UploadError::Field(fault));
     }
     for data in waiting {
         sent += data.len() as u64;
@@ -114,7 +137,7 @@ async fn pump_messages(
     room: &Room,
     mut finder: StreamFinder,
     sender: mpsc::Sender<Piece>,
-    trailer_fault: impl Fn(Vec<(String, String)>) -> Option<Fault>,
+    looks: &Looks<'_>,
 ) -> Result<u64, UploadError> {
     let mut messages = Messages::new(room.clone());
     let mut sent = 0;
@@ -129,11 +152,15 @@ async fn pump_messages(
         }
     }
     messages.finish().map_err(UploadError::Message)?;
-    if let Some(fault) = trailer_fault(asking.trailers()) {
-        return Err(UploadError::Trailer(fault));
+    if let Some(fault) = (looks.at_trailers)(asking.trailers()) {
+        return Err(UploadError::Field(fault));
     }
     pass(&sender, Piece::End).await?;
     Ok(sent)
+}
+
+fn look(looks: &Looks<'_>, window: &[u8]) -> Result<(), UploadError> {
+    (looks.at_content)(window).map_or(Ok(()), |fault| Err(UploadError::Field(fault)))
 }
 
 async fn pass(sender: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), UploadError> {
@@ -226,6 +253,10 @@ mod tests {
     use tagout_secrets::KnownSecrets;
     use tokio::io::AsyncWriteExt;
 
+    const BLIND: Looks<'static> = Looks {
+        at_content: &|_| None,
+        at_trailers: &|_| None,
+    };
     const SIZE: usize = 4 * 1024 * 1024;
 
     fn head() -> RequestHead {
@@ -256,7 +287,7 @@ mod tests {
             }
         };
         // The clock is a paused one: it advances when nothing can go on.
-        let pumping = pump(&mut asking, upload(), finder, sender, |_| None);
+        let pumping = pump(&mut asking, upload(), finder, sender, &BLIND);
         let both = async { tokio::join!(pumping, write) };
         assert!(
             tokio::time::timeout(std::time::Duration::from_secs(5), both)
@@ -293,7 +324,7 @@ mod tests {
                 }
             }
         };
-        let pumping = pump(&mut asking, upload(), known.stream(), sender, |_| None);
+        let pumping = pump(&mut asking, upload(), known.stream(), sender, &BLIND);
         let (pumped, passed, _near) = tokio::join!(pumping, collect, write);
         assert!(matches!(pumped, Err(UploadError::Secret(_))));
         let content = passed.strip_prefix(b"front").unwrap();

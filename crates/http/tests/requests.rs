@@ -603,3 +603,47 @@ async fn invariant_4_encoded_content_is_read_and_sent_as_it_was_read() {
     );
     assert!(!arrived.contains("content-encoding"), "{arrived}");
 }
+
+#[tokio::test]
+async fn invariant_4_fields_of_a_large_body_are_looked_at() {
+    let world = World::start().await;
+    let size = 9 * 1024 * 1024;
+    let part = "--b\r\nContent-Disposition: form-data; name=\"access_token\"\r\n\r\nanother-token-123456\r\n";
+    let json = "\"access_token\":\"another-token-123456\",";
+    for (kind, front, field, status) in [
+        ("multipart/form-data; boundary=b", "--b\r\n", part, 502),
+        ("application/octet-stream", "{\"a\":1,", json, 502),
+        (
+            "text/plain",
+            "a=1&",
+            "&access_token=another-token-123456&",
+            502,
+        ),
+        ("text/plain", "_method=DELETE&", "&", 502),
+        ("text/plain", "a=1&", "&b=another-token-123456&", 200),
+    ] {
+        let mut stream = world.tls().await;
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n{front}"
+        );
+        let filling = vec![b'.'; (size - front.len() - field.len()) / 2];
+        let rest = vec![b'.'; size - front.len() - field.len() - filling.len()];
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let send = async {
+            for bytes in [head.as_bytes(), &filling, field.as_bytes(), &rest] {
+                // The gate may stop reading at any time.
+                if writing.write_all(bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let (answer, ()) = tokio::join!(read_answer(&mut reading), send);
+        assert_eq!(answer.status, status, "{kind} {front}");
+        stream = reading.unsplit(writing);
+        drop(stream);
+    }
+    let requests = world.origin.requests.lock().unwrap();
+    for request in requests.iter().take(requests.len() - 1) {
+        assert!(!String::from_utf8_lossy(request).contains("another-token"));
+    }
+}
