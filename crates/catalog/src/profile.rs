@@ -50,6 +50,14 @@ pub struct Profile {
     pub state: Vec<State>,
 }
 
+impl Profile {
+    /// Whether it has a sandbox of its own, which cannot work inside another.
+    pub fn switches_sandbox_off(&self) -> bool {
+        let settings = self.settings.iter().map(|setting| setting.field.as_str());
+        settings.into_iter().any(|field| field.contains("sandbox"))
+    }
+}
+
 /// A host, granted by method and path.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

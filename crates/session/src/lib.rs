@@ -14,6 +14,7 @@ mod home;
 mod keys;
 mod local_port;
 mod login;
+mod nested;
 mod profiles;
 mod publish;
 mod registries;

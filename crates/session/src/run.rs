@@ -29,7 +29,7 @@ use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
 use crate::vault::LazyVault;
 use crate::workspace::{self, Workspace};
-use crate::{caches, keys, publish, registries, specify, sweep, watcher};
+use crate::{caches, keys, nested, publish, registries, specify, sweep, watcher};
 use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
@@ -124,6 +124,12 @@ pub(crate) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> RunError {
 /// # Errors
 /// See [`RunError`]; then the command never ran, or was ended.
 pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
+    if let Some(id) = nested::session() {
+        screen.say(&format!("session {id} governs this command already"));
+        let (status, why) = nested::execute(&options.command);
+        screen.say(&why);
+        return Ok(status);
+    }
     let variable = |name: &str| std::env::var(name).ok();
     let home = Home::open(variable)?;
     let store = Store::open(home.path())?;
@@ -251,7 +257,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let names = gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
     let watching = watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
-    announce(screen, &session, &workspace, &task, &scan, &sandbox);
+    announce(
+        screen, &session, &workspace, &task, profile, &scan, &sandbox,
+    );
     for notice in agent.iter().flat_map(|agent| agent.notices(&task)) {
         screen.say(&notice);
     }
@@ -550,6 +558,7 @@ fn announce(
     session: &Session,
     workspace: &Workspace,
     task: &Task,
+    profile: Option<&Profile>,
     scan: &Scan,
     sandbox: &Sandbox,
 ) {
@@ -558,8 +567,16 @@ fn announce(
         1 => format!("decoys in {}", scan.twins[0].path.display()),
         count => format!("decoys in {count} files"),
     };
+    let agent = match profile {
+        // It is a model's host, a login and a home less than an agent has.
+        None => "a plain command".to_owned(),
+        Some(profile) if profile.switches_sandbox_off() => {
+            format!("agent {} (its own sandbox is off inside)", profile.name)
+        }
+        Some(profile) => format!("agent {}", profile.name),
+    };
     screen.say(&format!(
-        "session {} in {}, environment {}, {secrets}",
+        "session {} in {}, environment {}, {agent}, {secrets}",
         session.id,
         workspace.path.display(),
         task.environment,

@@ -15,7 +15,7 @@ use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;
-use crate::{git_identity, keys, local_port, stand_ins, trust_stores, variables, view};
+use crate::{git_identity, keys, local_port, nested, stand_ins, trust_stores, variables, view};
 
 /// What the sandbox is specified from.
 pub(crate) struct SpecSources<'a> {
@@ -106,6 +106,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .into_iter()
             .chain(trust_stores::overlays(sources.bundle, &home))
             .chain(git_identity::overlay(&home.to_string_lossy()))
+            .chain([nested::mark(sources.id)])
             .collect(),
         home,
         search_path,
