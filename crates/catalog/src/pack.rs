@@ -1,6 +1,7 @@
 //! Provider packs: data compiled into the program, parsed when the first request needs them. Who
 //! adds a provider adds a folder under `packs/` and a row in `PACKS`.
 
+use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
@@ -21,6 +22,7 @@ pub struct Pack {
     pub name: &'static str,
     hosts: Vec<HostPattern>,
     slots: Vec<SlotPlace>,
+    variables: BTreeMap<String, Vec<SlotPlace>>,
     graphql_paths: Vec<String>,
     oauth_paths: Vec<String>,
     table_texts: TableTexts,
@@ -74,6 +76,8 @@ struct PackFile {
     graphql_paths: Vec<String>,
     oauth_paths: Vec<String>,
     slots: SlotTable,
+    #[serde(default)]
+    variables: BTreeMap<String, SlotTable>,
 }
 
 impl Pack {
@@ -89,6 +93,11 @@ impl Pack {
             name,
             hosts: file.hosts,
             slots: file.slots.places(),
+            variables: file
+                .variables
+                .into_iter()
+                .map(|(variable, table)| (variable, table.places()))
+                .collect(),
             graphql_paths: file.graphql_paths,
             oauth_paths: file.oauth_paths,
             table_texts,
@@ -106,6 +115,12 @@ impl Pack {
     /// Where the provider takes credentials.
     pub fn slots(&self) -> &[SlotPlace] {
         &self.slots
+    }
+
+    /// Where the provider takes what its own programs read from an environment variable: some of
+    /// [`Pack::slots`], or `None` where the variable's name tells nothing.
+    pub fn slots_of_variable(&self, variable: &str) -> Option<&[SlotPlace]> {
+        self.variables.get(variable).map(Vec::as_slice)
     }
 
     /// Whether requests to `host` are read by this pack.
@@ -246,7 +261,12 @@ mod tests {
             name: "project-access-token".to_owned(),
             scheme: None,
         };
-        assert_eq!(pack("railway").unwrap().slots(), [bearer, project]);
+        let railway = pack("railway").unwrap();
+        assert_eq!(railway.slots(), [bearer.clone(), project.clone()]);
+        let of = |variable| railway.slots_of_variable(variable);
+        assert_eq!(of("RAILWAY_TOKEN"), Some(&[project][..]));
+        assert_eq!(of("RAILWAY_API_TOKEN"), Some(&[bearer][..]));
+        assert_eq!(of("TOKEN"), None);
     }
 
     #[test]

@@ -95,6 +95,19 @@ impl Credential {
         })
     }
 
+    /// Binds it to fewer slots where the name of the variable that holds the decoy tells which kind of
+    /// credential it is: Railway takes a project's token in another header than an account's.
+    #[must_use]
+    pub fn exposed_as(mut self, variable: Option<&str>) -> Self {
+        let slots = variable
+            .zip(pack(&self.provider))
+            .and_then(|(variable, pack)| pack.slots_of_variable(variable));
+        if let Some(slots) = slots {
+            self.slots = slots.to_vec();
+        }
+        self
+    }
+
     /// Whether it may go to `host` at all.
     pub fn is_bound_to(&self, host: &HostName) -> bool {
         self.hosts.iter().any(|pattern| pattern.matches(host))

@@ -61,6 +61,10 @@ pub(crate) fn mutate(
             let id = arguments.required("id")?;
             remove(&mut world.custom_domains, "CustomDomain", |it| it.id == id)
         }
+        "deploymentRemove" => {
+            let id = arguments.required("id")?;
+            remove(&mut world.deployments, "Deployment", |it| it.id == id)
+        }
         "environmentDelete" => {
             let id = view.environment(arguments.required("id")?)?.id.clone();
             delete_environment(world, &id);

@@ -692,6 +692,27 @@ fn credentials_bind_as_the_manifest_says_or_not_at_all() {
     let bound = bind("railway", &host, Some("x-api-key")).unwrap();
     assert!(!bound.is_bound_to(&HostName::parse(PLAIN).unwrap()));
     assert!(bound.is_bound_to(&HostName::parse(RAILWAY).unwrap()));
+    // Its variable tells which of the pack's slots is its own.
+    let slots = |variable| {
+        bind("railway", &[], None)
+            .unwrap()
+            .exposed_as(variable)
+            .slots
+    };
+    assert_eq!(slots(None).len(), 2);
+    assert_eq!(slots(Some("OTHER")).len(), 2);
+    let place = |name: &str, scheme: Option<&str>| SlotPlace::Header {
+        name: name.to_owned(),
+        scheme: scheme.map(str::to_owned),
+    };
+    assert_eq!(
+        slots(Some("RAILWAY_TOKEN")),
+        [place("project-access-token", None)]
+    );
+    assert_eq!(
+        slots(Some("RAILWAY_API_TOKEN")),
+        [place("authorization", Some("Bearer"))]
+    );
 }
 
 #[test]
