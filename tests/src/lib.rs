@@ -10,6 +10,8 @@ mod certificates;
 pub mod identity;
 pub mod model;
 mod person;
+pub mod qdrant;
+pub mod retrieval;
 mod server;
 mod terminal;
 mod world;
