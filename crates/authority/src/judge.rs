@@ -79,6 +79,7 @@ impl Authority {
             "inspected": inspect,
             "verdict": verdict,
             "reason": refusal.as_ref().map(|refusal| refusal.reason.clone()),
+            "how_to_proceed": refusal.as_ref().map(|refusal| refusal.how_to_proceed.clone()),
         });
         let sequence = inner
             .record
@@ -428,7 +429,8 @@ impl Authority {
             ),
             Decision::Allow => (String::new(), String::new(), Vec::new()),
         };
-        let fields = entry(self, action, judged, "deny", &reason, &policies);
+        let mut fields = entry(self, action, judged, "deny", &reason, &policies);
+        fields["how_to_proceed"] = json!(self.inner.broker.redact_text(&how_to_proceed));
         if let Err(error) = self.inner.record.append("verdict", fields).await {
             return unrecorded(&error);
         }

@@ -65,6 +65,14 @@ pub enum NetError {
         /// Why.
         class: AddressClass,
     },
+    /// The operator's proxy did not connect.
+    #[error("{host} cannot be reached through upstream_proxy: {reason}")]
+    Proxy {
+        /// The name.
+        host: HostName,
+        /// Why not.
+        reason: String,
+    },
     /// None of the name's addresses took the connection.
     #[error("{host} at {address} did not take the connection: {source}")]
     Dial {

@@ -13,6 +13,7 @@ mod error;
 mod names;
 mod pass;
 mod protocol;
+mod proxy;
 mod tls;
 mod upstream;
 
@@ -23,5 +24,6 @@ pub use error::NetError;
 pub use names::{AddressRange, NameServer, Names, Question, Reply, answer_message};
 pub use pass::{Passed, pass_through};
 pub use protocol::Protocol;
+pub use proxy::Proxy;
 pub use tls::{Bundle, SessionCa, combined_bundle, refuse_handshake};
 pub use upstream::{Connection, Upstream, UpstreamConfig, UpstreamStream};

@@ -27,6 +27,7 @@ use crate::address::AddressClass;
 use crate::address::{is_own_interface, refused_class};
 use crate::error::NetError;
 use crate::protocol::Protocol;
+use crate::proxy::Proxy;
 use crate::tls::read_certificates;
 
 const RESOLVE_SECONDS: u64 = 10;
@@ -42,6 +43,8 @@ pub struct UpstreamConfig {
     pub addresses: HashMap<(HostName, u16), SocketAddr>,
     /// `[network] ca_files`: trusted beside the system's roots.
     pub ca_files: Vec<PathBuf>,
+    /// `[network] upstream_proxy`: what is not pinned is reached through it.
+    pub proxy: Option<Proxy>,
 }
 
 /// Makes connections for one session.
@@ -49,6 +52,7 @@ pub struct Upstream {
     addresses: HashMap<(HostName, u16), SocketAddr>,
     /// Names that the operator's configuration chose, which may be on the operator's own network.
     operators_names: RwLock<HashSet<Target>>,
+    proxy: Option<Proxy>,
     /// The operator's own authorities, read at launch so that a mistake shows there.
     operators: Vec<CertificateDer<'static>>,
     /// Made by the first connection that needs it: reading the system's roots takes longer than the
@@ -103,6 +107,7 @@ impl Upstream {
         }
         Ok(Self {
             addresses: config.addresses,
+            proxy: config.proxy,
             operators_names: RwLock::default(),
             operators,
             connectors: OnceLock::new(),
@@ -182,6 +187,16 @@ impl Upstream {
         })
     }
 
+    /// Connects for a question that a person asks in person, outside any session, such as
+    /// `tagout vault probe`: there is no task and no ledger, and the address rules are the same. Nothing
+    /// that an agent sends may come here.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn connect_in_person(&self, target: &Target) -> Result<Connection, NetError> {
+        self.connect_target(target, Protocol::Http1).await
+    }
+
     async fn connect_target(
         &self,
         target: &Target,
@@ -204,6 +219,13 @@ impl Upstream {
     }
 
     async fn dial(&self, target: &Target) -> Result<(TcpStream, SocketAddr), NetError> {
+        if let Some(proxy) = &self.proxy
+            && !self
+                .addresses
+                .contains_key(&(target.host.clone(), target.port))
+        {
+            return proxy.connect(target, self.is_operators(target)).await;
+        }
         let candidates = self.candidates(target).await?;
         let mut last = None;
         for address in candidates {
@@ -248,12 +270,14 @@ impl Upstream {
                 host: target.host.clone(),
                 source,
             })?;
-        let operators = self
-            .operators_names
+        permitted(target, answers, is_own_interface, self.is_operators(target))
+    }
+
+    fn is_operators(&self, target: &Target) -> bool {
+        self.operators_names
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains(target);
-        permitted(target, answers, is_own_interface, operators)
+            .contains(target)
     }
 
     async fn verify(

@@ -24,11 +24,9 @@ mod task;
 mod trust;
 mod wording;
 
-pub use config::Config;
+pub use config::{Config, UpstreamProxy};
 pub use decision::Decision;
-pub use disclosure::{
-    Channel, Condition, Content, Disclosures, Field, Plan, Reader, Ruling,
-};
+pub use disclosure::{Channel, Condition, Content, Disclosures, Field, Plan, Reader, Ruling};
 pub use file_errors::{FileError, FileErrors};
 pub use manifest::Manifest;
 pub use path_pattern::{PathPattern, PathPatternError};

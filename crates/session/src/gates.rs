@@ -11,11 +11,12 @@ use tagout_core::{HostPattern, Target};
 use tagout_credentials::Broker;
 use tagout_credentials::login::Login;
 use tagout_http::Gate;
-use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Upstream, UpstreamConfig};
+use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Proxy, Upstream, UpstreamConfig};
 use tagout_policy::{Config, Task};
 use tagout_sandbox::Sandbox;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::local_port;
 use crate::login::keep_fresh;
@@ -58,14 +59,7 @@ impl Gates {
             .listeners
             .take()
             .ok_or_else(|| RunError::Option("the sandbox has no gates".to_owned()))?;
-        let upstream = Arc::new(Upstream::new(UpstreamConfig {
-            addresses: self
-                .config
-                .addresses()
-                .map(|(host, port, address)| ((host.clone(), port), address))
-                .collect(),
-            ca_files: self.config.ca_files.clone(),
-        })?);
+        let upstream = Arc::new(Upstream::new(upstream_config(&self.config))?);
         for target in self.registries {
             upstream.allow_operators_network(target);
         }
@@ -183,6 +177,27 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
         .worker_threads(threads.min(MOST_THREADS))
         .enable_all()
         .build()
+}
+
+/// What the operator says about the way to the world.
+pub(crate) fn upstream_config(config: &Config) -> UpstreamConfig {
+    use base64::Engine as _;
+    UpstreamConfig {
+        addresses: config
+            .addresses()
+            .map(|(host, port, address)| ((host.clone(), port), address))
+            .collect(),
+        ca_files: config.ca_files.clone(),
+        proxy: config.upstream_proxy.as_ref().map(|proxy| Proxy {
+            host: proxy.host.clone(),
+            port: proxy.port,
+            authorization: proxy.user_password.as_ref().map(|(user, password)| {
+                let pair = Zeroizing::new(format!("{user}:{password}"));
+                let encoded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
+                Zeroizing::new(format!("Basic {encoded}"))
+            }),
+        }),
+    }
 }
 
 /// Each connection takes up to two descriptors, and the usual soft limit of 1,024 is for programs that

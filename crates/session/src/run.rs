@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::json;
 use tagout_core::{Digest, EnvironmentName, HostPattern, SessionId, Timestamp};
 use tagout_credentials::{Broker, Credential, Outside, Source};
-use tagout_ledger::{InstallKey, Ledger};
-use tagout_net::{Names, SessionCa};
+use tagout_ledger::{InstallKey, Ledger, LedgerError};
+use tagout_net::SessionCa;
 use tagout_policy::Task;
 use tagout_sandbox::{Control, Sandbox};
 use tagout_secrets::{DecoyKey, KnownSecrets};
@@ -20,10 +20,14 @@ use zeroize::Zeroizing;
 
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
-use crate::gates::Gates;
+use crate::gates::{self, Gates};
 use crate::home::Home;
 use crate::login::Agent;
+use crate::notify::Notifier;
+use crate::pane::Pane;
 use crate::profiles;
+use crate::report::files::{Before, Changes};
+use crate::report::{self, Report};
 use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
@@ -49,6 +53,8 @@ pub struct Options {
     pub publish: Vec<u16>,
     /// `--hold-wait`
     pub hold_wait: Duration,
+    /// `--pane`
+    pub pane: bool,
     /// The command and its arguments.
     pub command: Vec<String>,
 }
@@ -63,6 +69,8 @@ pub trait Screen: Sync {
     fn accept(&self, review: &Review<'_>) -> bool;
     /// Asks for a passphrase, without showing it. `None` where nobody can be asked.
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>>;
+    /// Shows what a session left, once the terminal is the person's again.
+    fn report(&self, report: &Report);
 }
 
 /// Why Tagout refused or failed: exit 125.
@@ -136,6 +144,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     sweep::sweep(&home, &store);
     refuse_visible_home(&home)?;
     let workspace = choose_workspace(options, &home, &store, None)?;
+    let tmux = options
+        .pane
+        .then(|| Pane::tmux(&workspace.path, variable))
+        .transpose()
+        .map_err(RunError::Option)?;
     let loaded = task::load(
         &home,
         &workspace.path,
@@ -170,6 +183,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
             )
         })
         .collect();
+    let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
     let scan = scan(&workspace.path, &decoy_key, &held, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
@@ -194,18 +208,10 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         loaded.policy.digest(),
     )?;
     refuse_second(&store, &id, options, &home)?;
-    let ledger = Arc::new(open_ledger(
-        &home, &id, options, &workspace, &task, &loaded, &store,
-    )?);
-    let session = Session {
-        id: id.clone(),
-        home: home.clone(),
-        store: Arc::clone(&store),
-        ledger: Arc::clone(&ledger),
-        _presence: presence,
-    };
+    // The first entry is on its way to the disk while the sandbox is built; nothing passes a gate and no
+    // command runs before it is there.
+    let opening = open_ledger(&home, &id, options, &workspace, &task, &loaded, &store)?;
 
-    let runtime = Runtime::new().map_err(io("starting the gates' threads"))?;
     let ca = Arc::new(SessionCa::generate()?);
     let bundle = tagout_net::combined_bundle(&ca, &config.ca_files)?;
     if bundle.system.is_none() {
@@ -232,10 +238,21 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         ca: &ca.ca_pem(),
         learned: &learned,
         caches: &caches,
-        journal: session._presence.journal(),
+        journal: presence.journal(),
         id: &id,
     })?;
-    let mut sandbox = tagout_sandbox::launch(spec)?;
+    let built = tagout_sandbox::launch(spec)?;
+    let ledger = Arc::new(opening.opened()?);
+    let session = Session {
+        id: id.clone(),
+        home: home.clone(),
+        store: Arc::clone(&store),
+        ledger: Arc::clone(&ledger),
+        _presence: presence,
+    };
+    let runtime = gates::runtime().map_err(io("starting the gates' threads"))?;
+    // Behind the session, so that it goes first when something fails from here on.
+    let mut sandbox = built;
     for port in &published {
         screen.say(&port.notice());
     }
@@ -248,13 +265,14 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         config,
         ca,
         hold_wait: options.hold_wait,
+        notifier: Notifier::new(&id, &workspace.path, variable),
         registries: learned.targets().cloned().collect(),
         indexes: std::mem::take(&mut learned.indexes),
         memory,
         published,
         logins: agent.as_mut().map(Agent::take_logins).unwrap_or_default(),
     };
-    let names = gates.start(&runtime, &session, &mut sandbox)?;
+    gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
     let watching = watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
     announce(
@@ -264,9 +282,20 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         screen.say(&notice);
     }
 
+    let pane = tmux
+        .map(|tmux| Pane::open(tmux, &home))
+        .transpose()
+        .map_err(RunError::Option)?;
+    let before = before.ready();
+    let ours = sandbox.placeholders();
+
     let ended = sandbox.attach();
     drop(watching);
-    session.end(&ended, runtime);
+    drop(pane);
+    let report = session.end(&ended, runtime, || {
+        let twins: Vec<PathBuf> = scan.twins.iter().map(|file| file.path.clone()).collect();
+        before.compare(&ours, &twins, &decoys(&scan, &broker))
+    });
     for left in laid.iter().flat_map(Laid::give_back) {
         screen.say(&format!("history that stays behind: {left}"));
     }
@@ -274,7 +303,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     if let Some(why) = &ended.not_executed {
         screen.say(why);
     }
-    report(screen, &id, &names);
+    screen.report(&report);
     Ok(ended.exit.status())
 }
 
@@ -288,14 +317,30 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Ends the gates, then the ledger, then the record in the store.
+    /// Ends the gates, then the ledger, then the record in the store. `changes` looks at what the
+    /// command left; the report about it is the ledger's last entry but one.
     fn end(
         &self,
         ended: &Result<tagout_sandbox::Ended, tagout_sandbox::LaunchError>,
         runtime: Runtime,
-    ) {
+        changes: impl FnOnce() -> Changes,
+    ) -> Report {
         // What still streams has lost its client already.
         runtime.shutdown_timeout(Duration::from_millis(500));
+        let changes = changes();
+        let report = match self.store.lock() {
+            Ok(store) => Report::of(&report::Sources {
+                session: &self.id,
+                ledger: self.ledger.path(),
+                store: &store,
+                changes: &changes,
+                remarks: Vec::new(),
+            }),
+            Err(_) => Report::default(),
+        };
+        if let Err(error) = self.ledger.append("report", report.to_json()).wait() {
+            eprintln!("tagout: the report is not in the ledger: {error}");
+        }
         let (status, reason) = match ended {
             Ok(ended) => (Some(i32::from(ended.exit.status())), "finished".to_owned()),
             Err(error) => (None, error.to_string()),
@@ -315,7 +360,18 @@ impl Session {
         {
             eprintln!("tagout: {error}");
         }
+        report
     }
+}
+
+/// Every decoy of the session: those of files, and those of credentials.
+fn decoys(scan: &Scan, broker: &Broker) -> Vec<Vec<u8>> {
+    let files = scan.twins.iter().flat_map(|file| file.decoys.clone());
+    let credentials = broker.credentials();
+    let bound = credentials
+        .iter()
+        .map(|credential| credential.decoy.as_str().as_bytes().to_vec());
+    files.chain(bound).collect()
 }
 
 /// `$TAGOUT_HOME` must not lie in what is shown inside: the command is the same user.
@@ -376,7 +432,7 @@ fn choose_workspace(
 ) -> Result<Workspace, RunError> {
     let current = std::env::current_dir().map_err(io("finding the current folder"))?;
     let live: Vec<(String, PathBuf)> = store
-        .sessions()?
+        .open_sessions()?
         .into_iter()
         .filter(|session| session.state == tagout_store::SessionState::Running)
         .filter(|session| own != Some(&session.record.id))
@@ -452,7 +508,8 @@ fn load_credentials(
             (secret, decoy),
             1,
         )
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(error.to_string()))?
+        .exposed_as(grant.expose.as_deref());
         credentials.push(credential);
     }
     Ok(credentials)
@@ -513,7 +570,7 @@ fn open_ledger(
     task: &Task,
     loaded: &Loaded,
     store: &Arc<Mutex<Store>>,
-) -> Result<Ledger, RunError> {
+) -> Result<Opening, RunError> {
     let install = InstallKey::load_or_create(home.path())?;
     let about = json!({
         "command": options.command.first(),
@@ -525,19 +582,34 @@ fn open_ledger(
         "version": env!("CARGO_PKG_VERSION"),
     });
     let marks = Arc::clone(store);
-    let session = id.clone();
-    Ok(Ledger::create(
-        home.path(),
-        id,
-        &install,
-        about,
-        move |mark| {
+    let (session, marked, home) = (id.clone(), id.clone(), home.clone());
+    let create = move || {
+        Ledger::create(home.path(), &session, &install, about, move |mark| {
             if let Ok(store) = marks.lock() {
                 // A missed mark makes `verify` say less, never something wrong.
-                let _ = store.set_high_water(&session, mark.entries, mark.root);
+                let _ = store.set_high_water(&marked, mark.entries, mark.root);
             }
-        },
-    )?)
+        })
+    };
+    std::thread::Builder::new()
+        .name("ledger-opening".to_owned())
+        .spawn(create)
+        .map(Opening)
+        .map_err(io("starting a thread"))
+}
+
+/// A ledger whose first entry is on its way to the disk.
+struct Opening(std::thread::JoinHandle<Result<Ledger, LedgerError>>);
+
+impl Opening {
+    /// The ledger, once that entry is durable.
+    fn opened(self) -> Result<Ledger, RunError> {
+        let created = self
+            .0
+            .join()
+            .map_err(|_| RunError::Option("the ledger could not be opened".to_owned()))?;
+        Ok(created?)
+    }
 }
 
 /// Lets other `tagout` processes end the session.
@@ -591,27 +663,6 @@ fn announce(
             path.display()
         ));
     }
-}
-
-fn report(screen: &dyn Screen, id: &SessionId, names: &Names) {
-    let refused = names.refused();
-    if refused.is_empty() {
-        return;
-    }
-    let list: Vec<String> = refused
-        .iter()
-        .take(5)
-        .map(|(host, _)| host.to_string())
-        .collect();
-    let more = match refused.len().saturating_sub(list.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    screen.say(&format!(
-        "refused: {}{more}; `tagout log {id}` tells the rest. To grant a host: [[host]] name = \"{}\" in tagout.toml, or --allow-host",
-        list.join(", "),
-        list.first().map_or("", String::as_str),
-    ));
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tagout_store::Store;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::notify::Notifier;
 use crate::run::RunError;
 use crate::scan::{FoundFile, find_in};
 use crate::view;
@@ -47,28 +48,33 @@ pub(crate) fn file_decoys(files: &[FoundFile]) -> Vec<(Decoy, String)> {
 }
 
 /// Bumps `changed` whenever another process has changed the store, and once a second, so that
-/// deadlines are noticed; while somebody waits for an answer, and not before: most sessions never
+/// deadlines are noticed, and shows new holds on the desktop; while somebody waits for an answer, and not before: most sessions never
 /// hold anything. Uses a connection of its own: `data_version` speaks of the others.
-pub(crate) async fn watch_store(home: PathBuf, changed: watch::Sender<u64>) {
+pub(crate) async fn watch_store(home: PathBuf, changed: watch::Sender<u64>, notifier: Notifier) {
+    let mut notifier = Some(notifier);
     let mut opened = None;
     let mut seen = None;
     let mut quiet = 0_u32;
     while !changed.is_closed() {
         // The authority has one receiver, and each hold that waits has another.
         if changed.receiver_count() > 1 {
-            let (store, home) = (opened.take(), home.clone());
+            let (store, home, noticing) = (opened.take(), home.clone(), notifier.take());
             let looked = tokio::task::spawn_blocking(move || {
                 let store = match store {
                     Some(store) => store,
                     None => Store::open(&home).ok()?,
                 };
                 let version = store.data_version().ok();
-                Some((store, version))
+                let mut noticing = noticing;
+                if let Some(notifier) = &mut noticing {
+                    notifier.look(&store);
+                }
+                Some((store, version, noticing))
             });
-            let Ok(Some((store, version))) = looked.await else {
+            let Ok(Some((store, version, noticed))) = looked.await else {
                 return;
             };
-            opened = Some(store);
+            (opened, notifier) = (Some(store), noticed);
             quiet += 1;
             // What changed before somebody began to wait counts as well: it differs from what was seen.
             if version != seen || quiet >= 10 {

@@ -100,6 +100,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SecretsCommand,
     },
+    /// Stored credentials, and what each can really do
+    Vault {
+        #[command(subcommand)]
+        command: VaultCommand,
+    },
     /// Policies beyond the manifest
     Policy {
         #[command(subcommand)]
@@ -158,6 +163,9 @@ pub(crate) struct RunArguments {
     /// Seconds that a held request stays open before the agent is told to come back
     #[arg(long, value_name = "SECONDS", default_value_t = 75)]
     pub(crate) hold_wait: u64,
+    /// Show what waits for you in a tmux pane beside the agent, while it runs
+    #[arg(long)]
+    pub(crate) pane: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
@@ -192,6 +200,33 @@ pub(crate) enum SecretsCommand {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum VaultCommand {
+    /// Store a credential: typed without being shown, or from standard input
+    ///
+    /// In tagout.toml it is then `source = "vault:NAME"`. The first one asks where the vault's key
+    /// shall lie: your desktop's keyring if there is one, else a passphrase, else a file.
+    Add {
+        /// What to call it
+        name: String,
+    },
+    /// Names and dates; never a value
+    List,
+    /// Take a credential out, for good
+    Remove {
+        /// Which one
+        name: String,
+    },
+    /// Ask its provider what the credential can really do
+    ///
+    /// Sends the credential to the provider that its shape belongs to (Railway, GitHub, Stripe), and to
+    /// nobody else. Reads only. Says what could not be found out.
+    Probe {
+        /// Which one
+        name: String,
     },
 }
 

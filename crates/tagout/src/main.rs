@@ -70,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         } => command::ledger::verify(what, key, checkpoint),
         Command::Check(options) => command::check::check(options),
         Command::Secrets { command } => command::secrets::secrets(command),
+        Command::Vault { command } => command::vault::vault(command),
         Command::Policy { command } => command::policy::policy(command),
         Command::Approver { command } => command::approver::approver(command),
         Command::Serve { listen } => command::serve::serve(&listen),

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use tagout_session::report::{Report, Tone};
+
 /// Prints an error and its causes, one line each, on standard error.
 pub(crate) fn error(error: &anyhow::Error) {
     let mut text = format!("tagout: {error}\n");
@@ -17,10 +19,40 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "tagout: {text}");
 }
 
+/// What a session left, on standard error: Tagout's name once, then its lines below one another.
+pub(crate) fn report(report: &Report) {
+    let colour = std::io::stderr().is_terminal() && colour_wanted();
+    let mut text = String::new();
+    for (number, line) in report.lines.iter().enumerate() {
+        let lead = if number == 0 { "tagout: " } else { "        " };
+        // A line to copy begins where it can be marked with one drag.
+        let lead = if line.tone == Tone::Grant { "" } else { lead };
+        text.push_str(lead);
+        text.push_str(&match parameter(line.tone) {
+            Some(parameter) if colour => format!("\u{1b}[{parameter}m{}\u{1b}[0m", line.text),
+            _ => line.text.clone(),
+        });
+        text.push('\n');
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn parameter(tone: Tone) -> Option<&'static str> {
+    match tone {
+        Tone::Plain => None,
+        Tone::Warning => Some("33"),
+        Tone::Grant => Some("32"),
+        Tone::Faint => Some("2"),
+    }
+}
+
+fn colour_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Whether colour belongs on standard output.
 pub(crate) fn colour() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal() && colour_wanted()
 }
 
 /// Text in a colour (an SGR parameter such as `31`), where colour belongs.

@@ -108,6 +108,7 @@ impl World {
         let upstream = Upstream::new(UpstreamConfig {
             addresses,
             ca_files: vec![PathBuf::from(&ca_file)],
+            proxy: None,
         })
         .unwrap();
         let authority = authority::Judged::new(folder.path(), hold_wait, credentialed).await;

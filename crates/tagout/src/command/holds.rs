@@ -1,8 +1,5 @@
 //! `tagout holds`, `approve`, `deny`: the queue and the answers.
 
-use std::collections::HashSet;
-use std::time::Duration;
-
 use anyhow::bail;
 use tagout_authority::approval::{Approval, Statement, escape_untrusted};
 use tagout_authority::approver::{self, EnrolledKeys};
@@ -13,41 +10,34 @@ use tagout_store::{HoldRecord, HoldState};
 use crate::command::open;
 use crate::screen::{confirm, has_terminal, paint, passphrase, say};
 
-/// How often `--watch` looks.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
 pub(crate) fn list(json: bool, watch: bool) -> anyhow::Result<u8> {
     let (_, store) = open()?;
-    let mut seen = HashSet::new();
-    loop {
-        let states: &[HoldState] = if json && !watch {
-            &[]
-        } else {
-            &[HoldState::Pending]
-        };
-        let holds = store.holds(None, states)?;
-        for hold in &holds {
-            if !seen.insert(hold.id.clone()) {
-                continue;
-            }
-            if json {
-                println!("{}", serde_json::to_string(&hold.listing())?);
-            } else {
-                show(hold);
-                println!(
-                    "  answer with: tagout approve {0}   or   tagout deny {0} --reason \"...\"\n",
-                    hold.id
-                );
-            }
-        }
-        if !watch {
-            if holds.is_empty() && !json {
-                println!("nothing waits for you");
-            }
-            return Ok(0);
-        }
-        std::thread::sleep(LOOK_EVERY);
+    if watch {
+        return super::watch::watch(&store, json);
     }
+    let states: &[HoldState] = if json { &[] } else { &[HoldState::Pending] };
+    let holds = store.holds(None, states)?;
+    for hold in &holds {
+        print(hold, json)?;
+    }
+    if holds.is_empty() && !json {
+        println!("nothing waits for you");
+    }
+    Ok(0)
+}
+
+/// A hold as the queue lists it.
+pub(crate) fn print(hold: &HoldRecord, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(&hold.listing())?);
+        return Ok(());
+    }
+    show(hold);
+    println!(
+        "  answer with: tagout approve {0}   or   tagout deny {0} --reason \"...\"\n",
+        hold.id
+    );
+    Ok(())
 }
 
 pub(crate) fn approve(id: &str, yes: bool) -> anyhow::Result<u8> {

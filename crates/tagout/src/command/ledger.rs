@@ -12,6 +12,7 @@ use tagout_ledger::{
 };
 use tagout_session::Home;
 use tagout_session::control::lives;
+use tagout_session::report::{Report, Tone};
 use tagout_store::Store;
 
 use crate::command::open;
@@ -123,6 +124,10 @@ fn print(entry: &Entry, json: bool) {
         println!("{}", entry.to_json());
         return;
     }
+    if entry.kind == "report" {
+        print_report(entry);
+        return;
+    }
     let field = |name: &str| {
         entry
             .fields
@@ -170,4 +175,18 @@ fn print(entry: &Entry, json: bool) {
         }
     }
     println!("{line}");
+}
+
+/// The report that stood on the terminal when the session was over.
+fn print_report(entry: &Entry) {
+    println!("{:>5}  {}  report", entry.seq, entry.time);
+    for line in Report::from_json(&entry.fields).lines {
+        let parameter = match line.tone {
+            Tone::Plain => "0",
+            Tone::Warning => "33",
+            Tone::Grant => "32",
+            Tone::Faint => "2",
+        };
+        println!("       {}", paint(&line.text, parameter));
+    }
 }

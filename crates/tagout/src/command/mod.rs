@@ -12,6 +12,8 @@ pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod trust;
+pub(crate) mod vault;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 

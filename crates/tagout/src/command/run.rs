@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tagout_session::report::Report;
 use tagout_session::task::Review;
 use tagout_session::{Options, Screen};
 use zeroize::Zeroizing;
@@ -22,6 +23,7 @@ pub(crate) fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         allow_hosts: arguments.allow_hosts,
         publish: arguments.publish,
         hold_wait: Duration::from_secs(arguments.hold_wait),
+        pane: arguments.pane,
         command: arguments.command,
     };
     let terminal = TerminalScreen::default();
@@ -62,6 +64,11 @@ impl Screen for TerminalScreen {
     fn passphrase(&self, prompt: &str) -> Option<Zeroizing<String>> {
         self.clear();
         screen::passphrase(prompt).ok().map(Zeroizing::new)
+    }
+
+    fn report(&self, report: &Report) {
+        self.clear();
+        screen::report(report);
     }
 }
 
