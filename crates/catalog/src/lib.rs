@@ -3,6 +3,8 @@
 //! asked for. Nothing here does I/O, nothing decides, and every function is total: bytes that have
 //! no one meaning come back as [`Unrecognised`], never as a guess.
 
+mod answer;
+pub mod git;
 mod graphql;
 mod meaning;
 mod pack;
@@ -15,6 +17,7 @@ mod resolution;
 mod slots;
 mod tables;
 
+pub use answer::{AnswerSecrets, OddAnswer, SecretPlace, answer_secrets};
 pub use meaning::{CanonicalBody, Meaning, Unrecognised, recognise, recognise_subscription};
 pub use pack::{Pack, UnknownOperation, pack, pack_for_host};
 pub use preview::preview;

@@ -89,7 +89,7 @@ fn recognise_as(request: &HttpRequest, documents: Documents) -> Result<Meaning, 
     }
     match pack_for_host(&request.target.host) {
         Some(pack) => crate::recognise::recognise(pack, request, documents),
-        None => crate::plain::recognise(request),
+        None => crate::git::recognise(request).unwrap_or_else(|| crate::plain::recognise(request)),
     }
 }
 

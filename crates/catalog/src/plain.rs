@@ -9,7 +9,7 @@ use crate::meaning::{Meaning, Unrecognised};
 use crate::slots::fold_field_name;
 
 /// Header fields by which frameworks let a POST stand for another method.
-const OVERRIDE_HEADERS: [&str; 3] = [
+pub(crate) const OVERRIDE_HEADERS: [&str; 3] = [
     "x-http-method-override",
     "x-method-override",
     "x-http-method",
