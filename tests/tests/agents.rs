@@ -140,3 +140,20 @@ fn without_a_login_the_person_is_told_how_to_log_in() {
     );
     assert!(finished.stderr.contains("claude /login"), "{finished}");
 }
+
+for_each_person! {
+    fn inside_a_session_run_executes_the_command_that_is_governed_already(person: Person) {
+        let world = World::new(person);
+        let inner = "tagout run --allow-host example.org -- sh -c 'echo nested; curl -sS https://example.org; exit 7'";
+        let finished = world.run(&[], inner);
+        assert_eq!(finished.status, 7, "{finished}");
+        assert!(finished.stdout.contains("nested"), "{finished}");
+        assert!(finished.stdout.contains("tagout_denied"), "the inner run granted a host: {finished}");
+        assert!(finished.stderr.contains("governs this command already"), "{finished}");
+        assert_eq!(world.verify_all(), 1);
+        // A variable that an agent's environment could hold says nothing.
+        let fooled = finish(world.tagout_command(&["run", "--", "true"]).env("TAGOUT_SESSION", "s-wybv3vk6d6"));
+        assert_eq!(fooled.status, 0, "{fooled}");
+        assert_eq!(world.verify_all(), 2);
+    }
+}
