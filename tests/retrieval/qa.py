@@ -10,11 +10,11 @@ import sys
 from langchain_community.chains import PebbloRetrievalQA
 from langchain_community.chains.pebblo_retrieval.models import AuthContext, SemanticContext
 from langchain_community.document_loaders import PebbloSafeLoader
-from langchain_community.vectorstores import Qdrant as CommunityQdrant
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models.fake import FakeListLLM
+from langchain_qdrant import Qdrant
 from qdrant_client import QdrantClient
 from qdrant_client.models import Distance, VectorParams
 
@@ -50,20 +50,20 @@ embedding = LocalEmbedding(size=8)
 def client(token):
     if url == ":memory:":
         return shared
-    return QdrantClient(url=url, api_key=token, check_compatibility=False)
+    return QdrantClient(url=url, api_key=token)
 
 
 shared = QdrantClient(":memory:") if url == ":memory:" else None
 writing = client(writer)
 writing.create_collection("docs", vectors_config=VectorParams(size=8, distance=Distance.COSINE))
-CommunityQdrant(writing, "docs", embedding).add_documents(documents)
+Qdrant(writing, "docs", embedding).add_documents(documents)
 
 
 def ask(token, auth=None, deny=None):
     chain = PebbloRetrievalQA.from_chain_type(
         llm=FakeListLLM(responses=["An answer."] * 3),
         chain_type="stuff",
-        retriever=CommunityQdrant(client(token), "docs", embedding).as_retriever(search_kwargs={"k": 10}),
+        retriever=Qdrant(client(token), "docs", embedding).as_retriever(search_kwargs={"k": 10}),
         app_name="qa-app", owner="Joe", description="", verbose=True, return_source_documents=True,
     )
     semantic = SemanticContext(pebblo_semantic_entities={"deny": deny}) if deny else None
