@@ -211,7 +211,9 @@ fn index_in(program: &[u8]) -> Option<String> {
             .windows(START.len())
             .position(|window| window == START)?;
         rest = rest.get(at + START.len()..)?;
-        let end = rest.iter().take(254).position(|&byte| byte == b'/')?;
+        let Some(end) = rest.iter().take(254).position(|&byte| byte == b'/') else {
+            continue;
+        };
         let host = rest
             .get(..end)
             .and_then(|host| std::str::from_utf8(host).ok());
