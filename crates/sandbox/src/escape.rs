@@ -1,7 +1,8 @@
 //! What of the command's output may reach the host's terminal: an allow-list of escape sequences, over bytes.
 //!
-//! A terminal does as it is told, and some of what it can be told types, reads or hides: the clipboard can be asked for (OSC 52), the title
-//! can be read back as if typed, device strings carry other protocols. Text, colours, cursor movement and what TUI programs use pass byte
+//! A terminal does as it is told, and some of what it can be told types, reads or hides: the clipboard can be asked for and filled with a
+//! command that waits to be pasted (OSC 52), the title can be read back as if typed, a rectangle of the screen can be summed up letter by
+//! letter, a notification can look like Tagout's own, device strings carry other protocols. Text, colours, cursor movement and what TUI programs use pass byte
 //! for byte. What must stay true: what passes does not depend on how the output is cut into pieces; a string is passed only whole, or
 //! after its kind is known to be a picture or a capability query; a sequence that this file does not know as harmless is dropped.
 //!
@@ -12,16 +13,24 @@ const BEL: u8 = 0x07;
 const CAN: u8 = 0x18;
 const SUB: u8 = 0x1a;
 
+/// Set to `write` outside, it lets the command fill the person's clipboard. Reading it is never possible.
+pub(crate) const CLIPBOARD_VARIABLE: &str = "TAGOUT_CLIPBOARD";
+
 /// Longest control sequence and longest command string that are kept whole; longer ones are dropped. The clipboard and links need most.
 const MOST: usize = 1 << 20;
 const MOST_CONTROL: usize = 256;
 
 /// Operating system commands (`ESC ]` number) that only set something of the window or the text: titles, colours, working directory,
-/// links, progress and notifications, clipboard (whose reading is dropped), prompt marks.
+/// links, pointer, prompt marks. Not among them: notifications (9, 99, 777), which anybody could sign with Tagout's name, except progress
+/// (`9 ; 4`); shell integration that keeps a history of commands to run again (633).
 const HARMLESS_COMMANDS: &[u32] = &[
-    0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 17, 19, 22, 52, 99, 104, 105, 110, 111, 112, 113,
-    114, 117, 119, 133, 633, 777,
+    0, 1, 2, 4, 5, 7, 8, 10, 11, 12, 13, 14, 17, 19, 22, 104, 105, 110, 111, 112, 113, 114, 117,
+    119, 133,
 ];
+const PROGRESS: &[u8] = b"9;4;";
+const CLIPBOARD: u32 = 52;
+/// Asks what the terminal's answerback is.
+const ENQ: u8 = 0x05;
 
 /// Window operations (`CSI` number `t`) that neither move the window nor report its titles: sizes in three units, title stack.
 const HARMLESS_WINDOW_OPERATIONS: &[&[u8]] = &[b"8", b"14", b"16", b"18", b"19", b"22", b"23"];
@@ -29,6 +38,8 @@ const HARMLESS_WINDOW_OPERATIONS: &[&[u8]] = &[b"8", b"14", b"16", b"18", b"19",
 /// The state between two pieces of output.
 #[derive(Default)]
 pub(crate) struct EscapeFilter {
+    /// Whether the clipboard may be written.
+    clipboard: bool,
     state: State,
     /// The sequence so far, from its ESC on.
     held: Vec<u8>,
@@ -61,6 +72,14 @@ enum State {
 }
 
 impl EscapeFilter {
+    /// As the person wants it, who sets [`CLIPBOARD_VARIABLE`] outside.
+    pub(crate) fn of_this_process() -> Self {
+        Self {
+            clipboard: std::env::var_os(CLIPBOARD_VARIABLE).is_some_and(|value| value == "write"),
+            ..Self::default()
+        }
+    }
+
     /// Appends to `output` what of `input` may pass.
     pub(crate) fn pass(&mut self, input: &[u8], output: &mut Vec<u8>) {
         for &byte in input {
@@ -147,6 +166,7 @@ impl EscapeFilter {
                 self.held.push(ESC);
                 self.state = State::Escape;
             }
+            ENQ => {}
             // A lone byte of this range is a control character to terminals that do not read UTF-8.
             0x80..=0x9f => {}
             0xc2 => self.state = State::MaybeControl,
@@ -178,6 +198,7 @@ impl EscapeFilter {
                 output.append(&mut self.held);
                 self.state = State::Text;
             }
+            ENQ => {}
             // Other control characters act at once, in the middle of a sequence.
             0x00..0x20 => output.push(byte),
             _ => {
@@ -202,6 +223,7 @@ impl EscapeFilter {
                 self.take(ESC, output);
             }
             CAN | SUB => self.abandon(),
+            ENQ => {}
             0x00..0x20 => output.push(byte),
             _ => {
                 self.abandon();
@@ -210,7 +232,9 @@ impl EscapeFilter {
         }
     }
 
-    /// Every control sequence draws, moves or asks what the terminal is; only window operations do more.
+    /// Every control sequence draws, moves or asks what the terminal is, except: window operations; printing (`i`); checksums of the
+    /// screen (`* y`, DECRQCRA), which read it; macros (`* z`, DECINVM), which type; and keys that are given other texts (`p` without an
+    /// intermediate).
     fn is_harmless_control(&self) -> bool {
         let body = self.held.get(2..).unwrap_or_default();
         match body.split_last() {
@@ -221,6 +245,11 @@ impl EscapeFilter {
                     .unwrap_or_default();
                 HARMLESS_WINDOW_OPERATIONS.contains(&operation)
             }
+            Some((b'i', _)) => false,
+            Some((b'y' | b'z', parameters)) => !parameters.ends_with(b"*"),
+            Some((b'p', parameters)) => parameters
+                .last()
+                .is_some_and(|byte| (0x20..0x30).contains(byte)),
             _ => true,
         }
     }
@@ -242,8 +271,9 @@ impl EscapeFilter {
             .and_then(|number| std::str::from_utf8(number).ok())
             .and_then(|text| text.parse().ok());
         let harmless = match number {
-            // `52 ; selection ; ?` asks for the clipboard.
-            Some(52) => !body.ends_with(b"?"),
+            // `52 ; selection ; ?` asks for the clipboard; base64 writes it.
+            Some(CLIPBOARD) => self.clipboard && is_clipboard_text(body),
+            Some(9) => body.starts_with(PROGRESS),
             Some(number) => HARMLESS_COMMANDS.contains(&number),
             None => false,
         };
@@ -274,6 +304,16 @@ impl EscapeFilter {
     }
 }
 
+/// `52 ; selection ; text`, where the text is base64 and nothing else, so that no terminal takes it for a question.
+fn is_clipboard_text(body: &[u8]) -> bool {
+    let mut parts = body.splitn(3, |&byte| byte == b';').skip(1);
+    let (Some(selection), Some(text)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    selection.iter().all(u8::is_ascii_alphanumeric) && text.iter().all(base64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,7 +333,17 @@ mod tests {
             b"\x1b[31;1mred\x1b[0m\x1b[2J\x1b[H\x1b[?1049h\x1b[?2026h\x1b[>1u\x1b[?u\x1b[c\x1b[6n\x1b[18t\x1b[22;0t",
             b"\x1b(B\x1b)0\x1b7\x1b8\x1b=\x1b>\x1bM\x1b#8",
             b"\x1b]0;title\x07\x1b]2;title\x1b\\\x1b]8;;https://example.com\x1b\\link\x1b]8;;\x1b\\\x1b]11;?\x1b\\\x1b]133;A\x07",
-            b"\x1b]9;4;1;50\x07\x1b]52;c;aGVsbG8=\x07",
+            b"\x1b]9;4;1;50\x07",
+            // Bracketed paste, mouse in its kinds, focus, cursor shape, alternate scroll, synchronised output and its query.
+            b"\x1b[?2004h\x1b[?1000;1002;1003;1006;1015h\x1b[?1004h\x1b[2 q\x1b[?1007h\x1b[?2026$p\x1b[?2026l",
+            // kitty's keyboard, modifyOtherKeys, true colour with both separators, styled and coloured underline.
+            b"\x1b[>1u\x1b[=5;1u\x1b[<u\x1b[>4;2m\x1b[38;2;1;2;3m\x1b[48:2::4:5:6m\x1b[4:3m\x1b[58:5:9m\x1b[59m",
+            // What vttest goes through: tabs, margins, insertion, erasure, double height, character sets, soft reset, reports.
+            b"\x1bH\x1b[3g\x1b[2;20r\x1b[?69h\x1b[5;70s\x1b[4h\x1b[3P\x1b[2@\x1b[2L\x1b[2M\x1b[1J\x1b[1K\x1b[?3J\x1b#3\x1b#4\x1b#5",
+            b"\x1b(0lqk\x1b(B\x0e\x0f\x1b*A\x1bn\x1b[!p\x1b[\"p\x1b[62;1\"p\x1b[?1$p\x1b[5n\x1b[?6n\x1b[>c\x1b[=c\x1b[>q\x1b[x\x1bD\x1bE\x1bc",
+            b"\x1b[1;2;3;4;65$x\x1b[1;1;2;2$z\x1b[1;1;2;2;1;3;3;1$v\x1b[2*x\x1b[1 @\x1b[2 A\x1b[3S\x1b[3T\x1b[?1;1;0S",
+            b"\x1b]7;file://host/path\x1b\\\x1b]8;id=1;https://example.com/?a=b;c\x07x\x1b]8;;\x07\x1b]4;1;rgb:ff/00/00\x07\x1b]104\x07\x1b]22;pointer\x1b\\",
+            b"\x1b]133;A;cl=m\x07\x1b]133;D;0\x07\x1b[23;0t\x1b[16t\x1b[14t",
             b"\x1bP0;1;0q#0;2;0;0;0~~@@\x1b\\\x1bP+q544e\x1b\\",
         ] {
             assert_eq!(passed(harmless), harmless, "{}", String::from_utf8_lossy(harmless));
@@ -305,6 +355,21 @@ mod tests {
         for harmful in [
             &b"\x1b]52;c;?\x07"[..],
             b"\x1b]52;;?\x1b\\",
+            b"\x1b]52;c;aGVsbG8=\x07",
+            b"\x1b]9;Tagout: approve s-1\x07",
+            b"\x1b]9;9;/tmp\x07",
+            b"\x1b]777;notify;Tagout;approve\x07",
+            b"\x1b]99;;Tagout\x1b\\",
+            b"\x1b]633;E;curl evil;nonce\x07",
+            b"\x1b[1;1;1;1;1;1*y",
+            b"\x1b[1*z",
+            b"\x1b[5i",
+            b"\x1b[?4i",
+            b"\x1b[0;59;13p",
+            b"\x05",
+            b"\x1bP1!zcurl\x1b\\",
+            b"\x1bP1|17/6375726c\x1b\\",
+            b"\x1b_Gt=f;L2V0Yy9wYXNzd2Q=\x1b\\",
             b"\x1b[21t",
             b"\x1b[20t",
             b"\x1b[021t",
@@ -332,6 +397,22 @@ mod tests {
                 !rest.contains('\x1b') && !rest.contains('\u{9d}'),
                 "{harmful:?} left {rest:?}"
             );
+        }
+    }
+
+    #[test]
+    fn invariant_9_the_clipboard_is_written_only_where_the_person_says_so_and_never_read() {
+        let mut filter = EscapeFilter {
+            clipboard: true,
+            ..EscapeFilter::default()
+        };
+        let mut output = Vec::new();
+        filter.pass(b"\x1b]52;c;aGVsbG8=\x07", &mut output);
+        assert_eq!(output, b"\x1b]52;c;aGVsbG8=\x07");
+        output.clear();
+        for question in ["c;?", ";?", "c;??", "c; ?", "?;aGk=", "c", "c;aGk=;?", "c;?x"] {
+            filter.pass(format!("\x1b]52;{question}\x07").as_bytes(), &mut output);
+            assert!(output.is_empty(), "{question}");
         }
     }
 

@@ -264,7 +264,7 @@ impl Flow {
             add(terminal.try_clone()?, host(screen)?, Direction::Out);
             if let Some(last) = flows.last_mut() {
                 last.terminal = Some(terminal);
-                last.filter = Some(EscapeFilter::default());
+                last.filter = Some(EscapeFilter::of_this_process());
             }
         }
         Ok(flows)
