@@ -11,6 +11,7 @@ pub mod control;
 mod gates;
 mod git_identity;
 mod home;
+pub mod init;
 mod keys;
 mod local_port;
 mod login;

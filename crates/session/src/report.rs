@@ -84,12 +84,21 @@ impl Report {
         }
         report.tell_refusals(&Refusals::read(sources.ledger));
         report.tell_holds(sources);
+        let log = format!("tagout log {}", sources.session);
         if report.lines.is_empty() {
-            report.say(Tone::Plain, "nothing changed, nothing was refused");
+            report.say(
+                Tone::Plain,
+                &format!("nothing changed, nothing was refused ({log})"),
+            );
+            return report;
         }
+        let grants = report.lines.iter().any(|line| line.tone == Tone::Grant);
         report.say(
             Tone::Faint,
-            &format!("all of it: tagout log {}", sources.session),
+            &match grants {
+                true => format!("[[...]] goes into tagout.toml; all of it: {log}"),
+                false => format!("all of it: {log}"),
+            },
         );
         report
     }

@@ -17,6 +17,19 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Read the workspace and write a tagout.toml for it
+    ///
+    /// Says which files hold credentials, and whose; guesses environments. What it finds is offered in
+    /// comments and granted by nothing but you. Shows the file and asks before it writes; never changes
+    /// one that is there.
+    Init {
+        /// Also ask providers what each credential can really do; sends each to its own provider
+        #[arg(long)]
+        probe: bool,
+        /// Write without asking
+        #[arg(long)]
+        yes: bool,
+    },
     /// Run an agent (or any command) under Tagout
     ///
     /// The command works in the git root around the current folder (or in the folder itself), sees

@@ -55,6 +55,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<u8> {
     match command {
+        Command::Init { probe, yes } => command::init::init(probe, yes),
         Command::Run(options) => command::run::run(options),
         Command::Trust { digest, file } => command::trust::trust(digest, file),
         Command::Holds { json, watch } => command::holds::list(json, watch),

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod holds;
+pub(crate) mod init;
 pub(crate) mod ledger;
 pub(crate) mod policy;
 pub(crate) mod run;
