@@ -10,14 +10,54 @@ use tagout_credentials::Broker;
 
 use crate::understand::{bare_request, fault};
 
+/// How much of the beginning must be text before content is taken for JSON or markup, which any
+/// binary file begins like now and then.
+const TELLING: usize = 64;
+
 /// One request whose content streams.
 pub(crate) struct Streaming {
     /// The request without the content.
     request: HttpRequest,
     /// The effect that was judged.
     effect: Effect,
-    /// Whether the content begins as JSON does, whatever it is called.
-    is_json: OnceLock<bool>,
+    /// What the content begins as, whatever it is called.
+    kind: OnceLock<Kind>,
+}
+
+/// What servers may take content for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Markup,
+    Multipart,
+    Other,
+}
+
+impl Kind {
+    fn of(beginning: &[u8]) -> Self {
+        let text = beginning.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(beginning);
+        let text = text.trim_ascii_start();
+        let telling = text.get(..TELLING).unwrap_or(text);
+        let is_text = |byte: &u8| *byte >= b' ' || byte.is_ascii_whitespace();
+        match text.first() {
+            _ if text.starts_with(b"--") => Self::Multipart,
+            Some(b'{' | b'[') if telling.iter().all(is_text) => Self::Json,
+            Some(b'<') if telling.iter().all(is_text) => Self::Markup,
+            _ => Self::Other,
+        }
+    }
+
+    /// A part of such content, so that it is read as one whatever it begins with.
+    fn framed(self, part: &[u8]) -> Vec<u8> {
+        let front: &[u8] = match self {
+            Self::Json => b"{",
+            Self::Markup => b"<",
+            Self::Multipart => b"--\r\n",
+            // No mark of another kind stands in front then.
+            Self::Other => b".",
+        };
+        [front, part].concat()
+    }
 }
 
 impl Streaming {
@@ -35,24 +75,26 @@ impl Streaming {
         Self {
             request,
             effect: effects.max().unwrap_or(Effect::Read),
-            is_json: OnceLock::new(),
+            kind: OnceLock::new(),
         }
     }
 
     /// What is wrong with a part of the content; parts come in order.
     pub(crate) fn fault(&self, part: &[u8], broker: &Broker) -> Option<Fault> {
-        let is_json = *self.is_json.get_or_init(|| {
-            let text = part.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(part);
-            matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))
-        });
+        let is_first = self.kind.get().is_none();
+        let kind = *self.kind.get_or_init(|| Kind::of(part));
         let mut alone = self.request.clone();
-        if is_json {
-            alone.headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        }
-        alone.body = HttpBody::Whole(part.to_vec());
+        alone.body = HttpBody::Whole(match is_first && kind != Kind::Other {
+            true => part.to_vec(),
+            false => kind.framed(part),
+        });
         let examined = broker.examine(&alone, false);
         if let Some(fault) = examined.faults.into_iter().next() {
             return Some(fault);
+        }
+        // A form's first name must not be hidden behind a mark.
+        if is_first {
+            alone.body = HttpBody::Whole(part.to_vec());
         }
         let is_other = match recognise(&alone) {
             Err(unrecognised) => return Some(unrecognised.into()),
@@ -68,5 +110,26 @@ impl Streaming {
                 "Send the request with the method and the fields that are meant, and at most 8 MiB of them.",
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_what_it_begins_as() {
+        for (kind, beginning) in [
+            (Kind::Json, &b"  {\"a\": 1"[..]),
+            (Kind::Json, b"\xEF\xBB\xBF[1,"),
+            (Kind::Markup, b"<?xml version=\"1.0\"?>"),
+            (Kind::Multipart, b"--boundary\r\n"),
+            (Kind::Other, b"{\x00\x01\x02"),
+            (Kind::Other, b"\x1f\x8b\x08"),
+            (Kind::Other, b"a=1&b=2"),
+            (Kind::Other, b""),
+        ] {
+            assert_eq!(Kind::of(beginning), kind, "{beginning:?}");
+        }
     }
 }
