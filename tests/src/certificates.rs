@@ -35,8 +35,21 @@ impl TestAuthority {
         self.issuer.pem()
     }
 
-    /// What a TLS server for `names` (host names or addresses) needs. It speaks HTTP/1.1 only.
-    pub(crate) fn server_config(&self, names: &[&str]) -> Arc<ServerConfig> {
+    /// Certificate and key of a server for `names`, as PEM, for servers that are programs of their
+    /// own.
+    pub fn server_pem(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::new(names)
+            .expect("names that a certificate can carry")
+            .signed_by(&key, &self.issuer)
+            .expect("a signed certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// What a TLS server for `names` (host names or addresses) needs that speaks `protocols`, best
+    /// first.
+    pub(crate) fn server_config(&self, names: &[&str], protocols: &[&str]) -> Arc<ServerConfig> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(names)
@@ -51,7 +64,10 @@ impl TestAuthority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("a certificate with its key");
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
         Arc::new(config)
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 /// A request as the server received it.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// The version that it came in.
+    pub version: hyper::Version,
     /// The method, as sent.
     pub method: String,
     /// Path and query, as sent.
@@ -86,7 +88,17 @@ impl Server {
         names: &[&str],
         answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Server {
-        let acceptor = TlsAcceptor::from(authority.server_config(names));
+        Server::speaking(authority, names, &["http/1.1"], answer)
+    }
+
+    /// The same for a server that speaks these protocols, as ALPN calls them, best first.
+    pub fn speaking(
+        authority: &TestAuthority,
+        names: &[&str],
+        protocols: &[&str],
+        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        let acceptor = TlsAcceptor::from(authority.server_config(names, protocols));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         listener
             .set_nonblocking(true)
@@ -119,9 +131,17 @@ impl Server {
                         let service = service_fn(move |request| {
                             serve(request, Arc::clone(&answer), Arc::clone(&received))
                         });
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await;
+                        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        let stream = TokioIo::new(stream);
+                        if is_http2 {
+                            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                                .serve_connection(stream, service)
+                                .await;
+                        } else {
+                            let _ = hyper::server::conn::http1::Builder::new()
+                                .serve_connection(stream, service)
+                                .await;
+                        }
                     });
                 }
             });
@@ -154,8 +174,13 @@ async fn serve(
 ) -> Result<hyper::Response<Pieces>, hyper::Error> {
     let (head, body) = request.into_parts();
     let received = Received {
+        version: head.version,
         method: head.method.to_string(),
-        target: head.uri.to_string(),
+        target: match head.uri.path_and_query() {
+            // In HTTP/2 the rest of it stands in fields of its own.
+            Some(local) if head.version == hyper::Version::HTTP_2 => local.to_string(),
+            _ => head.uri.to_string(),
+        },
         headers: head
             .headers
             .iter()

@@ -3,7 +3,7 @@
 //! Every command inherits the terminal, has no standard input (an agent that reads it would wait for
 //! ever), and ends the chore when it fails.
 
-use crate::{package, tools};
+use crate::{package, retrieval, tools};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,6 +18,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_agents()?;
     tools::install_clients()?;
     let railway = tools::install_railway()?;
+    let retrieval = retrieval::install()?;
     let nextest = tools::install_nextest()?;
 
     succeed(cargo().args(["build", "--locked", "--package", "tagout"]))?;
@@ -32,6 +33,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         .env("TAGOUT_BINARY", binary)
         .env("TAGOUT_PACKAGE", package)
         .env("TAGOUT_TEST_RAILWAY", railway)
+        .env("TAGOUT_TEST_RETRIEVAL", retrieval)
         .env("TAGOUT_TEST_AGENTS", tools::agents_folder());
     if let Some(folder) = nextest {
         run.env("PATH", path_with(&folder)?);
