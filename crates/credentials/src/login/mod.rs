@@ -348,7 +348,9 @@ impl Logins {
         };
         let mut renewed = false;
         for (number, version) in &sent.0 {
-            if let Some(login) = self.logins.get(*number) {
+            if let Some(login) = self.logins.get(*number)
+                && login.endpoint().is_some()
+            {
                 let had = login.renew(with, Wish::Outworn(*version)).await;
                 renewed |= had.is_ok() && login.version.load(Ordering::Acquire) != *version;
             }
@@ -465,7 +467,8 @@ impl Login {
         let version = {
             let mut state = self.state.lock().await;
             self.look(with, &mut state)?;
-            if !is_outworn(&state.tokens) {
+            // Where nobody knows how to refresh it, its server is the one to say no.
+            if !is_outworn(&state.tokens) || self.endpoint().is_none() {
                 return Ok(());
             }
             self.version.load(Ordering::Acquire)

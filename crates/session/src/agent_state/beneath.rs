@@ -4,7 +4,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path};
 use std::time::SystemTime;
 
@@ -129,6 +129,27 @@ impl Folder {
             Mode::empty(),
             resolve,
         )?)
+    }
+}
+
+/// Makes every folder below `folder` readable and removable again, whatever its owner made of it.
+/// Links are not followed. Only where nobody works in it any more.
+pub(crate) fn unlock(folder: &Path) {
+    let mut open = vec![folder.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(&at).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(metadata) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            if metadata.is_dir() {
+                if metadata.mode() & 0o700 != 0o700 {
+                    // What stays locked stays behind, and is said when the folder cannot be removed.
+                    let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+                }
+                open.push(path);
+            }
+        }
     }
 }
 

@@ -149,6 +149,7 @@ impl Laid {
     /// Gives what the agent added to its history to the host. Everything of the session has ended.
     /// Answers what could not be given, a sentence each.
     pub(crate) fn give_back(&self) -> Vec<String> {
+        beneath::unlock(&self.at);
         let mut left = Vec::new();
         let states = of_class(self.places.profile, Class::History);
         let paths = states.flat_map(|state| state.paths.iter().map(move |path| (state, path)));
