@@ -61,6 +61,8 @@ pub(crate) fn of_workspace(
     }
     CACHES
         .iter()
+        // A workspace that is a cache itself stays the workspace.
+        .filter(|cache| !inside.join(cache).starts_with(workspace))
         .map(|cache| {
             let outside = folder.join(cache.trim_start_matches('.').replace('/', "-"));
             make(&outside)?;
@@ -92,6 +94,11 @@ mod tests {
             assert_eq!(first.outside, again.outside);
             assert!(first.outside.starts_with(home.path()));
         }
+        let own = of("/home/u/.cache");
+        assert!(
+            own.iter()
+                .all(|cache| cache.inside != Path::new("/home/u/.cache"))
+        );
         let mut places: Vec<_> = first.iter().map(|cache| &cache.outside).collect();
         places.dedup();
         assert_eq!(places.len(), CACHES.len());

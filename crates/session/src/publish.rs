@@ -29,11 +29,19 @@ pub(crate) struct Published {
 
 /// Takes the ports, before anything else of the session exists.
 ///
+/// `let_in` are the ports of the inside's loopback that lead outside: publishing one would lead a
+/// connection round in circles.
+///
 /// # Errors
 /// When one is taken already, or is not this user's to take.
-pub(crate) fn take(ports: &[u16]) -> Result<Vec<Published>, RunError> {
+pub(crate) fn take(ports: &[u16], let_in: &[u16]) -> Result<Vec<Published>, RunError> {
     let mut taken: Vec<Published> = Vec::new();
     for &port in ports {
+        if let_in.contains(&port) {
+            return Err(RunError::Option(format!(
+                "--publish {port}: localhost:{port} inside is this machine's own (local = {port}, or a registry of yours); let the server inside use another port"
+            )));
+        }
         if taken.iter().any(|other| other.port == port) {
             continue;
         }
@@ -144,13 +152,14 @@ mod tests {
     fn a_port_that_is_taken_is_said_to_be() {
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = other.local_addr().unwrap().port();
-        let error = take(&[port]).err().unwrap().to_string();
+        assert!(take(&[port], &[port]).is_err());
+        let error = take(&[port], &[]).err().unwrap().to_string();
         assert!(
             error.contains(&format!("--publish {port}: something")),
             "{error}"
         );
         drop(other);
-        let taken = take(&[port, port]).unwrap();
+        let taken = take(&[port, port], &[]).unwrap();
         assert_eq!(taken.len(), 1);
         let address = taken[0].listener.local_addr().unwrap();
         assert!(address.ip().is_loopback());

@@ -150,6 +150,8 @@ struct Found {
     indexes: Vec<Index>,
     secrets: Vec<FoundSecret>,
     files: Vec<FoundFile>,
+    /// Files that are visible inside where they are.
+    visible: Vec<(PathBuf, String)>,
     variables: Vec<(String, String)>,
 }
 
@@ -221,6 +223,8 @@ pub(crate) struct Learned {
     pub(crate) indexes: Vec<Index>,
     /// Files in the home, for the command to read and change.
     pub(crate) copies: Vec<OverlayFile>,
+    /// Files that are visible inside, and hold secrets: their copies, to be laid over them.
+    pub(crate) overlays: Vec<OverlayFile>,
     /// Variables with which tools find their registries.
     pub(crate) variables: Vec<(String, String)>,
     /// Credentials of registries.
@@ -348,6 +352,18 @@ fn settle(found: Found, home: &Path, key: &DecoyKey) -> Learned {
             }
         })
         .collect();
+    let overlays = found
+        .visible
+        .iter()
+        .filter_map(|(path, text)| {
+            let safe = covered(text);
+            (safe != *text).then(|| OverlayFile {
+                path: path.clone(),
+                bytes: safe.into_bytes(),
+                mode: 0o644,
+            })
+        })
+        .collect();
     let variables = found
         .variables
         .iter()
@@ -357,6 +373,7 @@ fn settle(found: Found, home: &Path, key: &DecoyKey) -> Learned {
         registries,
         indexes: found.indexes,
         copies,
+        overlays,
         variables,
         credentials,
     }

@@ -31,6 +31,8 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
                 place: ".m2/settings.xml",
                 text,
             });
+        } else {
+            found.visible.push((file, text));
         }
     }
 }

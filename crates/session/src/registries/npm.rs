@@ -48,6 +48,7 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
     for file in &files {
         if let Some(text) = outside.read(file) {
             names_default |= read(outside, &text, found);
+            found.visible.push((file.clone(), text));
         }
     }
     if let Some(text) = outside.read(&user) {

@@ -115,6 +115,8 @@ fn pip_configuration(outside: &Outside<'_>, found: &mut Found) -> bool {
                 place: ".config/pip/pip.conf",
                 text: without_keys(&text, NOT_INSIDE),
             });
+        } else {
+            found.visible.push((file, text));
         }
     }
     for (name, key) in [
@@ -169,6 +171,8 @@ fn uv_configuration(outside: &Outside<'_>, found: &mut Found) -> bool {
                 place: ".config/uv/uv.toml",
                 text,
             });
+        } else {
+            found.visible.push((file, text));
         }
     }
     for name in [

@@ -130,6 +130,31 @@ fn invariant_3_no_token_of_a_registry_is_seen_inside() {
 }
 
 #[test]
+fn invariant_3_a_file_that_stays_visible_is_covered() {
+    let mut person = Person::new();
+    let token = "npm_9sD2kQ0vXw4LrT7yUb1NcE5fGh8JiK3mOpAz";
+    let text = format!(
+        "registry=https://packages.example.com/\n//packages.example.com/:_authToken={token}\n"
+    );
+    person.write("bin/npm", "").write("etc/npmrc", &text);
+    let global = person.folder.path().join("etc/npmrc").display().to_string();
+    person
+        .variables
+        .insert("NPM_CONFIG_GLOBALCONFIG".to_owned(), global.clone());
+    let learned = person.learn();
+    assert_eq!(learned.credentials.len(), 1);
+    let overlay = learned
+        .overlays
+        .iter()
+        .find(|overlay| overlay.path == Path::new(&global));
+    let shown = String::from_utf8(overlay.expect("it is covered").bytes.clone()).unwrap();
+    assert!(
+        !shown.contains(token) && shown.contains("packages.example.com"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn invariant_5_nothing_in_the_workspace_names_a_registry() {
     let mut person = Person::new();
     person
