@@ -12,6 +12,7 @@ mod bench;
 mod command_table;
 mod licences;
 mod package;
+mod retrieval;
 mod run;
 mod tools;
 
@@ -22,6 +23,7 @@ usage: cargo xtask <chore>
   test [NEXTEST ARGUMENTS...]  install what the tests need, then run all of them
   ci                           format, dependencies, lints, tests: what a change has to pass
   bench [AREA...]              measure, and write docs/benchmarks.md
+  bench retrieval [SET.json]   the same for `tagout serve`; with presidio-research's set, accuracy too
   package [--binary FILE]      the Debian package, in target/package";
 
 fn main() -> Result<()> {
@@ -31,6 +33,9 @@ fn main() -> Result<()> {
     match (chore.as_deref(), rest.as_slice()) {
         (Some("test"), rest) => run::test(rest),
         (Some("ci"), []) => run::ci(),
+        (Some("bench"), [area, set @ ..]) if area == "retrieval" && set.len() <= 1 => {
+            retrieval::bench(set.first().map(String::as_str))
+        }
         (Some("bench"), areas) => bench::bench(areas),
         (Some("package"), rest) => package::package(rest),
         _ => bail!("{USAGE}"),

@@ -485,7 +485,10 @@ fn weight(word: &Word<'_>) -> i32 {
     {
         return -3;
     }
-    let common = WORDS.has(&word.lower);
+    // "I'm", "She'll": what stands before the apostrophe says what it is.
+    let stem = word.lower.split(['\'', '’']).next().unwrap_or_default();
+    let contraction = stem.len() < word.lower.len() && (stem.len() == 1 || WORDS.has(stem));
+    let common = WORDS.has(&word.lower) || (contraction && !matches!(stem, "o" | "d"));
     if PROPER.has(&word.lower) {
         return -3;
     }

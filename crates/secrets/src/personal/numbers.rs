@@ -55,11 +55,14 @@ pub(super) fn find(text: &str, report: &mut impl FnMut(Entity)) {
         let mut from = 0;
         while let Some(found) = regex.find_at(text.as_bytes(), from) {
             // Patterns are over ASCII, so a match lies on character boundaries.
-            let candidate = Candidate {
+            let mut candidate = Candidate {
                 text,
                 span: found.range(),
             };
-            from = found.end();
+            if *kind == EntityKind::Iban {
+                candidate.cut_to_country();
+            }
+            from = candidate.span.end;
             if let Some(percent) = judge(&candidate) {
                 report(Entity {
                     kind: *kind,
@@ -92,6 +95,25 @@ fn compile(pattern: &str) -> Option<Regex> {
 impl Candidate<'_> {
     fn found(&self) -> &str {
         self.text.get(self.span.clone()).unwrap_or_default()
+    }
+
+    /// Of an IBAN that prose follows without a stop: as many characters as its country's have.
+    fn cut_to_country(&mut self) {
+        let country = self
+            .found()
+            .get(..2)
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let Some(length) = iban_length(&country) else {
+            return;
+        };
+        let mut counted = self
+            .found()
+            .char_indices()
+            .filter(|(_, c)| c.is_ascii_alphanumeric());
+        if let Some((last, _)) = counted.nth(length - 1) {
+            self.span.end = self.span.start + last + 1;
+        }
     }
 
     /// Without brackets and blanks at its ends.
@@ -492,6 +514,8 @@ fn groups(number: &str) -> usize {
 
 /// `2024-01-31`, `31.12.1999`, `12/31/99`.
 fn looks_like_date(number: &str) -> bool {
+    // A time may follow.
+    let number = number.split_once(' ').map_or(number, |(date, _)| date);
     let parts: Vec<&str> = number.split(['-', '/', '.']).collect();
     let numbers: Option<Vec<u32>> = parts.iter().map(|part| part.trim().parse().ok()).collect();
     match (numbers.as_deref(), parts.as_slice()) {
