@@ -146,7 +146,7 @@ impl Delivery<'_> {
     }
 
     /// The fields of a head, or behind content, that the client gets to see.
-    fn fields(&self, headers: &HeaderMap) -> HeaderMap {
+    pub(crate) fn fields(&self, headers: &HeaderMap) -> HeaderMap {
         let hop_by_hop: Vec<String> = headers
             .get_all(http::header::CONNECTION)
             .iter()
@@ -234,7 +234,7 @@ fn piece(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Result<Piece, Del
     })
 }
 
-fn is_encoded(headers: &http::HeaderMap) -> bool {
+pub(crate) fn is_encoded(headers: &http::HeaderMap) -> bool {
     headers
         .get_all(http::header::CONTENT_ENCODING)
         .iter()

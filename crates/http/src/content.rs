@@ -17,6 +17,8 @@ use crate::upload::{Pieces, Upload};
 const MOST_HELD: usize = 8 * 1024 * 1024;
 /// The same for model hosts, whose prompts carry pictures (providers' own limits are below this).
 const MOST_HELD_FOR_MODELS: usize = 32 * 1024 * 1024;
+/// The same for a push, whose pack is part of what is approved.
+const MOST_HELD_OF_A_PUSH: usize = 32 * 1024 * 1024;
 /// Content that all connections of a session hold at one time, in KiB.
 const MOST_HELD_TOGETHER: usize = 256 * 1024;
 
@@ -27,6 +29,8 @@ pub(crate) enum Need {
     Whole,
     /// All of it, up to what models take.
     WholePrompt,
+    /// All of it, up to what a push may have.
+    WholePush,
     /// All of it when it is small, else its beginning.
     Beginning,
     /// Nothing: it is a stream of messages, each of which is looked at on its way.
@@ -98,6 +102,7 @@ pub(crate) async fn take(
     let most = match need {
         Need::Whole | Need::Beginning | Need::Nothing => MOST_HELD,
         Need::WholePrompt => MOST_HELD_FOR_MODELS,
+        Need::WholePush => MOST_HELD_OF_A_PUSH,
     };
     // What is announced as too long is not asked for before the verdict.
     let is_announced = length.is_some_and(|length| length > most as u64);
@@ -220,8 +225,8 @@ fn undecodable(why: Undecodable) -> Fault {
 pub(crate) fn too_large() -> Fault {
     fault(
         FaultKind::TooLarge,
-        "the content is larger than what is held before a verdict (8 MiB; 32 MiB to models)",
-        "Send it in smaller parts.",
+        "the content is larger than what is held before a verdict (8 MiB; 32 MiB to models and of a push)",
+        "Send it in smaller parts; of git, push an earlier commit of the branch first.",
     )
 }
 

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tagout_authority::{Outcome, Permit};
-use tagout_catalog::{Meaning, Unrecognised, pack_for_host, recognise};
+use tagout_catalog::{Meaning, Unrecognised, answer_secrets, pack_for_host, recognise};
 use tagout_core::{
     Action, Effect, Fault, FaultKind, HttpBody, HttpRequest, Refusal, Target, Transport,
 };
@@ -21,6 +21,7 @@ use crate::answer::{DeliverError, Delivery, SILENCE};
 use crate::client::{Answering, Asking, ClientError, gone};
 use crate::content::{Need, Taken, take, too_large};
 use crate::gate::Gate;
+use crate::git::refuse_client;
 use crate::handed_out::cookie_value;
 use crate::head::{Framing, Malformed, RequestHead, Version};
 use crate::messages;
@@ -80,6 +81,7 @@ impl Gate {
         let action = self
             .action(understood.request, understood.faults, recognise)
             .await;
+        let git = tagout_catalog::git::client(action.request());
         let dress = Dress {
             status: asked.refusal_status(&action, version),
             graphql: action.is_graphql(),
@@ -98,7 +100,7 @@ impl Gate {
         match verdict {
             Err(refusal) => {
                 // A client that does not read its refusal has gone away.
-                let _ = refuse(answering, &refusal, dress).await;
+                let _ = refuse_client(answering, &refusal, dress, git.as_ref()).await;
             }
             Ok(permit) => {
                 let outcome = match self.answer_for_login(answering, &permit, dress).await {
@@ -123,6 +125,8 @@ impl Gate {
         let host = &understood.request.target.host;
         let need = if self.is_model_host(host) {
             Need::WholePrompt
+        } else if tagout_catalog::git::is_push(&understood.request) {
+            Need::WholePush
         } else if pack_for_host(host).is_some() || understood.request.method.as_str() == "DELETE" {
             Need::Whole
         } else if messages::are_in(&understood.request) {
@@ -182,7 +186,7 @@ impl Gate {
                     let new: Vec<_> = new.collect();
                     faults.extend(new);
                 }
-                (meaning.operations, meaning.graphql)
+                (self.prove_pushes(meaning.operations).await, meaning.graphql)
             }
         };
         if self.is_credentialed(&request.target.host) {
@@ -448,6 +452,29 @@ impl Gate {
             redactor: cleaning.redactor.as_ref(),
             hand_out: (!cleaning.credentialed).then_some(&remember),
         };
+        if let Some(secrets) = answer_secrets(action.request()) {
+            let of = (action, permit.broker());
+            match delivery
+                .deliver_veiled(answering, response, &secrets, of)
+                .await
+            {
+                Ok(veiled) => {
+                    server.give_back(lease);
+                    outcome.response_bytes = veiled.octets;
+                    let note = format!("{} secrets of the answer became decoys", veiled.secrets);
+                    self.note(&action.request().target, &[note]).await;
+                }
+                Err(error) => {
+                    outcome.error = Some(error.to_string());
+                    let refusal = failed(
+                        format!("{error}."),
+                        "Leave the secret fields out of the request.",
+                    );
+                    self.fail(answering, permit, asked, &refusal).await;
+                }
+            }
+            return outcome;
+        }
         match delivery.deliver(asking, answering, response).await {
             Ok(received) => {
                 server.give_back(lease);

@@ -14,17 +14,23 @@ const LONGEST_CONTROL: usize = 125;
 
 /// Who wrote a frame: a client masks its frames, a server must not (§5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub enum Side {
+    /// The agent's.
     Client,
+    /// The world's.
     Server,
 }
 
 /// A message, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
+pub enum Message {
+    /// Text.
     Text(String),
+    /// Octets.
     Binary(Vec<u8>),
+    /// Asks the other side to say that it is there.
     Ping(Vec<u8>),
+    /// Says so.
     Pong(Vec<u8>),
     /// Status code and reason, when there are any.
     Close(Option<(u16, String)>),
@@ -33,9 +39,11 @@ pub(crate) enum Message {
 /// Why frames cannot be read any more, with the status code that says so (§7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub(crate) struct BadFrame {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+pub struct BadFrame {
+    /// The code.
+    pub code: u16,
+    /// What is wrong, for the client and the ledger.
+    pub reason: &'static str,
 }
 
 const fn broken(reason: &'static str) -> BadFrame {
@@ -52,8 +60,8 @@ const NOT_TEXT: BadFrame = BadFrame {
 };
 
 /// Reads the frames of one direction.
-pub(crate) struct Reader {
-    from: From,
+pub struct Reader {
+    from: Side,
     buffer: BytesMut,
     /// The message that is being put together: whether it is text, and its fragments so far.
     begun: Option<(bool, Vec<u8>, usize)>,
@@ -66,7 +74,8 @@ struct Frame {
 }
 
 impl Reader {
-    pub(crate) fn new(from: From) -> Self {
+    /// Reads what that side wrote.
+    pub fn new(from: Side) -> Self {
         Self {
             from,
             buffer: BytesMut::new(),
@@ -75,7 +84,7 @@ impl Reader {
     }
 
     /// Takes more bytes.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -83,7 +92,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the frames break the protocol; the connection cannot go on then.
-    pub(crate) fn next(&mut self) -> Result<Option<Message>, BadFrame> {
+    pub fn next(&mut self) -> Result<Option<Message>, BadFrame> {
         while let Some(frame) = self.frame()? {
             if let Some(message) = self.message(frame)? {
                 return Ok(Some(message));
@@ -103,7 +112,7 @@ impl Reader {
         if !matches!(opcode, 0..=2 | 8..=10) {
             return Err(broken("a frame is of an unknown kind"));
         }
-        if (second & 0x80 != 0) != (self.from == From::Client) {
+        if (second & 0x80 != 0) != (self.from == Side::Client) {
             return Err(broken("a frame is masked wrongly"));
         }
         let (length, prefix) = match second & 0x7f {
@@ -140,8 +149,8 @@ impl Reader {
             return Err(TOO_LONG);
         }
         let mask = match self.from {
-            From::Server => None,
-            From::Client => match rest.get(prefix..).and_then(<[u8]>::first_chunk::<4>) {
+            Side::Server => None,
+            Side::Client => match rest.get(prefix..).and_then(<[u8]>::first_chunk::<4>) {
                 Some(mask) => Some(*mask),
                 None => return Ok(None),
             },
@@ -206,7 +215,7 @@ impl Reader {
 
 impl Message {
     /// What of it a reader at the other end may take for content.
-    pub(crate) fn content(&self) -> &[u8] {
+    pub fn content(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes,
@@ -226,7 +235,7 @@ impl Message {
     }
 
     /// The message in one frame; with a mask where a client writes it.
-    pub(crate) fn write(&self, mask: Option<[u8; 4]>) -> Vec<u8> {
+    pub fn write(&self, mask: Option<[u8; 4]>) -> Vec<u8> {
         let closing;
         let (opcode, payload) = match self {
             Self::Text(text) => (1, text.as_bytes()),
@@ -292,7 +301,7 @@ mod tests {
 
     const MASK: [u8; 4] = [7, 99, 0, 255];
 
-    fn read(from: From, bytes: &[u8], size: usize) -> Result<Vec<Message>, BadFrame> {
+    fn read(from: Side, bytes: &[u8], size: usize) -> Result<Vec<Message>, BadFrame> {
         let mut reader = Reader::new(from);
         let mut messages = Vec::new();
         for piece in bytes.chunks(size.max(1)) {
@@ -320,7 +329,7 @@ mod tests {
         .concat();
         for size in 1..bytes.len() {
             assert_eq!(
-                read(From::Server, &bytes, size).unwrap(),
+                read(Side::Server, &bytes, size).unwrap(),
                 [
                     Message::Ping(b"?".to_vec()),
                     Message::Text("hello".to_owned()),
@@ -350,22 +359,22 @@ mod tests {
             ("close code", &[0x88, 2, 3, 0xed]),
             ("close reason", &[0x88, 3, 3, 0xe8, 0xff]),
         ] {
-            assert!(read(From::Server, bytes, 1).is_err(), "{name}");
+            assert!(read(Side::Server, bytes, 1).is_err(), "{name}");
         }
         assert!(
-            read(From::Client, &[0x81, 0], 1).is_err(),
+            read(Side::Client, &[0x81, 0], 1).is_err(),
             "unmasked by a client"
         );
         let empty = [[0x01, 0], [0x00, 0]].concat();
         let endless = [&empty[..2], &empty[2..].repeat(MOST_FRAGMENTS + 1)].concat();
-        assert!(read(From::Server, &endless, 4096).is_err(), "fragments");
+        assert!(read(Side::Server, &endless, 4096).is_err(), "fragments");
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_back(content in proptest::collection::vec(any::<u8>(), 0..300), repeat in 1usize..300, size in 1usize..5000) {
             let content = content.repeat(repeat);
-            for (from, mask) in [(From::Client, Some(MASK)), (From::Server, None)] {
+            for (from, mask) in [(Side::Client, Some(MASK)), (Side::Server, None)] {
                 let message = Message::Binary(content.clone());
                 prop_assert_eq!(read(from, &message.write(mask), size).unwrap(), vec![message]);
             }
@@ -373,8 +382,8 @@ mod tests {
 
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80), size in 1usize..20) {
-            let _ = read(From::Client, &bytes, size);
-            let _ = read(From::Server, &bytes, size);
+            let _ = read(Side::Client, &bytes, size);
+            let _ = read(Side::Server, &bytes, size);
         }
     }
 }

@@ -37,6 +37,7 @@ const MOST_REMEMBERED: usize = 4096;
 pub struct Gate {
     pub(crate) inner: Arc<Inner>,
     pub(crate) logins: Arc<Logins>,
+    pub(crate) history: Option<Arc<dyn crate::History>>,
 }
 
 pub(crate) struct Inner {
@@ -73,6 +74,7 @@ impl Gate {
                 spoken: Mutex::default(),
             }),
             logins: Arc::default(),
+            history: None,
         }
     }
 

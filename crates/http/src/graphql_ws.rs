@@ -6,12 +6,13 @@
 
 use serde_json::{Map, Value as Json, json};
 use tagout_authority::Outcome;
-use tagout_catalog::{recognise, recognise_subscription};
-use tagout_core::{CanonicalQuery, HttpBody, HttpRequest, Method, Refusal};
+use tagout_catalog::{answer_secrets, recognise, recognise_subscription};
+use tagout_core::{CanonicalQuery, FaultKind, HttpBody, HttpRequest, Method, Refusal};
 use tagout_credentials::Outgoing;
 
 use crate::exchange::failed;
 use crate::gate::Gate;
+use crate::understand::fault;
 
 /// Which subprotocol is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,8 +231,19 @@ impl Gate {
             headers,
             body: HttpBody::Whole(tagout_core::json::canonical(payload).into_bytes()),
         };
+        let reveals = answer_secrets(&request).map(|_| {
+            fault(
+                FaultKind::Unparsable,
+                "the answers would hold secrets, and on a WebSocket they cannot be replaced",
+                "Ask in a POST, or leave the secret fields out.",
+            )
+        });
         let action = self
-            .action(request, Vec::new(), recognise_subscription)
+            .action(
+                request,
+                reveals.into_iter().collect(),
+                recognise_subscription,
+            )
             .await;
         let permit = match self.inner.authority.judge(action).await {
             Ok(permit) => permit,

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::answer::SILENCE;
 use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, PAUSE};
 use crate::exchange::{Asked, failed, gave_up, unsent};
-use crate::frames::{From, Message, Reader};
+use crate::frames::{Message, Reader, Side};
 use crate::gate::Gate;
 use crate::graphql_ws::{Conversation, Dialect, Judged};
 use crate::head::{Framing, RequestHead, Version};
@@ -353,7 +353,7 @@ impl Gate {
         looking: &mut Looking<'_>,
         sent: &mut u64,
     ) -> Ended {
-        let mut reader = Reader::new(From::Client);
+        let mut reader = Reader::new(Side::Client);
         loop {
             let message = match reader.next() {
                 Err(bad) => return Ended::Broken(bad.code, bad.reason),
@@ -484,7 +484,7 @@ async fn inward(
     mut told: mpsc::Receiver<String>,
     received: &mut u64,
 ) -> Ended {
-    let mut frames = Reader::new(From::Server);
+    let mut frames = Reader::new(Side::Server);
     let mut buffer = bytes::BytesMut::with_capacity(16 * 1024);
     loop {
         let message = match frames.next() {
