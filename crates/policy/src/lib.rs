@@ -6,6 +6,7 @@
 //! a user's policy can only tighten; whatever fails while deciding denies. Nothing here touches the
 //! network; only [`Trust`] touches files.
 
+mod allowed;
 mod config;
 mod decision;
 mod difference;
@@ -19,6 +20,7 @@ mod policy;
 mod policy_file;
 mod question;
 mod registry;
+mod remote;
 mod section;
 mod task;
 mod trust;
@@ -34,6 +36,7 @@ pub use pin::Pin;
 pub use policy::Policy;
 pub use question::{Connection, Question};
 pub use registry::{Registries, Registry};
+pub use remote::Remote;
 pub use task::{
     AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, LocalPort, Methods,
     OperationGrant, Task,

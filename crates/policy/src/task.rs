@@ -10,6 +10,7 @@ use tagout_core::{
 use crate::path_pattern::PathPattern;
 use crate::pin::Pin;
 use crate::registry::Registries;
+use crate::remote::Remote;
 
 /// The port that a host is granted on where its entry names none.
 pub(crate) const DEFAULT_PORT: u16 = 443;
@@ -29,6 +30,8 @@ pub struct Task {
     pub hosts: Vec<HostGrant>,
     /// Where the operator's package managers read packages.
     pub registries: Registries,
+    /// Git repositories that the workspace names as its remotes.
+    pub remotes: Vec<Remote>,
     /// Ports of this machine's own loopback that are let in.
     pub local_ports: Vec<LocalPort>,
     /// Folders whose contents may be written at native speed and cannot be undone.
@@ -157,6 +160,7 @@ impl Task {
             credentials: Vec::new(),
             hosts: Vec::new(),
             registries: Registries::default(),
+            remotes: Vec::new(),
             local_ports: Vec::new(),
             bulk: Vec::new(),
             agent_profile: "auto".to_owned(),
@@ -276,6 +280,7 @@ impl Task {
     pub fn grants_connection(&self, host: &HostName, port: u16) -> bool {
         self.hosts.iter().any(|grant| grant.reaches(host, port))
             || self.registries.reaches(host, port)
+            || self.remotes.iter().any(|remote| remote.reaches(host, port))
             || self.credentials_at(host, port).next().is_some()
     }
 
@@ -300,12 +305,25 @@ impl Task {
             .find(|grant| grant.covers(target, method, path))
     }
 
+    /// The workspace's remote that a request is for.
+    pub fn remote(
+        &self,
+        target: &Target,
+        method: &Method,
+        path: &CanonicalPath,
+    ) -> Option<&Remote> {
+        self.remotes
+            .iter()
+            .find(|remote| remote.covers(target, method, path))
+    }
+
     /// Whether host, port, method and path are granted. Host entries decide for the hosts they
     /// name; elsewhere a credential's hosts are granted by the credential, whose operations then
     /// decide ([`Task::grants_operation`]).
     pub fn grants_request(&self, target: &Target, method: &Method, path: &CanonicalPath) -> bool {
         if self.host_grant(target, method, path).is_some()
             || self.registries.cover(target, method, path)
+            || self.remote(target, method, path).is_some()
         {
             return true;
         }
@@ -339,7 +357,8 @@ impl Task {
         }
         let by_host = operation.scope == Scope::None
             && (self.host_grant(target, method, path).is_some()
-                || self.registries.cover(target, method, path));
+                || self.registries.cover(target, method, path)
+                || self.remote(target, method, path).is_some());
         by_host
             || self
                 .credentials_for(target)
