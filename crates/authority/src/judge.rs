@@ -162,6 +162,7 @@ impl Authority {
                 two_approvers_enrolled: inner.two_approvers_enrolled,
             };
             let unapproved = inner.policy.decide(&question, false);
+            let unapproved = inner.pushes.tighten(operation, unapproved);
             if let Decision::Ask {
                 approvers: asked, ..
             } = &unapproved
@@ -369,6 +370,14 @@ impl Authority {
             return Err(self.void(&hold.id, why).await);
         }
         let approval = json!({"hold": hold.id, "approvers": approvers});
+        for (repository, name) in inner.pushes.grant(hold.action.operations()) {
+            let fields = json!({"hold": hold.id, "repository": repository, "ref": name});
+            inner
+                .record
+                .append("push_grant", fields)
+                .await
+                .map_err(|error| unrecorded(&error))?;
+        }
         self.release(hold.action, &judged, Some(approval)).await
     }
 

@@ -12,6 +12,7 @@ mod holds;
 mod judge;
 mod permit;
 mod place;
+mod pushes;
 mod record;
 mod shown;
 
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::approver::EnrolledKeys;
 use crate::environment::{Environments, Provider};
 use crate::holds::Holds;
+use crate::pushes::Pushes;
 
 pub use environment::{Answer, Ask};
 pub use permit::{Admission, Outcome, Permit};
@@ -70,6 +72,7 @@ struct Inner {
     broker: Arc<Broker>,
     environments: Environments,
     holds: Holds,
+    pushes: Pushes,
     record: Record,
     two_approvers_enrolled: bool,
 }
@@ -88,6 +91,7 @@ impl Authority {
                     setup.hold_wait,
                     setup.answered,
                 ),
+                pushes: Pushes::default(),
                 record: Record::new(setup.ledger),
                 session: setup.session,
                 task: setup.task,
