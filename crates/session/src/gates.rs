@@ -1,6 +1,7 @@
 //! The gates of a session: name server, HTTP gate, the authority that both ask, and whatever must be
 //! running for it to answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,22 @@ use tagout_core::{HostPattern, Target};
 use tagout_credentials::Broker;
 use tagout_credentials::login::Login;
 use tagout_http::Gate;
-use tagout_net::{AddressRange, Listeners, NameServer, Names, SessionCa, Proxy, Upstream, UpstreamConfig};
+use tagout_net::{
+    AddressRange, Listeners, NameServer, Names, Proxy, SessionCa, Upstream, UpstreamConfig,
+};
 use tagout_policy::{Config, Task};
 use tagout_sandbox::Sandbox;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::git_history::WorkspaceHistory;
 use crate::local_port;
 use crate::login::keep_fresh;
 use crate::notify::Notifier;
 use crate::publish::{self, Published};
 use crate::registries::{Asker, Index, Memory};
+use crate::remotes;
 use crate::resolver::Resolver;
 use crate::run::{RunError, Session};
 use crate::watcher;
@@ -39,6 +44,8 @@ pub(crate) struct Gates {
     pub(crate) notifier: Notifier,
     /// What the operator's configuration of package managers names.
     pub(crate) registries: Vec<Target>,
+    /// Where the workspace's repository keeps its objects.
+    pub(crate) git_folder: Option<PathBuf>,
     /// Those that have not said yet where their downloads lie.
     pub(crate) indexes: Vec<Index>,
     pub(crate) memory: Arc<Memory>,
@@ -60,7 +67,8 @@ impl Gates {
             .take()
             .ok_or_else(|| RunError::Option("the sandbox has no gates".to_owned()))?;
         let upstream = Arc::new(Upstream::new(upstream_config(&self.config))?);
-        for target in self.registries {
+        let remotes = remotes::targets(&self.task);
+        for target in self.registries.into_iter().chain(remotes) {
             upstream.allow_operators_network(target);
         }
         let resolver = Arc::new(Resolver::new(
@@ -98,6 +106,9 @@ impl Gates {
         for registry in self.task.registries.all() {
             names.grant(HostPattern::Exact(registry.target.host));
         }
+        for target in remotes::targets(&self.task) {
+            names.grant(HostPattern::Exact(target.host));
+        }
         for pattern in self
             .broker
             .credentials()
@@ -132,6 +143,10 @@ impl Gates {
         }
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
+        let gate = match &self.git_folder {
+            Some(folder) => gate.with_history(Arc::new(WorkspaceHistory::of(folder))),
+            None => gate,
+        };
         local_port::serve(sockets.loopback, &self.task, &gate, authority.record())?;
         publish::serve(self.published, &sandbox.control(), authority.record())?;
         runtime.spawn(async move {

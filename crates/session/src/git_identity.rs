@@ -16,12 +16,25 @@ const KEYS: &[(&str, &str)] = &[
     ("init", "defaultBranch"),
 ];
 
-/// The file to lay over `~/.gitconfig`; `None` where git knows nobody or is not there.
-pub(crate) fn overlay(home: &str) -> Option<OverlayFile> {
-    if !is_configured(home, |name| std::env::var_os(name)) {
-        return None;
+/// What is set inside whatever the person or the repository says: the keys for signatures are not there.
+const UNSIGNED: [&str; 3] = ["commit.gpgSign", "tag.gpgSign", "push.gpgSign"];
+
+/// The variables by which git is told so (git-config(1), ENVIRONMENT), before every file.
+pub(crate) fn variables() -> Vec<(String, String)> {
+    let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), UNSIGNED.len().to_string())];
+    for (number, key) in UNSIGNED.iter().enumerate() {
+        variables.push((format!("GIT_CONFIG_KEY_{number}"), (*key).to_owned()));
+        variables.push((format!("GIT_CONFIG_VALUE_{number}"), "false".to_owned()));
     }
-    let text = configuration(&ask(home)?);
+    variables
+}
+
+/// The file to lay over `~/.gitconfig`: who the person is, as far as git knows, and `more`. `None` where
+/// there is nothing to say.
+pub(crate) fn overlay(home: &str, more: &str) -> Option<OverlayFile> {
+    let person = is_configured(home, |name| std::env::var_os(name)).then(|| ask(home));
+    let known = person.flatten().map(|listing| configuration(&listing));
+    let text = known.unwrap_or_default() + more;
     (!text.is_empty()).then(|| OverlayFile {
         path: Path::new(home).join(".gitconfig"),
         bytes: text.into_bytes(),

@@ -32,8 +32,9 @@ use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
 use crate::vault::LazyVault;
+use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
-use crate::{caches, keys, nested, publish, registries, specify, sweep, watcher};
+use crate::{caches, keys, nested, publish, registries, remotes, specify, sweep, watcher};
 use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
@@ -172,8 +173,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let memory = Arc::new(registries::Memory::open(home.path()));
     let mut learned = registries::of_this_machine(&workspace.path, &memory, &decoy_key);
     learned.grant(&mut task);
+    remotes::grant(&workspace, &mut task);
     credentials.extend(learned.credentials.iter().cloned());
-    let published = publish::take(&options.publish)?;
+    let published = publish::take(&options.publish, &crate::local_port::ports(&task))?;
     let held: Vec<_> = credentials
         .iter()
         .map(|credential| {
@@ -184,12 +186,13 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         })
         .collect();
     let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
-    let scan = scan(&workspace.path, &decoy_key, &held, &|files| {
+    let mut scan = scan(&workspace.path, &decoy_key, &held, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
             workspace.path.display()
         ));
     });
+    withhold(&mut scan, &workspace.path, loaded.policy.content(), home.path());
     let broker = Arc::new(broker(credentials, &scan, &decoy_key));
     if let Some(agent) = &agent {
         agent.teach(&broker);
@@ -267,6 +270,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         hold_wait: options.hold_wait,
         notifier: Notifier::new(&id, &workspace.path, variable),
         registries: learned.targets().cloned().collect(),
+        git_folder: remotes::git_folder(&workspace),
         indexes: std::mem::take(&mut learned.indexes),
         memory,
         published,

@@ -15,7 +15,7 @@ use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;
-use crate::{git_identity, keys, local_port, nested, stand_ins, trust_stores, variables, view};
+use crate::{git_identity, keys, local_port, remotes, nested, stand_ins, trust_stores, variables, view};
 
 /// What the sandbox is specified from.
 pub(crate) struct SpecSources<'a> {
@@ -39,6 +39,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         view::trees(sources.workspace, &sources.scan.twins).map_err(io("opening the workspace"))?;
     let home = home_inside();
     let mut set: Vec<(String, String)> = sources.learned.variables.clone();
+    set.extend(git_identity::variables());
     let mut passed = sources.task.agent_variables.clone();
     if let Some(agent) = sources.agent {
         set.extend(agent.profile().environment.clone());
@@ -80,6 +81,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
     );
     let registries = sources.task.registries.all();
     ports.extend(registries.iter().map(|registry| registry.target.port));
+    ports.extend(remotes::targets(sources.task).map(|target| target.port));
     let home = PathBuf::from(home);
     Ok(Spec {
         command: sources.options.command.clone(),
@@ -105,7 +107,11 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         overlays: view::overlays(&hostname)
             .into_iter()
             .chain(trust_stores::overlays(sources.bundle, &home))
-            .chain(git_identity::overlay(&home.to_string_lossy()))
+            .chain(sources.learned.overlays.iter().cloned())
+            .chain(git_identity::overlay(
+                &home.to_string_lossy(),
+                &remotes::rewriting(sources.task),
+            ))
             .chain([nested::mark(sources.id)])
             .collect(),
         home,
