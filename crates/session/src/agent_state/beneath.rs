@@ -22,6 +22,21 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
+    /// As [`make`](Self::make), in a folder of the person's: what is made belongs to whom the first
+    /// folder belongs that was there.
+    pub(crate) fn make_for_owner(path: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|at| !at.exists()).collect();
+        Self::make(path)?;
+        let above = missing.last().and_then(|last| last.parent());
+        if let Some(above) = above.filter(|_| rustix::process::geteuid().is_root()) {
+            let owner = fs::metadata(above)?;
+            for made in missing {
+                std::os::unix::fs::lchown(made, Some(owner.uid()), Some(owner.gid()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a folder; links in `path` itself are followed.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let folder = File::open(path)?;

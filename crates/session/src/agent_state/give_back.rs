@@ -47,19 +47,19 @@ pub(super) fn give_back(
             left.push(format!("{} is too large", file.path.display()));
             continue;
         }
-        let target = match &target {
-            Some(target) => target,
-            None => {
-                Folder::make(to)?;
-                // A person may have the folder elsewhere, behind a link of their own.
-                target.insert(Folder::open(to)?)
-            }
-        };
         let opened = source.read(&at.join(&file.path))?;
         if !may_go(state, &file.path, &opened, to, folders) {
             left.push(format!("{} is not this workspace's", file.path.display()));
             continue;
         }
+        let target = match &target {
+            Some(target) => target,
+            None => {
+                Folder::make_for_owner(to)?;
+                // A person may have the folder elsewhere, behind a link of their own.
+                target.insert(Folder::open(to)?)
+            }
+        };
         match add(target, to, &file.path, opened, file.modified, given) {
             Ok(true) => own_root(state, target, to, &file.path, folders)?,
             Ok(false) => left.push(format!(
