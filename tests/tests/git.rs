@@ -1,0 +1,163 @@
+//! The workspace's remotes, with the real git inside against the real `git http-backend` outside.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tagout_tests::{
+    Answer, Person, Received, Server, TestAuthority, World, eventually, for_each_person,
+};
+
+const HOST: &str = "git.example.com";
+
+/// A world whose workspace has a commit on `main` and a remote, over SSH as people write it.
+fn world(person: Person) -> (World, Server, PathBuf) {
+    let authority = TestAuthority::new();
+    let mut world = World::new(person);
+    let root = world.second_workspace();
+    for name in ["team/app.git", "team/other.git"] {
+        let path = root.join(name).display().to_string();
+        world.git(&["init", "--quiet", "--bare", &path]);
+        world.git(&["-C", &path, "config", "http.receivepack", "true"]);
+    }
+    let served = root.clone();
+    let server = Server::start(&authority, &[HOST], move |request| {
+        backend(person, &served, request)
+    });
+    world.believe(&authority);
+    world.route(HOST, 443, &server);
+    world.write("a.txt", "one\n");
+    world.commit("one");
+    let app = root.join("team/app.git");
+    world.git(&["push", "--quiet", &app.display().to_string(), "main"]);
+    world.git(&[
+        "remote",
+        "add",
+        "origin",
+        &format!("git@{HOST}:team/app.git"),
+    ]);
+    (world, server, app)
+}
+
+/// Answers as a server of git does: by the program that comes with git (git-http-backend(1)).
+fn backend(person: Person, root: &Path, request: &Received) -> Answer {
+    let (path, query) = request
+        .target
+        .split_once('?')
+        .unwrap_or((&request.target, ""));
+    let mut child = person
+        .command("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", &request.method)
+        .env("CONTENT_TYPE", request.header("content-type").unwrap_or(""))
+        .env("CONTENT_LENGTH", request.body.len().to_string())
+        .env("GIT_PROTOCOL", request.header("git-protocol").unwrap_or(""))
+        .env("REMOTE_USER", "test")
+        .env("REMOTE_ADDR", "127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("git is installed");
+    let mut input = child.stdin.take().expect("a pipe");
+    let body = request.body.clone();
+    let writing = std::thread::spawn(move || input.write_all(&body));
+    let output = child.wait_with_output().expect("git ends").stdout;
+    // It may have answered before it read everything.
+    let _ = writing.join();
+    let at = output
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .expect("a head");
+    let head = String::from_utf8_lossy(&output[..at]).to_string();
+    let field = |name: &str| {
+        head.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(|value| value.trim().to_owned())
+    };
+    let status = field("Status:").and_then(|it| it.get(..3)?.parse().ok());
+    let kind = field("Content-Type:").unwrap_or_else(|| "text/plain".to_owned());
+    Answer::new(status.unwrap_or(200), &kind, &output[at + 4..])
+}
+
+fn tip(world: &World, repository: &Path, name: &str) -> String {
+    let path = repository.display().to_string();
+    let listed = world.git(&["-C", &path, "for-each-ref", "--format=%(objectname)", name]);
+    listed.stdout.trim().to_owned()
+}
+
+/// Waits for the next hold and answers it.
+fn answer(world: &World, operation: &str, word: &str) {
+    let mut found = None;
+    eventually(&format!("a hold of {operation}"), || {
+        found = world
+            .json(&["holds"])
+            .into_iter()
+            .find(|hold| hold["state"] == "pending");
+        found.is_some()
+    });
+    let hold = found.expect("just found");
+    let text = hold.to_string();
+    assert!(text.contains(operation), "{operation}: {text}");
+    let id = hold["id"].as_str().expect("an id");
+    let shown = match word {
+        "approve" => world.tagout(&["approve", id, "--yes"]),
+        word => world.tagout(&[word, id]),
+    }
+    .success();
+    if operation == "git.push" {
+        assert!(
+            shown.everything().contains("until the session ends"),
+            "what is granted is shown: {shown}"
+        );
+    }
+}
+
+for_each_person! {
+    fn a_remote_is_fetched_without_a_question_and_no_other(person: Person) {
+        let (world, _server, _app) = world(person);
+        let finished = world.run(&["--hold-wait", "1"], &format!(
+            "git fetch -q origin && git clone -q git@{HOST}:team/app.git /tmp/c && cat /tmp/c/a.txt; \
+             git -c protocol.version=0 ls-remote origin; git -c protocol.version=1 ls-remote origin; \
+             git clone -q --depth 1 https://{HOST}/team/app /tmp/d && echo shallow; \
+             git ls-remote https://{HOST}/team/other.git; curl -sS https://{HOST}/team/app/settings"
+        ));
+        assert!(finished.stdout.starts_with("one\n"), "{finished}");
+        assert_eq!(finished.stdout.matches("refs/heads/main").count(), 2, "{finished}");
+        assert!(finished.stdout.contains("shallow"), "{finished}");
+        assert!(finished.everything().contains("remote: Tagout: This task was not given"), "{finished}");
+        assert!(finished.stdout.contains("tagout_denied"), "{finished}");
+    }
+}
+
+for_each_person! {
+    fn invariant_7_a_push_is_approved_once_for_its_branch_and_force_each_time(person: Person) {
+        let (world, _server, app) = world(person);
+        let line = "set -x; commit() { git commit -q --allow-empty -m \"$1\"; }; \
+             commit two; git push -q origin main && echo pushed-two; \
+             commit three; git push -q origin main && echo pushed-three; \
+             git reset -q --hard HEAD~2; commit forced; git push -q --force origin main || echo refused-force; \
+             git push -q origin :main || echo refused-deletion; \
+             git push -q origin HEAD:refs/heads/other || echo refused-other";
+        let session = world.start(&mut world.run_command(&["--hold-wait", "60"], line));
+        answer(&world, "git.push", "approve");
+        for operation in ["git.push_force", "git.delete_ref", "git.create_ref"] {
+            answer(&world, operation, "deny");
+        }
+        let finished = session.end();
+        for word in ["pushed-two", "pushed-three", "refused-force", "refused-deletion", "refused-other"] {
+            assert!(finished.stdout.contains(word), "{word}: {finished}");
+        }
+        assert!(finished.everything().contains("remote: Tagout: a person denied it"), "{finished}");
+        let told = world.git(&["-C", &app.display().to_string(), "log", "-1", "--format=%s", "main"]);
+        assert_eq!(told.stdout.trim(), "three");
+        assert_eq!(tip(&world, &app, "refs/heads/other"), "");
+        let session = world.sessions().remove(0);
+        let grants = world.json(&["log", &session]).into_iter().filter(|it| it["kind"] == "push_grant").count();
+        assert_eq!(grants, 1);
+        world.verify_all();
+    }
+}
