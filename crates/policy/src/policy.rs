@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 use cedar_policy::{ActionConstraint, PolicySet, Schema};
 use tagout_core::Digest;
 
+use crate::allowed::{Allowed, Exactly};
 use crate::decision::Decision;
-use crate::disclosure;
+use crate::disclosure::{self, Disclosures};
 use crate::evaluation::{Action, Evaluator, Outcome};
 use crate::file_errors::FileErrors;
 use crate::policy_file::{self, Rule};
@@ -33,7 +34,10 @@ pub struct Policy {
     /// runs; otherwise by the first question. Tagout's own rules are the same in every session, a test
     /// validates them, and reading them takes longer than the rest of what is loaded at a launch.
     compiled: OnceLock<Result<Compiled, FileErrors>>,
+    allowed: Allowed,
     digest: Digest,
+    /// The rules about content, where the user has any.
+    content: Option<Disclosures>,
 }
 
 /// What questions are put to.
@@ -52,9 +56,14 @@ impl Policy {
     /// refuses, what can never match, an annotation that means nothing, an id that is taken.
     pub fn load(user: Option<&str>) -> Result<Self, FileErrors> {
         let compiled = OnceLock::new();
+        let mut content = None;
         if user.is_some() {
+            let policies = Compiled::new(user)?;
+            if policies.rules.iter().any(disclosure::names_content) {
+                content = Some(Disclosures::load(user)?);
+            }
             // The cell is new, so this one is the first.
-            let _ = compiled.set(Ok(Compiled::new(user)?));
+            let _ = compiled.set(Ok(policies));
         }
         let absent: &[u8] = b"absent";
         let digest = Digest::of_parts([
@@ -63,13 +72,31 @@ impl Policy {
             user.map_or(absent, |_| b"present"),
             user.unwrap_or_default().as_bytes(),
         ]);
-        Ok(Self { compiled, digest })
+        Ok(Self {
+            compiled,
+            allowed: Allowed::default(),
+            digest,
+            content,
+        })
     }
 
     /// Decides about one operation. `approved` is true when an approval of this exact action was
     /// verified and is about to be used; then the answer is allow or deny.
     pub fn decide(&self, question: &Question<'_>, approved: bool) -> Decision {
-        self.decide_subject(Subject::Operation(question), approved)
+        let exactly = match approved {
+            false => Exactly::of(question),
+            true => None,
+        };
+        if let Some(exactly) = &exactly
+            && self.allowed.has(exactly)
+        {
+            return Decision::Allow;
+        }
+        let decision = self.decide_subject(Subject::Operation(question), approved);
+        if let (Decision::Allow, Some(exactly)) = (&decision, exactly) {
+            self.allowed.keep(exactly);
+        }
+        decision
     }
 
     /// Decides whether a name may be resolved and dialled. Nobody is asked about connections, so the
@@ -81,6 +108,11 @@ impl Policy {
     /// The digest of everything that decides: schema, Tagout's own policies, the user's.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The rules about content, where the user's policy has any: only then files have to be classified.
+    pub fn content(&self) -> Option<&Disclosures> {
+        self.content.as_ref()
     }
 
     /// The schema that `policy.cedar` is validated against.

@@ -396,7 +396,7 @@ fn person(run: &[Word<'_>], before: &[Word<'_>]) -> Option<Entity> {
     while let [first, rest @ ..] = run {
         let title = TITLES.contains(&first.lower.as_str());
         let opener = first.first && weight(first) < 0 && !rest.is_empty();
-        if !title && !opener && !(weight(first) <= -3) {
+        if !title && !opener && weight(first) > -3 {
             break;
         }
         titled |= title;
