@@ -44,6 +44,23 @@ impl<'a> Terminal<'a> {
         self
     }
 
+    /// Presses a key in one of the window's panes.
+    pub fn key_in(&self, pane: &str, key: &str) -> &Self {
+        self.tmux(&["send-keys", "-t", pane, key]);
+        self
+    }
+
+    /// The window's panes, from the top, by tmux's ids.
+    pub fn panes(&self) -> Vec<String> {
+        let listed = self.tmux(&["list-panes", "-F", "#{pane_id}"]);
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// What one of the panes shows now.
+    pub fn screen_of(&self, pane: &str) -> String {
+        self.tmux(&["capture-pane", "-p", "-t", pane])
+    }
+
     /// Gives the window another size.
     pub fn resize(&self, columns: u16, lines: u16) -> &Self {
         let (columns, lines) = (columns.to_string(), lines.to_string());

@@ -44,11 +44,7 @@ pub enum ProgramError {
 }
 
 /// A program by name on `search_path`, or by absolute path, that is not below `workspace`.
-pub fn find_program(
-    name: &str,
-    search_path: Option<&OsStr>,
-    workspace: &Path,
-) -> Option<PathBuf> {
+pub fn find_program(name: &str, search_path: Option<&OsStr>, workspace: &Path) -> Option<PathBuf> {
     let candidates: Vec<PathBuf> = if name.starts_with('/') {
         vec![PathBuf::from(name)]
     } else if name.contains('/') || name.is_empty() {
@@ -262,7 +258,10 @@ mod tests {
             ("sh -c 'echo hunter2; exit 3'", "exit status: 3"),
             ("yes hunter2", "64 KiB"),
             ("sleep 30", "within 2 s"),
-            ("sh -c 'echo hunter2; exec >&-; exec sleep 30'", "did not end"),
+            (
+                "sh -c 'echo hunter2; exec >&-; exec sleep 30'",
+                "did not end",
+            ),
             ("no-such-program-here", "no program"),
         ] {
             let error = run(line, workspace.path()).unwrap_err().to_string();

@@ -50,7 +50,9 @@ pub struct Outside<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Not one of the known forms.
-    #[error("`{0}` is no source; write env:VAR, file:PATH#key, vault:NAME or command:PROGRAM ARGUMENTS")]
+    #[error(
+        "`{0}` is no source; write env:VAR, file:PATH#key, vault:NAME or command:PROGRAM ARGUMENTS"
+    )]
     Unknown(String),
     /// The vault gave nothing.
     #[error(transparent)]
@@ -145,7 +147,8 @@ impl Source {
             Self::Vault(name) => (self.to_string(), vault(name)?.expose().to_vec()),
             Self::Command { words, .. } => {
                 let path = environment("PATH");
-                let printed = program::output_of(words, path.as_deref().map(OsStr::new), workspace)?;
+                let printed =
+                    program::output_of(words, path.as_deref().map(OsStr::new), workspace)?;
                 // Not the whole line: its arguments may be a person's own.
                 let place = format!("command:{}", words.first().map_or("", String::as_str));
                 (place, without_line_end(&printed).to_vec())
@@ -341,7 +344,15 @@ mod tests {
             assert_eq!(Source::parse(text).unwrap().to_string(), text);
         }
         for text in [
-            "", "TOKEN", "env:", "env:A B", "file:", "file:x#", "http:x", "vault:", "vault:../x",
+            "",
+            "TOKEN",
+            "env:",
+            "env:A B",
+            "file:",
+            "file:x#",
+            "http:x",
+            "vault:",
+            "vault:../x",
         ] {
             assert!(
                 matches!(Source::parse(text), Err(SourceError::Unknown(_))),
@@ -398,7 +409,11 @@ mod tests {
     fn vault_and_programs_are_asked() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| (name == "PATH").then(|| "/usr/bin:/bin".to_owned());
-        for source in ["vault:stored", "command:printf 'value\\n'", "command:echo value"] {
+        for source in [
+            "vault:stored",
+            "command:printf 'value\\n'",
+            "command:echo value",
+        ] {
             let secret = load(source, path, folder.path()).unwrap();
             assert_eq!(secret.expose(), b"value", "{source}");
         }

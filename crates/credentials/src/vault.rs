@@ -53,7 +53,9 @@ pub enum VaultError {
     #[error("the vault has no `{0}`; store it with `tagout vault add {0}`")]
     Unknown(String),
     /// There is one of that name.
-    #[error("the vault has a `{0}` already; `tagout vault remove {0}` first, if it shall be replaced")]
+    #[error(
+        "the vault has a `{0}` already; `tagout vault remove {0}` first, if it shall be replaced"
+    )]
     Exists(String),
     /// Too short to protect a key.
     #[error("a passphrase has at least {SHORTEST_PASSPHRASE} characters")]

@@ -103,9 +103,7 @@ impl Proxy {
         let address = stream.peer_addr()?;
         let _ = stream.set_nodelay(true);
         let place = format!("{}:{}", target.host, target.port);
-        let mut request = Zeroizing::new(format!(
-            "CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"
-        ));
+        let mut request = Zeroizing::new(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n"));
         if let Some(authorization) = &self.authorization {
             request.push_str("Proxy-Authorization: ");
             request.push_str(authorization);
@@ -224,7 +222,13 @@ mod tests {
             port: 9,
             authorization: None,
         };
-        for name in ["localhost", "db", "db.internal", "printer.local", "x.localhost"] {
+        for name in [
+            "localhost",
+            "db",
+            "db.internal",
+            "printer.local",
+            "x.localhost",
+        ] {
             let target = target(name, Transport::Tls);
             let error = proxy.connect(&target, false).await.unwrap_err();
             assert!(error.to_string().contains("local network"), "{name}");

@@ -40,7 +40,8 @@ impl std::fmt::Debug for UpstreamProxy {
 impl UpstreamProxy {
     /// Reads `http://[user:password@]host:port[/]`. The error never has the URL in it.
     fn parse(url: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "upstream_proxy is \"http://host:port\" or \"http://user:password@host:port\"";
+        const FORM: &str =
+            "upstream_proxy is \"http://host:port\" or \"http://user:password@host:port\"";
         if url.starts_with("https://") || url.starts_with("socks") {
             return Err(
                 "upstream_proxy is an HTTP proxy that is spoken to without TLS: http://host:port; proxies over TLS or SOCKS are not supported",
@@ -58,7 +59,10 @@ impl UpstreamProxy {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         let host = match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().map(|a| a.to_string()).ok(),
+            Some(address) => address
+                .parse::<std::net::Ipv6Addr>()
+                .map(|a| a.to_string())
+                .ok(),
             None => host
                 .parse::<std::net::Ipv4Addr>()
                 .map(|address| address.to_string())
@@ -202,7 +206,10 @@ mod tests {
         let proxy = |url: &str| read(url).unwrap().upstream_proxy.unwrap();
         let full = proxy("http://me:hunter2%40x@proxy.example.com:3128/");
         assert_eq!((full.host.as_str(), full.port), ("proxy.example.com", 3128));
-        assert_eq!(full.user_password, Some(("me".to_owned(), "hunter2@x".to_owned())));
+        assert_eq!(
+            full.user_password,
+            Some(("me".to_owned(), "hunter2@x".to_owned()))
+        );
         assert!(!format!("{full:?}").contains("hunter2"));
         assert_eq!(proxy("http://10.0.0.1:8080").host, "10.0.0.1");
         assert_eq!(proxy("http://[::1]:8080").host, "::1");
@@ -216,7 +223,10 @@ mod tests {
             "http://me:hunter2%0d%0aX@proxy:3128",
         ] {
             let errors = read(url).unwrap_err().to_string();
-            assert!(errors.contains("upstream_proxy") && !errors.contains("hunter2"), "{errors}");
+            assert!(
+                errors.contains("upstream_proxy") && !errors.contains("hunter2"),
+                "{errors}"
+            );
         }
     }
 

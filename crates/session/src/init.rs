@@ -92,8 +92,7 @@ pub fn propose(
     credentials(&mut text, home, workspace, &found, ask_providers);
     databases(&mut text, &found);
     hosts(&mut text, &place);
-    Manifest::parse(&text, "tagout.toml")
-        .map_err(|error| InitError::Invalid(error.to_string()))?;
+    Manifest::parse(&text, "tagout.toml").map_err(|error| InitError::Invalid(error.to_string()))?;
     Ok(Proposal {
         text,
         files: files.len(),
@@ -102,7 +101,8 @@ pub fn propose(
 
 fn credentials_in(workspace: &Path, file: &Path) -> Vec<Found> {
     let full = workspace.join(file);
-    let small = fs::symlink_metadata(&full).is_ok_and(|data| data.is_file() && data.len() <= LARGEST);
+    let small =
+        fs::symlink_metadata(&full).is_ok_and(|data| data.is_file() && data.len() <= LARGEST);
     let Some(bytes) = small.then(|| fs::read(&full).ok()).flatten() else {
         return Vec::new();
     };
@@ -206,7 +206,12 @@ fn credentials(
             quoted(&source),
         );
         if let Some((host, slot)) = service.http {
-            let _ = writeln!(text, "# hosts = [{}]\n# slot = {}", quoted(host), quoted(slot));
+            let _ = writeln!(
+                text,
+                "# hosts = [{}]\n# slot = {}",
+                quoted(host),
+                quoted(slot)
+            );
         }
         let _ = writeln!(
             text,
@@ -274,10 +279,11 @@ fn hosts(text: &mut String, place: &Place) {
         );
     }
     if !place.tools.is_empty() {
+        let tools: Vec<&str> = place.tools.iter().copied().collect();
         let _ = writeln!(
             text,
             "\n# {}: packages are read from the registries that your own configuration names.",
-            place.tools.join(", ")
+            tools.join(", ")
         );
     }
     text.push_str(
@@ -309,7 +315,9 @@ fn is_variable(key: &str) -> bool {
 
 /// A TOML string. Names of files are anybody's.
 fn quoted(text: &str) -> String {
-    toml::Value::String(escape_untrusted(text)).to_string().replace('\n', " ")
+    toml::Value::String(escape_untrusted(text))
+        .to_string()
+        .replace('\n', " ")
 }
 
 /// Text within a comment: one line, nothing that a terminal acts on.

@@ -194,10 +194,7 @@ async fn send(upstream: &Upstream, question: Ask<'_>) -> Result<Answered, String
         .header("accept", "application/json")
         .header("accept-encoding", "identity")
         .header("content-type", "application/json")
-        .header(
-            "user-agent",
-            concat!("tagout/", env!("CARGO_PKG_VERSION")),
-        )
+        .header("user-agent", concat!("tagout/", env!("CARGO_PKG_VERSION")))
         .header(name, value)
         .body(Full::new(Bytes::from(content.unwrap_or_default())))
         .map_err(|error| error.to_string())?;
@@ -229,11 +226,17 @@ mod tests {
     #[test]
     fn only_known_shapes_belong_to_somebody() {
         for (value, provider) in [
-            ("ghp_0123456789abcdef0123456789abcdef0123", Some(Provider::GitHub)),
+            (
+                "ghp_0123456789abcdef0123456789abcdef0123",
+                Some(Provider::GitHub),
+            ),
             ("github_pat_11A_x", Some(Provider::GitHub)),
             ("sk_test_x", Some(Provider::Stripe)),
             ("rk_live_x", Some(Provider::Stripe)),
-            ("3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a97", Some(Provider::Railway)),
+            (
+                "3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a97",
+                Some(Provider::Railway),
+            ),
             ("3f6e1c2a9b7d4e58a1c05d2f8b6e4a97", None),
             ("3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a9g", None),
             ("sk-proj-x", None),

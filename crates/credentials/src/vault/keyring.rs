@@ -20,10 +20,7 @@ pub struct Keyring {
 impl Keyring {
     /// The keyring of this desktop: where there is a session bus, and `secret-tool` on `PATH` outside
     /// `workspace`.
-    pub fn find(
-        environment: impl Fn(&str) -> Option<String>,
-        workspace: &Path,
-    ) -> Option<Self> {
+    pub fn find(environment: impl Fn(&str) -> Option<String>, workspace: &Path) -> Option<Self> {
         environment("DBUS_SESSION_BUS_ADDRESS").filter(|address| !address.is_empty())?;
         let path = environment("PATH")?;
         let program = find_program("secret-tool", Some(path.as_ref()), workspace)?;

@@ -83,10 +83,7 @@ fn a_key_file_opens_it_and_its_loss_is_said() {
     for content in ["", "AAAA", "not base64"] {
         fs::write(home.path().join("vault.key"), content).unwrap();
         let mut vault = Vault::at(home.path(), None);
-        assert!(matches!(
-            vault.unlock(|| None),
-            Err(VaultError::KeyGone(_))
-        ));
+        assert!(matches!(vault.unlock(|| None), Err(VaultError::KeyGone(_))));
     }
 }
 
@@ -119,10 +116,7 @@ fn a_keyring_keeps_the_key() {
     fs::remove_file(&kept).unwrap();
     for keyring in [Some(keyring), None] {
         let mut vault = Vault::at(home.path(), keyring);
-        assert!(matches!(
-            vault.unlock(|| None),
-            Err(VaultError::KeyGone(_))
-        ));
+        assert!(matches!(vault.unlock(|| None), Err(VaultError::KeyGone(_))));
     }
     // Without a bus, or with the tool in the workspace, there is none.
     let no_bus = |name: &str| (name == "PATH").then(|| path.clone());
@@ -168,10 +162,7 @@ fn a_file_that_was_meddled_with_gives_nothing() {
         .replace("\"stripe\"", "\"railway\"")
         .replace("\"tmp\"", "\"stripe\"");
     fs::write(&path, swapped).unwrap();
-    assert!(matches!(
-        vault.get("railway"),
-        Err(VaultError::Damaged(_))
-    ));
+    assert!(matches!(vault.get("railway"), Err(VaultError::Damaged(_))));
     for broken in [
         text.replace("\"format\": 1", "\"format\": 2"),
         text.replace("\"railway\"", "\"\\u001b[2J\""),

@@ -69,26 +69,134 @@ const SERVICES: &[Service] = &[
         variables: &["RAILWAY_"],
         http: None,
     },
-    over_http("stripe", "Stripe", &["STRIPE_SECRET", "STRIPE_API", "STRIPE_RESTRICTED"], "api.stripe.com", BEARER),
-    over_http("github", "GitHub", &["GITHUB_TOKEN", "GITHUB_PAT", "GH_TOKEN"], "api.github.com", BEARER),
-    over_http("gitlab", "GitLab", &["GITLAB_TOKEN", "GITLAB_PAT"], "gitlab.com", "header:private-token"),
+    over_http(
+        "stripe",
+        "Stripe",
+        &["STRIPE_SECRET", "STRIPE_API", "STRIPE_RESTRICTED"],
+        "api.stripe.com",
+        BEARER,
+    ),
+    over_http(
+        "github",
+        "GitHub",
+        &["GITHUB_TOKEN", "GITHUB_PAT", "GH_TOKEN"],
+        "api.github.com",
+        BEARER,
+    ),
+    over_http(
+        "gitlab",
+        "GitLab",
+        &["GITLAB_TOKEN", "GITLAB_PAT"],
+        "gitlab.com",
+        "header:private-token",
+    ),
     over_http("openai", "OpenAI", &["OPENAI_"], "api.openai.com", BEARER),
-    over_http("anthropic", "Anthropic", &["ANTHROPIC_"], "api.anthropic.com", "header:x-api-key"),
-    over_http("sendgrid", "SendGrid", &["SENDGRID_"], "api.sendgrid.com", BEARER),
+    over_http(
+        "anthropic",
+        "Anthropic",
+        &["ANTHROPIC_"],
+        "api.anthropic.com",
+        "header:x-api-key",
+    ),
+    over_http(
+        "sendgrid",
+        "SendGrid",
+        &["SENDGRID_"],
+        "api.sendgrid.com",
+        BEARER,
+    ),
     over_http("resend", "Resend", &["RESEND_"], "api.resend.com", BEARER),
-    over_http("slack", "Slack", &["SLACK_BOT_TOKEN", "SLACK_TOKEN"], "slack.com", BEARER),
-    over_http("cloudflare", "Cloudflare", &["CLOUDFLARE_API_TOKEN", "CF_API_TOKEN"], "api.cloudflare.com", BEARER),
-    over_http("vercel", "Vercel", &["VERCEL_TOKEN"], "api.vercel.com", BEARER),
-    over_http("netlify", "Netlify", &["NETLIFY_AUTH_TOKEN"], "api.netlify.com", BEARER),
-    over_http("heroku", "Heroku", &["HEROKU_API_KEY"], "api.heroku.com", BEARER),
-    over_http("digitalocean", "DigitalOcean", &["DIGITALOCEAN_", "DO_API_TOKEN"], "api.digitalocean.com", BEARER),
-    over_http("fly", "Fly.io", &["FLY_API_TOKEN", "FLY_ACCESS_TOKEN"], "api.machines.dev", BEARER),
-    over_http("sentry", "Sentry", &["SENTRY_AUTH_TOKEN"], "sentry.io", BEARER),
-    over_http("supabase", "Supabase management", &["SUPABASE_ACCESS_TOKEN"], "api.supabase.com", BEARER),
-    over_http("neon", "Neon", &["NEON_API_KEY"], "console.neon.tech", BEARER),
-    over_http("linear", "Linear", &["LINEAR_API_KEY"], "api.linear.app", BEARER),
-    over_http("notion", "Notion", &["NOTION_TOKEN", "NOTION_API_KEY"], "api.notion.com", BEARER),
-    over_http("datadog", "Datadog", &["DD_API_KEY", "DATADOG_API_KEY"], "api.datadoghq.com", "header:dd-api-key"),
+    over_http(
+        "slack",
+        "Slack",
+        &["SLACK_BOT_TOKEN", "SLACK_TOKEN"],
+        "slack.com",
+        BEARER,
+    ),
+    over_http(
+        "cloudflare",
+        "Cloudflare",
+        &["CLOUDFLARE_API_TOKEN", "CF_API_TOKEN"],
+        "api.cloudflare.com",
+        BEARER,
+    ),
+    over_http(
+        "vercel",
+        "Vercel",
+        &["VERCEL_TOKEN"],
+        "api.vercel.com",
+        BEARER,
+    ),
+    over_http(
+        "netlify",
+        "Netlify",
+        &["NETLIFY_AUTH_TOKEN"],
+        "api.netlify.com",
+        BEARER,
+    ),
+    over_http(
+        "heroku",
+        "Heroku",
+        &["HEROKU_API_KEY"],
+        "api.heroku.com",
+        BEARER,
+    ),
+    over_http(
+        "digitalocean",
+        "DigitalOcean",
+        &["DIGITALOCEAN_", "DO_API_TOKEN"],
+        "api.digitalocean.com",
+        BEARER,
+    ),
+    over_http(
+        "fly",
+        "Fly.io",
+        &["FLY_API_TOKEN", "FLY_ACCESS_TOKEN"],
+        "api.machines.dev",
+        BEARER,
+    ),
+    over_http(
+        "sentry",
+        "Sentry",
+        &["SENTRY_AUTH_TOKEN"],
+        "sentry.io",
+        BEARER,
+    ),
+    over_http(
+        "supabase",
+        "Supabase management",
+        &["SUPABASE_ACCESS_TOKEN"],
+        "api.supabase.com",
+        BEARER,
+    ),
+    over_http(
+        "neon",
+        "Neon",
+        &["NEON_API_KEY"],
+        "console.neon.tech",
+        BEARER,
+    ),
+    over_http(
+        "linear",
+        "Linear",
+        &["LINEAR_API_KEY"],
+        "api.linear.app",
+        BEARER,
+    ),
+    over_http(
+        "notion",
+        "Notion",
+        &["NOTION_TOKEN", "NOTION_API_KEY"],
+        "api.notion.com",
+        BEARER,
+    ),
+    over_http(
+        "datadog",
+        "Datadog",
+        &["DD_API_KEY", "DATADOG_API_KEY"],
+        "api.datadoghq.com",
+        "header:dd-api-key",
+    ),
 ];
 
 /// What a name says about an environment.
@@ -144,9 +252,16 @@ impl Place {
             .sort_by_file_name(Ord::cmp)
             .filter_entry(|entry| {
                 let name = entry.file_name();
-                !["node_modules", "target", ".git", ".venv", "vendor", ".terraform"]
-                    .iter()
-                    .any(|skipped| name == *skipped)
+                ![
+                    "node_modules",
+                    "target",
+                    ".git",
+                    ".venv",
+                    "vendor",
+                    ".terraform",
+                ]
+                .iter()
+                .any(|skipped| name == *skipped)
             })
             .build();
         for entry in walk.flatten().take(MOST_FILES) {

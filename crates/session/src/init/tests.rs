@@ -13,10 +13,9 @@ struct Case {
 fn case(files: &[(&str, &str)]) -> Case {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let home = Home::open(|name| {
-        (name == "TAGOUT_HOME").then(|| state.to_str().unwrap().to_owned())
-    })
-    .unwrap();
+    let home =
+        Home::open(|name| (name == "TAGOUT_HOME").then(|| state.to_str().unwrap().to_owned()))
+            .unwrap();
     for (path, text) in files {
         let path = folder.path().join("shop").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -56,7 +55,10 @@ fn a_workspace_is_read_and_everything_is_offered_without_a_value() {
         ),
         (".env.production", &format!("STRIPE_SECRET_KEY={STRIPE}\n")),
         ("infra/staging/main.tf", "provider \"aws\" {}\n"),
-        ("docker-compose.yml", "services:\n  db:\n    image: postgres:16\n"),
+        (
+            "docker-compose.yml",
+            "services:\n  db:\n    image: postgres:16\n",
+        ),
         ("package.json", "{\"name\": \"shop\"}"),
         ("railway.json", "{}"),
         (
@@ -100,7 +102,9 @@ fn every_offer_is_valid_when_it_is_taken() {
     )]);
     let text = without_marks(&case.propose().unwrap().text).replace("api.example.com", "x.example");
     let manifest = Manifest::parse(&text, "tagout.toml");
-    let task = manifest.unwrap_or_else(|error| panic!("{error}\n{text}")).into_task();
+    let task = manifest
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+        .into_task();
     assert_eq!(task.credentials.len(), 2);
 }
 
@@ -114,7 +118,10 @@ fn names_of_an_attackers_choice_grant_nothing() {
     let text = case.propose().unwrap().text;
     assert!(!text.contains('\u{1b}'));
     let task = Manifest::parse(&text, "tagout.toml").unwrap().into_task();
-    assert!(task.hosts.is_empty() && task.credentials.is_empty(), "{text}");
+    assert!(
+        task.hosts.is_empty() && task.credentials.is_empty(),
+        "{text}"
+    );
 }
 
 #[test]

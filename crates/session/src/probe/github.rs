@@ -10,17 +10,32 @@ pub(super) const PREFIXES: &[&str] = &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "
 
 /// Scopes with which something can be destroyed, given away or minted.
 const GRAVE: &[(&str, &str)] = &[
-    ("repo", "may change every repository that the account can write to, private ones too"),
-    ("public_repo", "may change every public repository that the account can write to"),
+    (
+        "repo",
+        "may change every repository that the account can write to, private ones too",
+    ),
+    (
+        "public_repo",
+        "may change every public repository that the account can write to",
+    ),
     ("delete_repo", "may delete repositories"),
-    ("workflow", "may change GitHub Actions workflows, and so run code with a repository's secrets"),
-    ("admin:org", "may change organisations, their members and teams"),
+    (
+        "workflow",
+        "may change GitHub Actions workflows, and so run code with a repository's secrets",
+    ),
+    (
+        "admin:org",
+        "may change organisations, their members and teams",
+    ),
     ("admin:public_key", "may add SSH keys to the account"),
     ("admin:repo_hook", "may send repositories' events elsewhere"),
     ("admin:enterprise", "may change the enterprise"),
     ("delete:packages", "may delete packages"),
     ("write:packages", "may publish packages"),
-    ("user", "may change the account's profile and read its e-mail addresses"),
+    (
+        "user",
+        "may change the account's profile and read its e-mail addresses",
+    ),
     ("gist", "may publish gists"),
 ];
 
@@ -51,7 +66,9 @@ fn judge(token: &str, answer: &Answered) -> Result<Found, ProbeError> {
         }
         // An installation's token is nobody's.
         403 if token.starts_with("ghs_") => {
-            found.facts.push("acts as an installed GitHub App".to_owned());
+            found
+                .facts
+                .push("acts as an installed GitHub App".to_owned());
         }
         401 => return Err(ProbeError::Refused("GitHub")),
         status => {

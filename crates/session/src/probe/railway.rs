@@ -31,7 +31,10 @@ pub(super) async fn probe(upstream: &Upstream, token: &str) -> Result<Found, Pro
     let bearer = || ("authorization", format!("Bearer {token}"));
     let projects = ask(
         upstream,
-        query(bearer(), "query { projects { edges { node { id name } } } }"),
+        query(
+            bearer(),
+            "query { projects { edges { node { id name } } } }",
+        ),
     )
     .await?;
     // A workspace's token is nobody's: `me` fails with it.
