@@ -13,7 +13,8 @@ talk = channel.stream_stream("/test.Echo/Talk")
 
 metadata = [("authorization", "Bearer " + os.environ["ITEMS_KEY"])]
 answer, call = shout.with_call(b"hello", metadata=metadata, timeout=30)
-print("unary", answer.decode(), dict(call.trailing_metadata())["x-seen"])
+seen = dict(call.trailing_metadata())
+print("unary", answer.decode(), seen["x-seen"] == metadata[0][1], seen["x-backwards"])
 
 to_say = queue.Queue()
 heard = talk(iter(to_say.get, None), timeout=30)

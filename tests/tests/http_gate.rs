@@ -180,12 +180,14 @@ for_each_person! {
         let origin = Origin::start(&world, &authority, "grpc_server.py", "grpc.example.com");
         world.route_to("grpc.example.com:443", &origin.address);
         let finished = run_client(&world, "grpc_client.py", KEY);
-        assert!(finished.stdout.contains("unary HELLO Bearer k"), "{finished}");
+        let backwards: String = KEY.chars().rev().collect();
+        let unary = format!("unary HELLO True {backwards}");
+        assert!(finished.stdout.contains(&unary), "{finished}");
         for line in ["stream ONE", "stream TWO", "stream THREE", "left [] done"] {
             assert!(finished.stdout.contains(line), "{line}: {finished}");
         }
         // The value was typed by somebody who has it; it does not leave in a message.
-        assert!(finished.stdout.contains("refused"), "{finished}");
+        assert!(finished.stdout.contains("refused StatusCode.PERMISSION_DENIED"), "{finished}");
         assert!(!finished.stdout.contains(KEY), "{finished}");
         world.verify_all();
     }

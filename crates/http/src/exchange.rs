@@ -85,6 +85,7 @@ impl Gate {
         let dress = Dress {
             status: asked.refusal_status(&action, version),
             graphql: action.is_graphql(),
+            grpc: messages::are_grpc(action.request()),
             head_only: asked.head_only,
         };
         if is_streamed || !action.faults().is_empty() {
@@ -510,6 +511,7 @@ impl Gate {
         let dress = Dress {
             status: StatusCode::BAD_GATEWAY,
             graphql: permit.action().is_graphql(),
+            grpc: messages::are_grpc(permit.action().request()),
             head_only: asked.head_only,
         };
         // A client that does not read it has gone away.

@@ -210,6 +210,7 @@ impl Gate {
         let dress = Dress {
             status: StatusCode::FORBIDDEN,
             graphql: false,
+            grpc: false,
             head_only: head.method == "HEAD",
         };
         let (_, mut answering) = connection.exchange(Some(&head));
@@ -505,6 +506,7 @@ fn dress_of(head: Option<RequestHead>, target: &Target) -> Dress {
     Dress {
         status: StatusCode::FORBIDDEN,
         graphql,
+        grpc: false,
         head_only,
     }
 }

@@ -27,6 +27,12 @@ pub(crate) fn are_in(request: &HttpRequest) -> bool {
         && request.header("content-type").next().is_some()
 }
 
+/// Whether whoever sent a request reads its answer as gRPC does.
+pub(crate) fn are_grpc(request: &HttpRequest) -> bool {
+    let mut kinds = request.header("content-type");
+    are_in(request) && kinds.all(|kind| kind.to_ascii_lowercase().starts_with("application/grpc"))
+}
+
 /// Cuts content into its messages.
 pub(crate) struct Messages {
     held: Held,

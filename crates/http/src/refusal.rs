@@ -11,6 +11,9 @@ use crate::client::{AnswerHead, Answering, ClientError, Content};
 /// Seconds after which sending a held request again is worth while.
 const SECONDS_TO_RETRY: &str = "30";
 
+/// The status code of that name in gRPC.
+const PERMISSION_DENIED: &str = "7";
+
 /// How a refusal is dressed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dress {
@@ -19,12 +22,17 @@ pub(crate) struct Dress {
     pub(crate) status: StatusCode,
     /// Whether the client expects GraphQL.
     pub(crate) graphql: bool,
+    /// Whether the client expects gRPC.
+    pub(crate) grpc: bool,
     /// Whether the request was HEAD, whose answer has no content (RFC 9110 §9.3.2).
     pub(crate) head_only: bool,
 }
 
 /// The whole answer.
 pub(crate) fn render(refusal: &Refusal, dress: Dress) -> (AnswerHead, Bytes) {
+    if dress.grpc {
+        return (grpc(refusal), Bytes::new());
+    }
     let json = if dress.graphql {
         refusal.to_graphql()
     } else {
@@ -57,6 +65,30 @@ pub(crate) fn render(refusal: &Refusal, dress: Dress) -> (AnswerHead, Bytes) {
     (head, content)
 }
 
+/// An answer of trailers alone, as gRPC has it: clients do not look at HTTP's own status, and try again
+/// where there is no other.
+fn grpc(refusal: &Refusal) -> AnswerHead {
+    let mut fields = HeaderMap::new();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    fields.insert("grpc-status", HeaderValue::from_static(PERMISSION_DENIED));
+    let mut message = String::new();
+    for byte in refusal.to_string().bytes() {
+        match byte {
+            b'%' => message.push_str("%25"),
+            b' '..=b'~' => message.push(char::from(byte)),
+            _ => message.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if let Ok(message) = HeaderValue::from_str(&message) {
+        fields.insert("grpc-message", message);
+    }
+    AnswerHead {
+        status: StatusCode::OK,
+        fields,
+        content: Content::None(None),
+    }
+}
+
 /// Answers with a refusal, in full.
 pub(crate) async fn refuse(
     answering: &mut impl Answering,
@@ -83,6 +115,7 @@ mod tests {
     const PLAIN: Dress = Dress {
         status: StatusCode::FORBIDDEN,
         graphql: false,
+        grpc: false,
         head_only: false,
     };
 
@@ -108,6 +141,14 @@ mod tests {
         assert_eq!(head.fields[RETRY_AFTER], "30");
         let value: serde_json::Value = serde_json::from_str(&content).unwrap();
         assert_eq!(value["errors"][0]["extensions"]["error"], "tagout_held");
+        let grpc = Dress {
+            grpc: true,
+            ..PLAIN
+        };
+        let (head, content) = rendered(RefusalKind::Denied, grpc);
+        assert_eq!((head.status, content.as_str()), (StatusCode::OK, ""));
+        assert_eq!(head.fields["grpc-status"], "7");
+        assert_eq!(head.fields["grpc-message"], "Tagout denied this: no. ask.");
         let head_only = Dress {
             head_only: true,
             ..PLAIN
