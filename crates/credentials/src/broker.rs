@@ -114,6 +114,10 @@ impl Broker {
         self
     }
 
+    pub(crate) fn decoy_key(&self) -> Option<&DecoyKey> {
+        self.decoy_key.as_ref()
+    }
+
     /// Values that turned up during the session: a file was changed from outside and holds secrets
     /// now. Arguments as for [`KnownSecrets::new`] and [`Broker::new`].
     pub fn learn(

@@ -20,11 +20,13 @@ mod slots;
 mod source;
 mod value;
 pub mod vault;
+mod veil;
 
 pub use broker::{AttachError, Broker, Change};
 pub use credential::{Credential, CredentialError};
 pub use examination::Examination;
-pub use slots::Outgoing;
 pub use program::{ProgramError, find_program};
+pub use slots::Outgoing;
 pub use source::{Outside, Source, SourceError};
 pub use value::{Decoy, Secret};
+pub use veil::Veil;

@@ -205,7 +205,7 @@ fn invariant_5_the_verdict_list_step_by_step() {
         (account(Write), "ask 1 account-change-asks"),
         (
             resources(Read).flagged(Flag::SecretRead),
-            "deny secret-read-denied",
+            "ask 1 secret-read-asks",
         ),
         (
             resources(Read)
@@ -215,7 +215,7 @@ fn invariant_5_the_verdict_list_step_by_step() {
         ),
         (
             resources(Write).flagged(Flag::CredentialMint),
-            "deny credential-mint-denied",
+            "ask 1 credential-mint-asks",
         ),
         // Two approvers.
         (
