@@ -144,7 +144,7 @@ mod tests {
         let text = String::from_utf8(content.to_vec()).unwrap();
         assert_eq!(status, Some(StatusCode::OK));
         assert!(
-            text.starts_with("001f\u{2}Tagout: no [2J.\nask.\n"),
+            text.starts_with("001a\u{2}Tagout: no [2J.\nask.\n"),
             "{text:?}"
         );
         assert!(text.contains("\u{1}000eunpack ok\n"), "{text:?}");
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_fetch_is_told_in_an_error_packet() {
         let (_, kind, content) = dressed(&Refusal::denied("no.", "ask."), &Client::Fetching);
-        assert_eq!(&content[..], b"001dERR Tagout: no. ask. ");
+        assert_eq!(&content[..], b"0019ERR Tagout: no. ask. ");
         assert_eq!(kind, "application/x-git-upload-pack-result");
     }
 }
