@@ -192,7 +192,12 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
             workspace.path.display()
         ));
     });
-    withhold(&mut scan, &workspace.path, loaded.policy.content(), home.path());
+    withhold(
+        &mut scan,
+        &workspace.path,
+        loaded.policy.content(),
+        home.path(),
+    );
     let broker = Arc::new(broker(credentials, &scan, &decoy_key));
     if let Some(agent) = &agent {
         agent.teach(&broker);

@@ -15,7 +15,9 @@ use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::workspace::Workspace;
-use crate::{git_identity, keys, local_port, remotes, nested, stand_ins, trust_stores, variables, view};
+use crate::{
+    git_identity, keys, local_port, nested, remotes, stand_ins, trust_stores, variables, view,
+};
 
 /// What the sandbox is specified from.
 pub(crate) struct SpecSources<'a> {
