@@ -9,7 +9,7 @@ use tagout_core::{
     Action, Digest, Effect, Flags, HoldId, HttpBody, Operation, Refusal, ResourceId, SessionId,
 };
 use tagout_store::{HoldRecord, HoldState, NewHold, Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::approval::verify_all;
@@ -96,6 +96,9 @@ pub(crate) struct Holds {
     enrolled: EnrolledKeys,
     wait: Duration,
     answered: watch::Receiver<u64>,
+    /// One at a time asks the store, which is behind a lock: a thousand that wait must not take a
+    /// thread each to wait for that lock.
+    turn: Semaphore,
     /// Holds that this session has used. The store says so too, but a row can be set back.
     used: Mutex<HashSet<HoldId>>,
 }
@@ -114,6 +117,7 @@ impl Holds {
             enrolled,
             wait,
             answered,
+            turn: Semaphore::new(1),
             used: Mutex::default(),
         }
     }
@@ -221,6 +225,8 @@ impl Holds {
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
+        // Nobody closes it; if somebody did, the store would still be behind its lock.
+        let _turn = self.turn.acquire().await;
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || {
             let store = store
