@@ -89,3 +89,64 @@ proptest! {
         let _ = read_only(&text);
     }
 }
+
+proptest! {
+    /// A question that was asked before has the answer of one that was not, whatever was asked between.
+    #[test]
+    fn invariant_8_what_was_allowed_before_is_what_would_be_allowed(cases in prop::collection::vec(case(), 1..12)) {
+        let policy = &*OURS;
+        for case in cases.iter().chain(&cases) {
+            let question = case.question();
+            let evaluated = policy.decide_subject(Subject::Operation(&question), false);
+            prop_assert_eq!(summary(&policy.decide(&question, false)), summary(&evaluated));
+        }
+    }
+}
+
+#[test]
+fn invariant_8_a_question_that_differs_in_anything_is_another_one() {
+    let key = |case: &Case| Exactly::of(&case.question()).map(Exactly::into_bytes);
+    let plain = || Case::new(Effect::Read, Scope::Resources);
+    let first = key(&plain()).expect("a read is kept");
+    assert_eq!(key(&plain()).as_ref(), Some(&first));
+    type Change = fn(&mut Case);
+    let changes: &[Change] = &[
+        |case| case.session = "s-9876543210".parse().unwrap(),
+        |case| case.target.host = HostName::parse("backboard.railway.app").unwrap(),
+        |case| case.target.port = 444,
+        |case| case.target.transport = Transport::Plain,
+        |case| case.method = Method::parse("PUT").unwrap(),
+        |case| case.path = CanonicalPath::parse("/graphql/v3").unwrap(),
+        |case| case.operation.name = OperationName::parse("railway.other").unwrap(),
+        |case| case.operation.known = !case.operation.known,
+        |case| case.operation.effect = Effect::Write,
+        |case| case.operation.flags = Flags::NONE.with(Flag::Exec),
+        |case| case.operation.scope = Scope::Account,
+        |case| case.operation.resources.clear(),
+        |case| case.operation.unresolved = Some(String::new()),
+        |case| case.granted = !case.granted,
+        |case| case.operation_granted = !case.operation_granted,
+        |case| case.has_pack = !case.has_pack,
+        |case| case.credential = Some("another".to_owned()),
+        |case| case.resources.clear(),
+        |case| case.unresolved = Some(String::new()),
+        |case| case.environment = Some(EnvironmentName::production()),
+        |case| case.protected = !case.protected,
+        |case| case.disposable = !case.disposable,
+        |case| case.task_environment = EnvironmentName::production(),
+        |case| case.in_task_environment = !case.in_task_environment,
+        |case| case.in_credential_environments = !case.in_credential_environments,
+        |case| case.manifest_has_protected = !case.manifest_has_protected,
+        |case| case.only_task_resources = !case.only_task_resources,
+        |case| case.fields_withheld = !case.fields_withheld,
+        |case| case.two_approvers_enrolled = !case.two_approvers_enrolled,
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let other = plain().with(|case| change(case));
+        let other = key(&other).expect("still a read or a write");
+        assert_ne!(other, first, "change {number}");
+    }
+    for effect in [Effect::Destructive, Effect::Irreversible] {
+        assert!(key(&Case::new(effect, Scope::Resources)).is_none());
+    }
+}
