@@ -321,8 +321,8 @@ impl Walk<'_> {
         };
         let schema = self.pack.schema();
         let concealed = members.into_iter().map(|(key, shape)| {
-            let types = leaf_types(schema, ty, &field.selection, self.fragments, &key);
-            let is_text = types.is_empty() || types.iter().any(|ty| *ty == "String");
+            let types = leaf_types(schema, ty, &field.selection, &key);
+            let is_text = types.is_empty() || types.contains(&"String");
             let shape = match shape {
                 Shape::Plain if !is_text => Shape::Plain,
                 shape => shape.concealed(),
@@ -366,7 +366,6 @@ fn leaf_types<'a>(
     schema: &'a Schema,
     on: &str,
     selection: &[Selection],
-    fragments: &BTreeMap<String, Fragment>,
     key: &str,
 ) -> Vec<&'a str> {
     let mut types = Vec::new();
@@ -383,7 +382,7 @@ fn leaf_types<'a>(
                 ..
             } => {
                 let on = condition.as_deref().unwrap_or(on);
-                types.extend(leaf_types(schema, on, selection, fragments, key));
+                types.extend(leaf_types(schema, on, selection, key));
             }
             // Whatever a fragment says of it, it is text.
             Selection::Spread { .. } => return Vec::new(),
