@@ -2,7 +2,7 @@
 
 use tagout_tests::{Person, Terminal, World, for_each_person};
 
-const STRIPE: &str = "sk_live_51Habcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMN";
+const STRIPE: &str = "sk_live_51Nq8ZxKv3LmPw7RtYb2HcJd9Fg4SaEuXo6iQkT1nVrWyBzCMe5";
 
 fn workspace(person: Person) -> World {
     let world = World::new(person);

@@ -93,11 +93,11 @@ for_each_person! {
 for_each_person! {
     fn a_decoy_written_elsewhere_is_reported(person: Person) {
         let world = World::new(person);
-        world.write(".env", "STRIPE_SECRET_KEY=sk_live_51Habcdefghijklmnopqrstuvwxyz0123456789ABCD\n");
+        world.write(".env", "STRIPE_SECRET_KEY=sk_live_51Nq8ZxKv3LmPw7RtYb2HcJd9Fg4SaEuXo6iQkT1nVrWyBzCMe5\n");
         let finished = world.run(&[], "cat .env > copied.txt");
         assert!(finished.stderr.contains("holds a decoy"), "{finished}");
         assert!(finished.stderr.contains("copied.txt"), "{finished}");
-        assert!(!finished.stderr.contains("51Habc"), "{finished}");
+        assert!(!finished.stderr.contains("51Nq8Z"), "{finished}");
     }
 }
 

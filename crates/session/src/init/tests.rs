@@ -2,7 +2,7 @@
 
 use super::*;
 
-const STRIPE: &str = "sk_live_51Habcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMN";
+const STRIPE: &str = "sk_live_51Nq8ZxKv3LmPw7RtYb2HcJd9Fg4SaEuXo6iQkT1nVrWyBzCMe5";
 const RAILWAY: &str = "3f6e1c2a-9b7d-4e58-a1c0-5d2f8b6e4a97";
 
 struct Case {
