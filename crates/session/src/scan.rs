@@ -25,7 +25,7 @@ const LARGEST_TWIN: u64 = 16 * 1024 * 1024;
 const SHORTEST_HELD: usize = 8;
 /// Folders whose contents come from a package manager; only names that promise credentials are
 /// looked at there.
-const DEPENDENCIES: &[&str] = &[
+pub(crate) const DEPENDENCIES: &[&str] = &[
     "node_modules",
     "target",
     ".venv",

@@ -12,7 +12,7 @@ use tagout_policy::{Channel, Content, Disclosures, Reader};
 use tagout_secrets::personal::{CLASSIFIER_VERSION, EntityKind, Recognisers, entities};
 use tagout_store::{ContentLabels, Labels};
 
-use crate::scan::{FoundFile, Scan};
+use crate::scan::{DEPENDENCIES, FoundFile, Scan};
 
 /// Larger files are not read; a rule about content then counts as broken by them.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -33,7 +33,11 @@ pub(crate) fn withhold(
     let files = WalkBuilder::new(workspace)
         .standard_filters(false)
         .follow_links(false)
-        .filter_entry(|entry| entry.file_name() != ".git")
+        // What package managers brought is everybody's, and hundreds of megabytes of it.
+        .filter_entry(|entry| {
+            let name = entry.file_name();
+            name != ".git" && !DEPENDENCIES.iter().any(|folder| name == *folder)
+        })
         .build();
     for entry in files.flatten() {
         let Ok(path) = entry.path().strip_prefix(workspace) else {
