@@ -71,7 +71,9 @@ fn consequence(effect: Effect) -> Option<&'static str> {
 fn remark(flag: Flag) -> &'static str {
     match flag {
         Flag::SecretRead => "The answer contains secret values; the agent will see decoys.",
-        Flag::CredentialMint => "The answer contains a new credential; the agent will see a decoy, and the value is not kept.",
+        Flag::CredentialMint => {
+            "The answer contains a new credential; the agent will see a decoy, and the value is not kept."
+        }
         Flag::PermissionChange => "This changes who may act, or where.",
         Flag::Egress => "The provider will send data to a place that the caller chose.",
         Flag::Exec => "This runs code that the caller chose.",
