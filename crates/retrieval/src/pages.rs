@@ -384,7 +384,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
         &rows,
     );
     page.heading("Retrievals");
-    let rows: Vec<Vec<String>> = retrievals.iter().map(|row| retrieval_row(row)).collect();
+    let rows: Vec<Vec<String>> = retrievals.iter().map(retrieval_row).collect();
     page.table(
         &[
             "Prompt",

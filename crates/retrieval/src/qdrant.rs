@@ -388,7 +388,7 @@ impl Proxy {
         let known: HashSet<String> = ids.iter().map(ToString::to_string).collect();
         if !ids
             .iter()
-            .all(|id| id.is_u64() || id.as_str().is_some_and(|id| is_name(id)))
+            .all(|id| id.is_u64() || id.as_str().is_some_and(is_name))
         {
             return Err(refused(
                 StatusCode::BAD_REQUEST,
