@@ -9,7 +9,7 @@ fn read(side: Side, bytes: &[u8], size: usize) -> (Vec<Message>, bool) {
     for piece in bytes.chunks(size.max(1)) {
         reader.feed(piece);
         loop {
-            match reader.next() {
+            match reader.next_message() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(_) => return (messages, false),

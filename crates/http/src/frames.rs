@@ -92,7 +92,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the frames break the protocol; the connection cannot go on then.
-    pub fn next(&mut self) -> Result<Option<Message>, BadFrame> {
+    pub fn next_message(&mut self) -> Result<Option<Message>, BadFrame> {
         while let Some(frame) = self.frame()? {
             if let Some(message) = self.message(frame)? {
                 return Ok(Some(message));
@@ -306,7 +306,7 @@ mod tests {
         let mut messages = Vec::new();
         for piece in bytes.chunks(size.max(1)) {
             reader.feed(piece);
-            while let Some(message) = reader.next()? {
+            while let Some(message) = reader.next_message()? {
                 messages.push(message);
             }
         }

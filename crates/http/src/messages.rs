@@ -78,7 +78,7 @@ impl Messages {
             return Ok(None);
         }
         let rest = self.held.bytes.split_off(PREFIX + length);
-        let message = std::mem::replace(&mut self.held, Held::default());
+        let message = std::mem::take(&mut self.held);
         self.held.bytes = rest;
         Ok(Some(message.bytes.into()))
     }

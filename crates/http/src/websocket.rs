@@ -355,7 +355,7 @@ impl Gate {
     ) -> Ended {
         let mut reader = Reader::new(Side::Client);
         loop {
-            let message = match reader.next() {
+            let message = match reader.next_message() {
                 Err(bad) => return Ended::Broken(bad.code, bad.reason),
                 Ok(Some(message)) => message,
                 Ok(None) => match asking.content().await {
@@ -487,7 +487,7 @@ async fn inward(
     let mut frames = Reader::new(Side::Server);
     let mut buffer = bytes::BytesMut::with_capacity(16 * 1024);
     loop {
-        let message = match frames.next() {
+        let message = match frames.next_message() {
             Err(bad) => return Ended::Broken(bad.code, bad.reason),
             Ok(Some(message)) => message,
             Ok(None) => {
