@@ -413,14 +413,8 @@ impl Reading<'_> {
         match form {
             "env" if is_variable(rest) => {}
             "file" if !rest.is_empty() && !rest.starts_with('#') && !control => {}
-            "vault" if is_word(rest) => self.not_yet.push(Lined {
-                value: "sources of the form vault:NAME come with a later version",
-                line: source.line,
-            }),
-            "command" if !rest.trim().is_empty() && !control => self.not_yet.push(Lined {
-                value: "sources of the form command:ARGV come with a later version",
-                line: source.line,
-            }),
+            "vault" if is_word(rest) => {}
+            "command" if !rest.trim().is_empty() && !control => {}
             _ => self.mistakes.add(
                 source.line,
                 format!(

@@ -154,7 +154,7 @@ impl Report {
             Tone::Warning,
         );
         self.name(
-            "program that came or changed among dependencies",
+            "new or changed program",
             &changes.programs,
             Tone::Warning,
         );
