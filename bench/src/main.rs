@@ -27,8 +27,11 @@ usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds 
        tagout-bench load CA HOST PORT CONNECTIONS SECONDS RATE [PROXY]
        tagout-bench hold CA HOST PORT CONNECTIONS DIFFERENT";
 
+/// Measures one area.
+type Measure = fn(&Subject) -> Result<Section>;
+
 /// What is measured, in the order of the page.
-const AREAS: &[(&str, fn(&Subject) -> Result<Section>)] = &[
+const AREAS: &[(&str, Measure)] = &[
     ("launch", launch::measure),
     ("judge", judge::measure),
     ("ledger", ledger::measure),

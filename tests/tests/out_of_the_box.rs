@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tagout_tests::{
-    Answer, Person, Server, TestAuthority, World, eventually, finish, for_each_person,
+    Answer, Server, TestAuthority, World, eventually, finish, for_each_person,
 };
 
 const TOKEN: &str = "npm_9sD2kQ0vXw4LrT7yUb1NcE5fGh8JiK3mOpAz";

@@ -439,6 +439,7 @@ mod tests {
         Upstream::new(UpstreamConfig {
             addresses,
             ca_files,
+            proxy: None,
         })
         .unwrap()
     }
