@@ -7,9 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tagout_tests::{
-    Answer, Server, TestAuthority, World, eventually, finish, for_each_person,
-};
+use tagout_tests::{Answer, Server, TestAuthority, World, eventually, finish, for_each_person};
 
 const TOKEN: &str = "npm_9sD2kQ0vXw4LrT7yUb1NcE5fGh8JiK3mOpAz";
 

@@ -57,11 +57,7 @@ impl Method {
     /// See [`MethodError`].
     pub fn parse(text: &str) -> Result<Self, MethodError> {
         let ok = |byte: u8| byte.is_ascii_uppercase() || byte == b'-' || byte == b'_';
-        if text.is_empty()
-            || text.len() > 32
-            || !text.bytes().all(ok)
-            || text == "TRACE"
-        {
+        if text.is_empty() || text.len() > 32 || !text.bytes().all(ok) || text == "TRACE" {
             return Err(MethodError);
         }
         Ok(Self(text.to_owned()))

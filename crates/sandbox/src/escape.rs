@@ -410,7 +410,9 @@ mod tests {
         filter.pass(b"\x1b]52;c;aGVsbG8=\x07", &mut output);
         assert_eq!(output, b"\x1b]52;c;aGVsbG8=\x07");
         output.clear();
-        for question in ["c;?", ";?", "c;??", "c; ?", "?;aGk=", "c", "c;aGk=;?", "c;?x"] {
+        for question in [
+            "c;?", ";?", "c;??", "c; ?", "?;aGk=", "c", "c;aGk=;?", "c;?x",
+        ] {
             filter.pass(format!("\x1b]52;{question}\x07").as_bytes(), &mut output);
             assert!(output.is_empty(), "{question}");
         }
