@@ -15,6 +15,7 @@ pub struct Veil<'a> {
     broker: &'a Broker,
     key: &'a DecoyKey,
     label: String,
+    replaced: usize,
     values: Vec<(String, Vec<u8>, bool)>,
     decoys: Vec<(Decoy, String)>,
 }
@@ -27,6 +28,7 @@ impl Broker {
             broker: self,
             key: self.decoy_key()?,
             label: label.to_owned(),
+            replaced: 0,
             values: Vec::new(),
             decoys: Vec::new(),
         })
@@ -41,7 +43,8 @@ impl Veil<'_> {
         }
         let decoy = String::from_utf8_lossy(&self.key.decoy(text.as_bytes())).into_owned();
         let guessable = is_guessable(text.as_bytes());
-        self.replaced(text.as_bytes().to_vec(), decoy.as_bytes(), guessable);
+        self.replaced += 1;
+        self.replace(text.as_bytes().to_vec(), decoy.as_bytes(), guessable);
         decoy
     }
 
@@ -52,10 +55,11 @@ impl Veil<'_> {
         let document = json!({name: text}).to_string().into_bytes();
         let findings = Detector::builtin().scan(Path::new("secrets.json"), &document);
         let copy = twin(&document, &findings, self.key);
+        self.replaced += findings.len();
         for finding in &findings {
             let decoy = copy.get(finding.span.clone()).unwrap_or_default();
             for value in known_values(&document, finding) {
-                self.replaced(value, decoy, finding.guessable);
+                self.replace(value, decoy, finding.guessable);
             }
         }
         let veiled = match serde_json::from_slice::<Json>(&copy) {
@@ -71,14 +75,13 @@ impl Veil<'_> {
 
     /// Makes what was replaced known; how many values that were.
     pub fn learn(self) -> usize {
-        let count = self.values.len();
-        if count > 0 {
+        if !self.values.is_empty() {
             self.broker.learn(self.values, self.decoys);
         }
-        count
+        self.replaced
     }
 
-    fn replaced(&mut self, value: Vec<u8>, decoy: &[u8], guessable: bool) {
+    fn replace(&mut self, value: Vec<u8>, decoy: &[u8], guessable: bool) {
         if let Ok(decoy) = std::str::from_utf8(decoy) {
             self.decoys.push((Decoy::new(decoy), self.label.clone()));
         }

@@ -72,7 +72,11 @@ impl Scan<'_> {
                 } else if fields == 5 {
                     let last = text.iter().rposition(|&b| b == b':').map_or(0, |at| at + 1);
                     spans.push(line.start + last..line.end);
-                } else if fields == 2 && !text.contains(&b'=') && !text.contains(&b'/') {
+                } else if fields == 2
+                    && !text.contains(&b'=')
+                    && !text.contains(&b'/')
+                    && !text.iter().any(|b| b"{}[]<>\"'".contains(b))
+                {
                     let colon = text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
                     spans.push(line.start + colon..line.end);
                 } else if fields == 1 && is_bare(text) && looks_random(self.slice(only.clone())) {
