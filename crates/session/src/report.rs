@@ -153,11 +153,7 @@ impl Report {
             &changes.with_decoys,
             Tone::Warning,
         );
-        self.name(
-            "new or changed program",
-            &changes.programs,
-            Tone::Warning,
-        );
+        self.name("new or changed program", &changes.programs, Tone::Warning);
         self.name(
             "set-id bits that came were taken away",
             &changes.set_id,
