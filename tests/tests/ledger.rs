@@ -127,3 +127,16 @@ impl Drop for Unmount {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+for_each_person! {
+    fn a_ledger_that_is_gone_is_no_proof(person: Person) {
+        let world = World::new(person);
+        world.run(&[], "true").success();
+        let session = world.sessions().remove(0);
+        let ledger = world.tagout_home().join("ledgers").join(format!("{session}.ledger"));
+        std::fs::remove_file(&ledger).expect("the ledger");
+        let finished = world.tagout(&["verify", &session]);
+        assert_ne!(finished.status, 0, "{finished}");
+        assert!(finished.stderr.contains("is gone"), "{finished}");
+    }
+}

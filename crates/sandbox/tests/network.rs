@@ -143,6 +143,8 @@ fn invariant_1_a_server_inside_is_reached_and_reaches_nothing() {
             let mut line = [0; 10];
             output.read_exact(&mut line).unwrap();
             assert_eq!(&line, b"listening\n");
+            // While the command runs: with it, who hands out sockets ends.
+            assert!(control.socket_inside(true).is_ok());
             let mut socket = control.socket_inside(false).unwrap();
             connect(&socket, port).unwrap();
             socket.set_nonblocking(false).unwrap();
@@ -150,7 +152,6 @@ fn invariant_1_a_server_inside_is_reached_and_reaches_nothing() {
             let mut answer = String::new();
             socket.read_to_string(&mut answer).unwrap();
             assert_eq!(answer, "from inside\n");
-            assert!(control.socket_inside(true).is_ok());
             let mut rest = String::new();
             output.read_to_string(&mut rest).unwrap();
             assert_eq!(rest, "heard from outside\n");
