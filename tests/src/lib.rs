@@ -11,6 +11,7 @@ pub mod identity;
 pub mod model;
 mod person;
 pub mod qdrant;
+pub mod remote;
 pub mod retrieval;
 mod server;
 mod terminal;
