@@ -284,8 +284,8 @@ impl Walk<'_> {
             let introspection = matches!(field.name.as_str(), "__schema" | "__type");
             return match introspection {
                 true => self.below("", field),
-                // Nobody knows what it is.
-                false => Shape::Secret(SecretPlace::Document),
+                // Nobody knows what it is, so all of it is secret.
+                false => Shape::Secret(SecretPlace::Credential),
             };
         };
         let is_secret = tables.is_secret(on, &field.name)

@@ -97,6 +97,14 @@ fn invariant_3_new_credentials_are_replaced() {
 }
 
 #[test]
+fn invariant_5_a_field_that_nobody_knows_is_secret_as_a_whole() {
+    let document = json!({"query": "query { somethingNew(id: \"p\") { notes } }"});
+    let answer = json!({"data": {"somethingNew": {"notes": "plain words"}}});
+    let expected = json!({"data": {"somethingNew": {"notes": "!"}}});
+    assert_eq!(cleaned(&document, &answer), Ok(expected));
+}
+
+#[test]
 fn documents_within_texts_are_documents() {
     let query = "query { template(id: \"t\") { serializedConfig } }";
     let inner = json!({"services": {"a": {"variables": {"TOKEN": {"value": "secret"}}}}});
