@@ -40,10 +40,9 @@ impl Presence {
     /// What the file system said.
     pub fn announce(home: &Home, id: &SessionId) -> io::Result<Self> {
         let folder = home.session(id);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
+        // Until the lock is taken this folder looks like one that a dead session left.
+        let _unswept = register(home, FlockOperation::LockShared)?;
+        DirBuilder::new().mode(0o700).create(&folder)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -97,6 +96,23 @@ pub fn say(home: &Home, id: &SessionId, word: Word) -> bool {
         let _ = sender.send(exchange(&folder, word).is_ok());
     });
     spawned.is_ok() && answered.recv_timeout(ANSWER_WITHIN).unwrap_or(false)
+}
+
+/// Says that nobody announces a session while the answer is kept. `None` while somebody does, or sweeps.
+pub(crate) fn nobody_announces(home: &Home) -> Option<File> {
+    register(home, FlockOperation::NonBlockingLockExclusive).ok()
+}
+
+/// The folder of all sessions' folders, made if need be, with a lock on it.
+fn register(home: &Home, lock: FlockOperation) -> io::Result<File> {
+    let sessions = home.path().join("sessions");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&sessions)?;
+    let sessions = File::open(sessions)?;
+    rustix::io::retry_on_intr(|| flock(&sessions, lock))?;
+    Ok(sessions)
 }
 
 /// Whether a session's supervisor holds its lock.

@@ -12,6 +12,9 @@ use crate::home::Home;
 /// Sweeps what dead sessions left. What cannot be swept now is tried again by the next command.
 pub fn sweep(home: &Home, store: &Store) {
     let _ = store.end_crashed();
+    let Some(_alone) = control::nobody_announces(home) else {
+        return;
+    };
     let Ok(folders) = fs::read_dir(home.path().join("sessions")) else {
         return;
     };
@@ -23,11 +26,62 @@ pub fn sweep(home: &Home, store: &Store) {
         else {
             continue;
         };
-        if control::lives(home, &id) || !folder.path().join("lock").exists() {
+        if control::lives(home, &id) {
             continue;
         }
         if tagout_sandbox::sweep_placeholders(&folder.path().join("placeholders")).is_ok() {
             let _ = fs::remove_dir_all(folder.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::control::Presence;
+
+    #[test]
+    fn a_session_that_is_being_announced_is_not_swept() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(|name| {
+            (name == "TAGOUT_HOME").then(|| state.path().to_str().unwrap().to_owned())
+        })
+        .unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let store = Store::open(home.path()).unwrap();
+                    while !done.load(Ordering::Relaxed) {
+                        sweep(&home, &store);
+                    }
+                });
+            }
+            for _ in 0..500 {
+                let id = SessionId::random().unwrap();
+                let presence = Presence::announce(&home, &id).unwrap();
+                fs::write(presence.journal(), "").expect("its folder is there");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn what_a_dead_session_left_goes_whatever_it_had_come_to() {
+        let state = tempfile::tempdir().unwrap();
+        let home = Home::open(|name| {
+            (name == "TAGOUT_HOME").then(|| state.path().to_str().unwrap().to_owned())
+        })
+        .unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let (bare, locked) = (SessionId::random().unwrap(), SessionId::random().unwrap());
+        fs::create_dir_all(home.session(&bare)).unwrap();
+        fs::create_dir_all(home.session(&locked)).unwrap();
+        fs::write(home.session(&locked).join("lock"), "").unwrap();
+        sweep(&home, &store);
+        assert!(!home.session(&bare).exists() && !home.session(&locked).exists());
     }
 }
