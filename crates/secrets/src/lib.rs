@@ -5,7 +5,7 @@
 //! - finding: [`Detector`] reads bytes of a named file and answers [`Finding`]s; [`file_kind`] says
 //!   what a path promises before anyone reads it;
 //! - replacing: [`DecoyKey`] shapes a worthless value like a real one, [`twin`] makes the decoy copy
-//!   of a file;
+//!   of a file, [`Edits`] carries an edit of the copy over to the file;
 //! - recognising: [`KnownSecrets`] finds values that are known, in every encoding that Tagout
 //!   promises to refuse;
 //! - redacting: [`Redactor`] takes attached values out of a stream again.
@@ -16,6 +16,7 @@
 
 mod decoy;
 mod detector;
+mod edit;
 mod encoding;
 mod file_kind;
 mod finding;
@@ -29,6 +30,7 @@ mod twin;
 
 pub use decoy::DecoyKey;
 pub use detector::Detector;
+pub use edit::{Carried, Edits};
 pub use encoding::Encoding;
 pub use file_kind::{FileKind, file_kind};
 pub use finding::{Confidence, Finding};
