@@ -174,6 +174,15 @@ impl<'a> Init<'a> {
                     .map_err(|error| error.to_string());
                 wire::send(self.channel, &Event::Done(done), &[])?;
             }
+            Order::OpenTwin { tree, path } => {
+                let opened = self.view.open_twin(tree, &path);
+                let handed: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
+                let done = match &opened {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                };
+                wire::send(self.channel, &Event::Done(done), &handed)?;
+            }
             Order::Start | Order::Build { .. } | Order::Probe => {
                 return Err(io::ErrorKind::InvalidData.into());
             }

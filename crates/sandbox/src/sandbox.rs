@@ -259,23 +259,39 @@ impl Control {
         self.mount_over(path, Cover::Itself)
     }
 
+    /// Shows `bytes` at `path` of the host (absolute, in one of the trees), whatever lies there now. The inside may write over them, which
+    /// changes nothing at `path`; [`Control::open_twin`] gives what it wrote.
+    pub fn mount_editable_over(&self, path: &Path, bytes: Vec<u8>) -> Result<(), LaunchError> {
+        self.mount_over(path, Cover::Editable(bytes))
+    }
+
+    /// Opens for reading what the inside sees, and may have written, at `path` of the host: the file of an editable [`crate::Twin`] or of
+    /// the last [`Control::mount_editable_over`]. It can be read when the sandbox is gone, too.
+    pub fn open_twin(&self, path: &Path) -> Result<std::fs::File, LaunchError> {
+        const WHAT: &str = "open a twin";
+        let (tree, path) = self.place(path)?;
+        let opened = self.order_with_answer(WHAT, &Order::OpenTwin { tree, path })?;
+        opened
+            .map(std::fs::File::from)
+            .ok_or(LaunchError::Lost(WHAT))
+    }
+
+    /// The tree that `path` lies in, and where in it.
+    fn place(&self, path: &Path) -> Result<(usize, PathBuf), LaunchError> {
+        let mut trees = self.0.trees.iter().enumerate();
+        let found = trees.find_map(|(tree, candidate)| {
+            path.strip_prefix(&candidate.path)
+                .ok()
+                .map(|relative| (tree, relative.to_path_buf()))
+        });
+        found.ok_or_else(|| LaunchError::Guard {
+            path: path.into(),
+            why: "it is in no tree of the sandbox".into(),
+        })
+    }
+
     fn mount_over(&self, path: &Path, cover: Cover) -> Result<(), LaunchError> {
-        let found = self
-            .0
-            .trees
-            .iter()
-            .enumerate()
-            .find_map(|(tree, candidate)| {
-                path.strip_prefix(&candidate.path)
-                    .ok()
-                    .map(|relative| (tree, relative.to_path_buf()))
-            });
-        let Some((tree, relative)) = found else {
-            return Err(LaunchError::Guard {
-                path: path.into(),
-                why: "it is in no tree of the sandbox".into(),
-            });
-        };
+        let (tree, relative) = self.place(path)?;
         self.order(
             "mount over a replaced path",
             &Order::MountOver {

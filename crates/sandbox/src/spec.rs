@@ -163,7 +163,7 @@ pub enum Placeholder {
     File(#[serde(with = "bytes_as_text")] Vec<u8>),
 }
 
-/// A file of a tree that is shown with other contents, read-only.
+/// A file of a tree that is shown with other contents.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Twin {
     /// Relative to the tree; no `..`, no symbolic link on the way.
@@ -171,6 +171,9 @@ pub struct Twin {
     /// What is read inside.
     #[serde(with = "bytes_as_text")]
     pub bytes: Vec<u8>,
+    /// Whether the command may write to what it sees. The file behind it stays as it is: the supervisor reads what was written through
+    /// [`crate::Control::open_twin`].
+    pub editable: bool,
 }
 
 /// A file of ours at a path inside. Laid over another, a symbolic link there is followed, inside.
@@ -275,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_of_any_kind_survive_the_wire(bytes: Vec<u8>) {
-            let twin = Twin { path: PathBuf::from("a"), bytes: bytes.clone() };
+            let twin = Twin { path: PathBuf::from("a"), bytes: bytes.clone(), editable: false };
             let text = serde_json::to_string(&twin).unwrap();
             prop_assert_eq!(serde_json::from_str::<Twin>(&text).unwrap().bytes, bytes);
         }

@@ -4,6 +4,7 @@
 //! What must stay true: after [`build`] the old root is gone, every mount is without set-id and devices (but for the device nodes
 //! themselves), and only the trees and the private folders can be written.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -76,6 +77,8 @@ const PROC_MASKED: &[&str] = &[
 pub(crate) struct View {
     store: Store,
     trees: Vec<OwnedFd>,
+    /// Names in the store of what the inside may write over, by tree and path.
+    editable: HashMap<(usize, PathBuf), String>,
 }
 
 /// Builds the view and makes it this process's root. Runs in process 1 of the new pid namespace, whose /proc it mounts.
@@ -134,6 +137,7 @@ pub(crate) fn build(spec: &Spec, gathered: Gathered, report: &mut LaunchReport) 
     let mut view = View {
         store,
         trees: Vec::new(),
+        editable: HashMap::new(),
     };
     for tree in std::iter::once(&spec.workspace).chain(&spec.extra_trees) {
         view.hold(tree, report)?;
@@ -264,11 +268,8 @@ impl Store {
     /// Mounts the store at /proc; /proc itself has to be mounted over it next.
     fn build() -> io::Result<Store> {
         fs::create_dir("/proc")?;
-        let mount = mounts::new_file_system(
-            "tmpfs",
-            &[("mode", "0700")],
-            NO_SET_ID | NO_DEVICES | NO_EXECUTION,
-        )?;
+        // Twins of scripts are executed, as the scripts are outside.
+        let mount = mounts::new_file_system("tmpfs", &[("mode", "0700")], NO_SET_ID | NO_DEVICES)?;
         mounts::attach(&mount, Path::new("/proc"))?;
         let root = rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let store = Store { root, count: 0 };
@@ -288,6 +289,24 @@ impl Store {
         file.write_all(bytes)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
         Ok(())
+    }
+
+    /// A file of the store, for reading.
+    fn open(&self, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.root, name, flags, Mode::empty())?)
+    }
+
+    /// A detached mount of a new file that can be written, and its name in the store.
+    fn mount_editable(&mut self, bytes: &[u8], mode: u32) -> io::Result<(String, OwnedFd)> {
+        self.count += 1;
+        let name = self.count.to_string();
+        self.write(&name, bytes, mode)?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.root, &*name, flags, Mode::empty())?;
+        let mount = mounts::clone_descriptor(&file)?;
+        mounts::restrict(&mount, NO_SET_ID | NO_DEVICES)?;
+        Ok((name, mount))
     }
 
     /// A detached, read-only mount of a file or folder in the store.
@@ -430,10 +449,10 @@ impl View {
         self.trees.push(root);
         let index = self.trees.len() - 1;
         let guards = tree.guards.iter().map(|guard| (&guard.path, Cover::Itself));
-        let twins = tree
-            .twins
-            .iter()
-            .map(|twin| (&twin.path, Cover::Bytes(twin.bytes.clone())));
+        let twins = tree.twins.iter().map(|twin| match twin.editable {
+            true => (&twin.path, Cover::Editable(twin.bytes.clone())),
+            false => (&twin.path, Cover::Bytes(twin.bytes.clone())),
+        });
         for (path, cover) in guards.chain(twins) {
             let absolute = tree.path.join(path);
             let links = self
@@ -485,10 +504,26 @@ impl View {
                 mount
             }
             Cover::Bytes(bytes) => self.store.mount_bytes(bytes, status.st_mode & 0o777)?,
+            Cover::Editable(bytes) => {
+                let (name, mount) = self.store.mount_editable(bytes, status.st_mode & 0o777)?;
+                self.editable.insert((tree, path.to_path_buf()), name);
+                mount
+            }
         };
         mounts::attach_onto(mount, &target)?;
         let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
         Ok(if is_folder { 1 } else { status.st_nlink as u32 })
+    }
+}
+
+impl View {
+    /// What the last [`Cover::Editable`] put over a path of a tree, for reading.
+    pub(crate) fn open_twin(&self, tree: usize, path: &Path) -> io::Result<OwnedFd> {
+        let name = self
+            .editable
+            .get(&(tree, path.to_path_buf()))
+            .ok_or(io::ErrorKind::NotFound)?;
+        self.store.open(name)
     }
 }
 

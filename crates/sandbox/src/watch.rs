@@ -199,6 +199,7 @@ mod tests {
         tree.twins = vec![Twin {
             path: "config/.env".into(),
             bytes: vec![],
+            editable: false,
         }];
         let mut watch = Watch::new(&[tree]).unwrap();
         let mut next = || watch.next().unwrap().unwrap();

@@ -55,6 +55,8 @@ pub(crate) enum Order {
         path: PathBuf,
         cover: Cover,
     },
+    /// Open what the last [`Cover::Editable`] put over a path of a tree, for reading. The descriptor comes with the answer.
+    OpenTwin { tree: usize, path: PathBuf },
 }
 
 /// What stands over a path of a tree.
@@ -64,6 +66,8 @@ pub(crate) enum Cover {
     Itself,
     /// These bytes, read-only.
     Bytes(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
+    /// These bytes, which the inside may write over.
+    Editable(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
 }
 
 /// From the inside to the supervisor.

@@ -173,6 +173,7 @@ fn a_twin_is_what_is_read_under_every_name() {
         spec.workspace.twins = vec![Twin {
             path: "config/.env".into(),
             bytes: b"TOKEN=decoy\n".to_vec(),
+            editable: false,
         }];
         let sandbox = launch(spec).unwrap();
         assert_eq!(
@@ -200,6 +201,7 @@ fn what_the_host_replaces_is_mounted_anew() {
         spec.workspace.twins = vec![Twin {
             path: ".env".into(),
             bytes: b"TOKEN=decoy\n".to_vec(),
+            editable: false,
         }];
         let mut sandbox = launch(spec).unwrap();
         let control = sandbox.control();

@@ -28,6 +28,7 @@ pub(crate) fn trees(workspace: &Workspace, found: &[FoundFile]) -> io::Result<(T
         .map(|file| Twin {
             path: file.path.clone(),
             bytes: file.twin.clone(),
+            editable: false,
         })
         .collect();
     for twin in covered(&tree.path) {
@@ -107,6 +108,7 @@ fn covered(workspace: &Path) -> Vec<Twin> {
                     found.push(Twin {
                         path: path.to_owned(),
                         bytes,
+                        editable: false,
                     });
                 }
                 WalkState::Continue
