@@ -106,7 +106,9 @@ pub(crate) fn gather(spec: &Spec, program: Option<&Path>, identity: &Identity) -
             gathered.left_out.push(path.clone());
         }
     }
-    for root in roots::installation_roots(&spec.home, &spec.search_path, program) {
+    let roots =
+        roots::installation_roots(&spec.home, &spec.search_path, program, &spec.workspace.path);
+    for root in roots {
         gathered
             .show(&root.path, &writable)
             .step(|| format!("clone {}", root.path.display()))?;
