@@ -271,7 +271,7 @@ impl World {
         json_lines(&self.tagout(&arguments).success().stdout)
     }
 
-    /// The ids of all sessions, the newest last.
+    /// The ids of all sessions, the newest first.
     pub fn sessions(&self) -> Vec<String> {
         let ids = self.json(&["sessions"]);
         ids.iter()

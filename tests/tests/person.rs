@@ -73,7 +73,7 @@ for_each_person! {
         world.manifest(&format!("{MANIFEST}\n[[host]]\nname = \"api.example.com\"\nmethods = [\"POST\"]\npaths = [\"/v1/x\"]\n"));
         let again = world.run(&[], "curl -sS -X POST https://api.example.com/v1/x");
         assert!(again.stdout.contains("\"done\":\"/v1/x\""), "{again}");
-        let log = world.tagout(&["log", world.sessions().last().expect("a session")]).success();
+        let log = world.tagout(&["log", world.sessions().first().expect("a session")]).success();
         assert!(log.stdout.contains("report"), "{log}");
         world.verify_all();
     }
