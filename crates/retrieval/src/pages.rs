@@ -16,14 +16,18 @@ const ROWS: u32 = 200;
 
 /// The style of every page.
 pub(crate) const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--soft:#8882;--warm:#b45309}\
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1.5rem}\
-nav a{margin-right:1.2rem}h1{font-size:1.5rem;margin:.8rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);\
-vertical-align:top;overflow-wrap:anywhere}th{font-weight:600;background:var(--soft)}\
+:root{color-scheme:light dark;--line:#8884;--soft:#8882;--warm:#b45309;--link:#1d4ed8}\
+@media (prefers-color-scheme:dark){:root{--warm:#fbbf24;--link:#93c5fd}}\
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:76rem;padding:1.5rem}a{color:var(--link)}\
+nav a{margin-right:1.2rem}h1{font-size:1.5rem;margin:.8rem 0;overflow-wrap:anywhere}\
+h2{font-size:1.1rem;margin:1.6rem 0 .4rem}p{overflow-wrap:anywhere}\
+.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}\
+th{font-weight:600;background:var(--soft);white-space:nowrap}td{overflow-wrap:anywhere;min-width:7rem}\
+td.number{min-width:0;font-variant-numeric:tabular-nums}td.long{min-width:16rem}time,mark{white-space:nowrap}\
 .sums{display:flex;flex-wrap:wrap;gap:1rem;padding:0;list-style:none}.sums li{border:1px solid var(--line);\
 border-radius:.4rem;padding:.5rem 1rem}.sums b{display:block;font-size:1.4rem}pre{white-space:pre-wrap;background:var(--soft);\
-padding:.6rem;border-radius:.4rem}.none{opacity:.7}mark{background:none;color:var(--warm);font-weight:600}";
+padding:.6rem;margin:0;border-radius:.4rem}.none{opacity:.7}mark{background:none;color:var(--warm);font-weight:600}";
 
 /// A page being written.
 struct Page {
@@ -54,13 +58,13 @@ impl Page {
         self.body.push_str("</ul>");
     }
 
-    /// A table; cells are HTML already.
-    fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) {
+    /// A table; cells are HTML already. Without a row it says what would be there.
+    fn table(&mut self, heads: &[&str], rows: &[Vec<String>], none: &str) {
         if rows.is_empty() {
-            self.body.push_str("<p class=\"none\">Nothing yet.</p>");
+            let _ = write!(self.body, "<p class=\"none\">{}</p>", escape(none));
             return;
         }
-        self.body.push_str("<table><thead><tr>");
+        self.body.push_str("<div class=\"wide\"><table><thead><tr>");
         for head in heads {
             let _ = write!(self.body, "<th scope=\"col\">{}</th>", escape(head));
         }
@@ -68,11 +72,16 @@ impl Page {
         for row in rows {
             self.body.push_str("<tr>");
             for cell in row {
-                let _ = write!(self.body, "<td>{cell}</td>");
+                let class = match cell.len() {
+                    1.. if cell.bytes().all(|byte| byte.is_ascii_digit()) => " class=\"number\"",
+                    81.. => " class=\"long\"",
+                    _ => "",
+                };
+                let _ = write!(self.body, "<td{class}>{cell}</td>");
             }
             self.body.push_str("</tr>");
         }
-        self.body.push_str("</tbody></table>");
+        self.body.push_str("</tbody></table></div>");
     }
 
     fn answer(self, status: StatusCode) -> Answer {
@@ -128,7 +137,7 @@ fn loader_page(service: &Service) -> Result<Answer, StoreError> {
             link("/pebblo/app/", &application.name),
             found.to_string(),
             escape(&application.owner),
-            escape(&date(application.seen)),
+            moment(&date(application.seen)),
         ]);
         for finding in report.findings.iter().take(20) {
             findings.push(vec![
@@ -175,19 +184,25 @@ fn loader_page(service: &Service) -> Result<Answer, StoreError> {
         ("data sources", sources.len() as u64),
     ]);
     page.heading("Applications");
-    page.table(&["Application", "Findings", "Owner", "Last load"], &rows);
+    page.table(&["Application", "Findings", "Owner", "Last load"], &rows, "No application has loaded a document yet. Start one that uses PebbloSafeLoader with PEBBLO_CLASSIFIER_URL set to the address of this page.");
     page.heading("Findings");
     page.table(
         &["Label", "Type", "Findings", "Files", "Application"],
         &findings,
+        "Nothing was found yet.",
     );
     page.heading("Documents with findings");
     page.table(
         &["Document", "Findings", "Owner", "Bytes", "Application"],
         &documents,
+        "No document has findings.",
     );
     page.heading("Data sources");
-    page.table(&["Loader", "Path", "Type", "Application"], &sources);
+    page.table(
+        &["Loader", "Path", "Type", "Application"],
+        &sources,
+        "No application has loaded a document yet.",
+    );
     Ok(page.answer(StatusCode::OK))
 }
 
@@ -211,7 +226,7 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
     page.sums(&sums);
     let _ = write!(
         page.body,
-        "<p>{} Owner: {}. <a href=\"/pebblo/report/?app_name={}\">Download the report (PDF)</a></p>",
+        "<p>{}</p><p>Owner: {}. <a href=\"/pebblo/report/?app_name={}\">Download the report (PDF)</a></p>",
         escape(&report.application.description),
         escape(&report.application.owner),
         encode(name)
@@ -233,6 +248,7 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
     page.table(
         &["Label", "Type", "Findings", "Snippets", "Files"],
         &findings,
+        "Nothing was found in the last load.",
     );
     page.heading("Documents with findings");
     let documents: Vec<Vec<String>> = report
@@ -252,6 +268,7 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
     page.table(
         &["Document", "Findings", "Owner", "Authorized identities"],
         &documents,
+        "No document has findings.",
     );
     page.heading("Snippets");
     let snippets: Vec<Vec<String>> = report
@@ -264,7 +281,11 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
             ]
         })
         .collect();
-    page.table(&["Document", "Redacted text"], &snippets);
+    page.table(
+        &["Document", "Redacted text"],
+        &snippets,
+        "No snippet was kept: nothing was found.",
+    );
     page.heading("Instance");
     let details: Vec<Vec<String>> = page.data["instanceDetails"]
         .as_object()
@@ -272,14 +293,18 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
         .flatten()
         .map(|(name, value)| vec![escape(name), escape(value.as_str().unwrap_or_default())])
         .collect();
-    page.table(&["", ""], &details);
+    page.table(
+        &["Detail", "Value"],
+        &details,
+        "The application did not say where it runs.",
+    );
     page.heading("Load history");
     let history: Vec<Vec<String>> = report
         .loads
         .iter()
         .map(|load| {
             vec![
-                escape(&date(load.seen)),
+                moment(&date(load.seen)),
                 escape(&load.load.load),
                 (load.findings.0 + load.findings.1).to_string(),
                 load.files.1.to_string(),
@@ -293,8 +318,9 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
         })
         .collect();
     page.table(
-        &["Time", "Load", "Findings", "Files with findings", ""],
+        &["Time", "Load", "Findings", "Files with findings", "State"],
         &history,
+        "There was no load yet.",
     );
     let _ = write!(
         page.body,
@@ -350,18 +376,22 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
                 vec![
                     link("/pebblo/safe_retrieval/app/", &application.name),
                     escape(&application.owner),
-                    escape(&date(application.seen)),
+                    moment(&date(application.seen)),
                 ]
             })
             .collect();
-        page.table(&["Application", "Owner", "Last seen"], &rows);
+        page.table(
+            &["Application", "Owner", "Last seen"],
+            &rows,
+            "No application that answers questions was seen yet. PebbloRetrievalQA reports here.",
+        );
     }
     page.heading("Violations");
     let rows: Vec<Vec<String>> = denials
         .iter()
         .map(|row| {
             vec![
-                escape(&date(row.time)),
+                moment(&date(row.time)),
                 escape(&row.release.channel),
                 escape(if row.release.user.is_empty() {
                     "(no verified identity)"
@@ -381,8 +411,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
         .collect();
     page.table(
         &["Time", "Through", "User", "Labels", "Policies", "Content"],
-        &rows,
-    );
+        &rows, "Nothing was refused yet. Refusals of /v1/retrieval/check and of the proxy for Qdrant stand here.");
     page.heading("Retrievals");
     let rows: Vec<Vec<String>> = retrievals.iter().map(retrieval_row).collect();
     page.table(
@@ -395,6 +424,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
             "Response",
         ],
         &rows,
+        "No question was reported yet.",
     );
     page.heading("Prompts with findings");
     let rows: Vec<Vec<String>> = risky
@@ -411,6 +441,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
     page.table(
         &["Prompt", "Findings", "User (as told)", "Application"],
         &rows,
+        "No question had findings.",
     );
     page.heading("Active users");
     let rows: Vec<Vec<String>> = users
@@ -419,7 +450,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
             vec![
                 escape(&row.user),
                 row.retrievals.to_string(),
-                escape(&date(row.last)),
+                moment(&date(row.last)),
                 escape(&row.identities.join(", ")),
             ]
         })
@@ -427,6 +458,7 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
     page.table(
         &["User (as told)", "Retrievals", "Last", "Linked groups"],
         &rows,
+        "Nobody asked yet.",
     );
     if let Some(application) = only {
         page.heading("Documents");
@@ -440,7 +472,11 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
                 }
             }
         }
-        page.table(&["Document", "Vector database"], &rows);
+        page.table(
+            &["Document", "Vector database"],
+            &rows,
+            "No document was retrieved yet.",
+        );
         page.heading("Vector databases");
         let details: Value = serde_json::from_str(&application.details).unwrap_or_default();
         let mut rows = Vec::new();
@@ -455,7 +491,11 @@ fn retriever_page(service: &Service, only: Option<&Application>) -> Result<Answe
                 ]);
             }
         }
-        page.table(&["Name", "Version", "Location", "Embedding model"], &rows);
+        page.table(
+            &["Name", "Version", "Location", "Embedding model"],
+            &rows,
+            "The application named none.",
+        );
     }
     page.data = json!({
         "pebbloServerVersion": crate::SERVER_VERSION,
@@ -479,7 +519,7 @@ fn retrieval_row(row: &Retrieval) -> Vec<String> {
     vec![
         escape(&unescaped(&row.retrieval.prompt)),
         escape(&row.retrieval.user),
-        escape(&row.retrieval.prompt_time),
+        moment(&row.retrieval.prompt_time),
         findings(&row.retrieval.response_findings),
         from.join("<br>"),
         escape(&unescaped(&row.retrieval.response)),
@@ -511,6 +551,25 @@ fn link(path: &str, name: &str) -> String {
         encode(name),
         escape(name)
     )
+}
+
+/// A time to the second where it is one; whatever else a client sent is shown as it is.
+fn moment(time: &str) -> String {
+    let shape = "dddd-dd-dd dd:dd:dd";
+    let start = time.get(..shape.len()).unwrap_or_default();
+    let is_time = !start.is_empty()
+        && start
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(byte, wanted)| match wanted {
+                b'd' => byte.is_ascii_digit(),
+                b' ' => matches!(byte, b' ' | b'T'),
+                other => byte == other,
+            });
+    match is_time {
+        true => format!("<time>{}</time>", start.replace('T', " ")),
+        false => escape(time),
+    }
 }
 
 fn mark(label: &str) -> String {
