@@ -97,7 +97,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .into_iter()
             .chain(sources.learned.copies.iter().cloned())
             .chain(stand_ins::files())
-            .chain(trust_stores::copies(sources.ca))
+            .chain(trust_stores::copies(sources.ca, &home))
             .collect(),
         private_folders: sources
             .laid
@@ -108,7 +108,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         readable: Vec::new(),
         overlays: view::overlays(&hostname)
             .into_iter()
-            .chain(trust_stores::overlays(sources.bundle, &home))
+            .chain(trust_stores::overlays(sources.bundle, sources.ca, &home))
             .chain(sources.learned.overlays.iter().cloned())
             .chain(git_identity::overlay(
                 &home.to_string_lossy(),

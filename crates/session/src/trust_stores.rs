@@ -1,12 +1,17 @@
 //! Where programs look for certificate authorities, and how the session's own gets there. One table a
-//! kind: variables, bundles, Java's stores. A program with roots of its own compiled in, or that pins a
-//! key, is beyond all of them and fails legibly (docs/out-of-the-box.md lists what was tried).
+//! kind: variables, bundles, hashed folders, Java's stores, NSS's database. A program with roots of its
+//! own compiled in, or that pins a key, is beyond all of them and fails legibly (docs/out-of-the-box.md
+//! lists what was tried).
 
+mod hashed;
 mod java;
+mod nss;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tagout_sandbox::OverlayFile;
 
 /// Where the combined bundle lies inside, whatever the distribution.
@@ -73,14 +78,22 @@ pub(crate) const SWITCHES: &[(&str, &str)] = &[
     ("UV_SYSTEM_CERTS", "1"),
 ];
 
-/// What is laid over the system's stores.
-pub(crate) fn overlays(bundle: &str, home: &Path) -> Vec<OverlayFile> {
+/// What is laid over the system's stores: the combined bundle, and the session's own certificate where
+/// a store has a file for each.
+pub(crate) fn overlays(bundle: &str, own: &str, home: &Path) -> Vec<OverlayFile> {
     let file = |path: PathBuf, bytes: Vec<u8>| OverlayFile {
         path,
         bytes,
         mode: 0o644,
     };
-    let mut overlays = vec![file(BUNDLE.into(), bundle.as_bytes().to_vec())];
+    // First: a folder that gets one more name is rebuilt, the files laid over others stand in it.
+    let places = certificates(own).first().map(|own| hashed::places(own));
+    let mut overlays: Vec<_> = places
+        .into_iter()
+        .flatten()
+        .map(|place| file(place, own.as_bytes().to_vec()))
+        .collect();
+    overlays.push(file(BUNDLE.into(), bundle.as_bytes().to_vec()));
     let mut real: Vec<PathBuf> = fs::canonicalize(BUNDLE).into_iter().collect();
     for path in BUNDLES {
         // Several names of one file need one overlay; the links lead to it.
@@ -93,17 +106,42 @@ pub(crate) fn overlays(bundle: &str, home: &Path) -> Vec<OverlayFile> {
         }
     }
     let stores = java::stores(home);
-    if let Some(store) = (!stores.is_empty()).then(|| java::key_store(bundle)) {
+    if let Some(store) = (!stores.is_empty()).then(|| java::key_store(&certificates(bundle))) {
         overlays.extend(stores.into_iter().map(|path| file(path, store.clone())));
     }
     overlays
 }
 
-/// What lies beside them, in a folder of the session's own.
-pub(crate) fn copies(own: &str) -> Vec<OverlayFile> {
-    vec![OverlayFile {
+/// What lies beside them: the certificate alone in a folder of the session's own, and NSS's database in
+/// the home.
+pub(crate) fn copies(own: &str, home: &Path) -> Vec<OverlayFile> {
+    let mut copies = vec![OverlayFile {
         path: OWN.into(),
         bytes: own.as_bytes().to_vec(),
         mode: 0o644,
-    }]
+    }];
+    let database = tempfile::tempdir().ok().and_then(|scratch| {
+        let own = certificates(own);
+        nss::database(own.first()?, scratch.path())
+    });
+    let files = database.into_iter().flatten();
+    copies.extend(files.map(|(name, bytes)| OverlayFile {
+        path: home.join(nss::FOLDER).join(name),
+        bytes,
+        mode: 0o600,
+    }));
+    copies
+}
+
+/// The certificates of a bundle in PEM, in DER.
+fn certificates(bundle: &str) -> Vec<Vec<u8>> {
+    bundle
+        .split("-----BEGIN CERTIFICATE-----")
+        .skip(1)
+        .filter_map(|rest| {
+            let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
+            let body: String = body.split_whitespace().collect();
+            STANDARD.decode(body).ok()
+        })
+        .collect()
 }

@@ -7,8 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 /// Where installations are; a `*` stands for one folder.
@@ -71,17 +69,8 @@ pub(super) fn stores(home: &Path) -> Vec<PathBuf> {
     stores
 }
 
-/// A store with every certificate of a bundle.
-pub(super) fn key_store(bundle: &str) -> Vec<u8> {
-    let certificates: Vec<Vec<u8>> = bundle
-        .split("-----BEGIN CERTIFICATE-----")
-        .skip(1)
-        .filter_map(|rest| {
-            let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-            let body: String = body.split_whitespace().collect();
-            STANDARD.decode(body).ok()
-        })
-        .collect();
+/// A store with these certificates.
+pub(super) fn key_store(certificates: &[Vec<u8>]) -> Vec<u8> {
     let mut store = Vec::new();
     let number = |store: &mut Vec<u8>, number: usize| {
         store.extend(u32::try_from(number).unwrap_or(0).to_be_bytes());
@@ -120,7 +109,7 @@ mod tests {
     fn a_store_has_every_certificate_of_the_bundle() {
         let bundle = "# one\n-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n\
                       -----BEGIN CERTIFICATE-----\nBAUG\nBwgJ\n-----END CERTIFICATE-----\n";
-        let store = key_store(bundle);
+        let store = key_store(&super::super::certificates(bundle));
         assert_eq!(
             store[..12],
             [0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0, 0, 0, 2]
@@ -131,6 +120,6 @@ mod tests {
                 .windows(10)
                 .any(|part| part == [0, 0, 0, 6, 4, 5, 6, 7, 8, 9])
         );
-        assert_eq!(key_store("").len(), 12 + 20);
+        assert_eq!(key_store(&[]).len(), 12 + 20);
     }
 }
