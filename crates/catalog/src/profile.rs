@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use tagout_core::Digest;
+use tagout_core::{Digest, HostName, HostPattern};
 
 use crate::slots::{SlotPlace, header_place};
 
@@ -39,6 +39,10 @@ pub struct Profile {
     /// The hosts of its model, by method and path.
     #[serde(default, rename = "host")]
     pub hosts: Vec<ProfileHost>,
+    /// What it asks for by itself and does without: refused as everything that is not granted, and in the
+    /// ledger, but no news for the person at the end.
+    #[serde(default)]
+    pub does_without: Vec<DoesWithout>,
     /// Variables that hold a key.
     #[serde(default, rename = "key")]
     pub keys: Vec<ApiKey>,
@@ -56,6 +60,24 @@ impl Profile {
         let settings = self.settings.iter().map(|setting| setting.field.as_str());
         settings.into_iter().any(|field| field.contains("sandbox"))
     }
+
+    /// Whether a refusal of this is one that the agent does without. The path is without its query.
+    pub fn does_without(&self, host: &HostName, path: &str) -> bool {
+        self.does_without.iter().any(|row| {
+            let named = HostPattern::parse(&row.name).is_ok_and(|name| name.matches(host));
+            named && row.paths.iter().any(|known| known == path)
+        })
+    }
+}
+
+/// A place that is not granted and not missed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoesWithout {
+    /// The host's name, or `*.` and what its name ends with.
+    pub name: String,
+    /// Paths, each as it is.
+    pub paths: Vec<String>,
 }
 
 /// A host, granted by method and path.
@@ -337,7 +359,7 @@ fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tagout_core::{HostName, HostPattern, Method};
+    use tagout_core::Method;
 
     #[test]
     fn every_profile_reads_and_names_what_exists() {
@@ -402,6 +424,32 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_an_agent_does_without_is_granted_nowhere_and_named_exactly() {
+        for profile in profiles() {
+            for row in &profile.does_without {
+                HostPattern::parse(&row.name).unwrap();
+                assert!(!row.paths.is_empty());
+                for path in &row.paths {
+                    assert!(path.starts_with('/') && !path.contains('*'), "{path}");
+                    let granted = profile.hosts.iter().flat_map(|host| &host.paths);
+                    assert!(granted.into_iter().all(|granted| granted != path), "{path}");
+                }
+            }
+        }
+        let copilot = profile("copilot").unwrap();
+        let host = |name| HostName::parse(name).unwrap();
+        let telemetry = host("telemetry.individual.githubcopilot.com");
+        assert!(copilot.does_without(&telemetry, "/telemetry"));
+        assert!(!copilot.does_without(&telemetry, "/telemetry/more"));
+        assert!(!copilot.does_without(&host("example.com"), "/telemetry"));
+        assert!(
+            !profile("claude")
+                .unwrap()
+                .does_without(&telemetry, "/telemetry")
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use tagout_authority::approval::escape_untrusted;
-use tagout_core::SessionId;
+use tagout_catalog::Profile;
+use tagout_core::{HostName, SessionId};
 use tagout_ledger::Entries;
 use tagout_store::{HoldState, Store};
 
@@ -73,6 +74,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) changes: &'a Changes,
     /// Sentences of other rooms: commits that were made unsigned, or hold decoys.
     pub(crate) remarks: Vec<String>,
+    /// The agent's, which knows what it does without.
+    pub(crate) profile: Option<&'static Profile>,
 }
 
 impl Report {
@@ -82,7 +85,7 @@ impl Report {
         for remark in &sources.remarks {
             report.say(Tone::Warning, &escape_untrusted(remark));
         }
-        report.tell_refusals(&Refusals::read(sources.ledger));
+        report.tell_refusals(&Refusals::read(sources.ledger, sources.profile));
         report.tell_holds(sources);
         let log = format!("tagout log {}", sources.session);
         if report.lines.is_empty() {
@@ -281,7 +284,7 @@ impl Tone {
 }
 
 impl Refusals {
-    fn read(ledger: &Path) -> Self {
+    fn read(ledger: &Path, profile: Option<&Profile>) -> Self {
         let mut refusals = Self::default();
         let Ok(entries) = Entries::open(ledger) else {
             return refusals;
@@ -302,6 +305,13 @@ impl Refusals {
                     refusals.add(what, text("reason"), text("how_to_proceed"), entry.seq);
                 }
                 ("verdict", "deny") => {
+                    let path = text("path").split('?').next().unwrap_or("");
+                    let host = HostName::parse(text("host")).ok();
+                    let expected = profile.zip(host.as_ref());
+                    if expected.is_some_and(|(profile, host)| profile.does_without(host, path)) {
+                        names.remove(text("host"));
+                        continue;
+                    }
                     let operation = entry
                         .fields
                         .get("operations")
