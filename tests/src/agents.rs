@@ -19,6 +19,9 @@ pub enum Agent {
     Gemini,
     /// opencode, of npm's `opencode-ai`.
     Opencode,
+    /// GitHub Copilot CLI, of npm's `@github/copilot`. It keeps its login in a keyring, so tests give it
+    /// a token in the environment.
+    Copilot,
 }
 
 /// How a run goes about its conversation.
@@ -40,6 +43,7 @@ impl Agent {
             Agent::Codex => "codex",
             Agent::Gemini => "gemini",
             Agent::Opencode => "opencode",
+            Agent::Copilot => "copilot",
         }
     }
 
@@ -49,7 +53,16 @@ impl Agent {
             Agent::Claude | Agent::Opencode => "api.anthropic.com",
             Agent::Codex => "api.openai.com",
             Agent::Gemini => "generativelanguage.googleapis.com",
+            Agent::Copilot => "api.individual.githubcopilot.com",
         }
+    }
+
+    /// The hosts that it speaks to with a key.
+    pub fn hosts(self) -> Vec<&'static str> {
+        let mut hosts = vec![self.model_host()];
+        // It asks there where its model lives.
+        hosts.extend((self == Agent::Copilot).then_some("api.github.com"));
+        hosts
     }
 
     /// The hosts that it speaks to when it is logged in, its token endpoint among them.
@@ -62,6 +75,7 @@ impl Agent {
                 "oauth2.googleapis.com",
                 "www.googleapis.com",
             ],
+            Agent::Copilot => no_login_file(),
         }
     }
 
@@ -71,6 +85,7 @@ impl Agent {
             Agent::Claude => Tokens::Anthropic,
             Agent::Codex | Agent::Opencode => Tokens::OpenAi,
             Agent::Gemini => Tokens::Google,
+            Agent::Copilot => no_login_file(),
         }
     }
 
@@ -81,6 +96,7 @@ impl Agent {
             Agent::Codex => ".codex/auth.json",
             Agent::Gemini => ".gemini/oauth_creds.json",
             Agent::Opencode => ".local/share/opencode/auth.json",
+            Agent::Copilot => no_login_file(),
         }
     }
 
@@ -111,6 +127,7 @@ impl Agent {
                 "type": "oauth", "access": access, "refresh": refresh, "expires": expired * 1000,
                 "accountId": "acc-1",
             }}),
+            Agent::Copilot => no_login_file(),
         };
         world.write_home(self.login_file(), &file.to_string());
         if self == Agent::Claude {
@@ -139,6 +156,7 @@ impl Agent {
             Agent::Codex => &file["tokens"]["refresh_token"],
             Agent::Gemini => &file["refresh_token"],
             Agent::Opencode => &file["openai"]["refresh"],
+            Agent::Copilot => no_login_file(),
         };
         field.as_str().expect("a token").to_owned()
     }
@@ -152,6 +170,7 @@ impl Agent {
             Agent::Codex => &file["tokens"]["access_token"],
             Agent::Gemini => &file["access_token"],
             Agent::Opencode => &file["openai"]["access"],
+            Agent::Copilot => no_login_file(),
         };
         field.as_str().expect("a token").to_owned()
     }
@@ -162,6 +181,7 @@ impl Agent {
             Agent::Claude | Agent::Opencode => "ANTHROPIC_API_KEY",
             Agent::Codex => "OPENAI_API_KEY",
             Agent::Gemini => "GEMINI_API_KEY",
+            Agent::Copilot => "COPILOT_GITHUB_TOKEN",
         }
     }
 
@@ -171,6 +191,7 @@ impl Agent {
             Agent::Claude | Agent::Opencode => "sk-ant-api03-0pV7mQx2LrT9bYw4HcZs8NkJdFgA5uE1",
             Agent::Codex => "sk-proj-0pV7mQx2LrT9bYw4HcZs8NkJdFgA5uE1",
             Agent::Gemini => "AIzaSyB7mQx2LrT9bYw4HcZs8NkJdFgA5uE1xYz",
+            Agent::Copilot => "gho_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E",
         }
     }
 
@@ -178,7 +199,7 @@ impl Agent {
     pub fn key_header(self) -> &'static str {
         match self {
             Agent::Claude | Agent::Opencode => "x-api-key",
-            Agent::Codex => "authorization",
+            Agent::Codex | Agent::Copilot => "authorization",
             Agent::Gemini => "x-goog-api-key",
         }
     }
@@ -190,6 +211,7 @@ impl Agent {
             Agent::Codex => "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex",
             Agent::Gemini => "@google/gemini-cli/bundle",
             Agent::Opencode => "opencode-linux-x64/bin/opencode",
+            Agent::Copilot => "@github/copilot-linux-x64/copilot",
         });
         assert!(
             program.exists(),
@@ -263,9 +285,17 @@ impl Agent {
                 "opencode run {} --model openai/gpt-5.4 {TASK}",
                 if goes_on { "--continue" } else { "" }
             ),
+            Agent::Copilot => format!(
+                "copilot {} -p {TASK} --allow-all-tools",
+                if goes_on { "--continue" } else { "" }
+            ),
         };
         words(&line)
     }
+}
+
+fn no_login_file() -> ! {
+    panic!("Copilot keeps its login in a keyring, and no test gives it another")
 }
 
 fn words(line: &str) -> Vec<String> {

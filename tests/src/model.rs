@@ -1,7 +1,7 @@
 //! A scripted model: what the provider of an agent's model would answer, without a model.
 //!
-//! It speaks the two dialects of the agents under test, Anthropic Messages and OpenAI Responses,
-//! streaming and not. The script is a list of shell commands; **which one comes next is told by the
+//! It speaks the dialects of the agents under test, Anthropic Messages, OpenAI Responses and Chat
+//! Completions, and Gemini, streaming and not. The script is a list of shell commands; **which one comes next is told by the
 //! number of tool results already in the conversation**, so a client that sends its request again gets
 //! the same step again. Arguments are cut into small pieces and every frame into two writes, because
 //! real streams are.
@@ -38,6 +38,7 @@ impl Script {
             }
             ("POST", path) if path.ends_with("/messages") => self.messages(&body),
             ("POST", path) if path.ends_with("/responses") => self.responses(&body),
+            ("POST", path) if path.ends_with("/chat/completions") => self.chat(&body),
             ("POST", path) if path.ends_with(":streamGenerateContent") => {
                 Script::streamed(self.gemini(&body))
             }
@@ -59,6 +60,30 @@ impl Script {
                     "account_routing_override": "NO_CONSTRAINT",
                 }],
                 "account_ordering": ["acc-1"], "default_account_id": "acc-1",
+            })),
+            // What Copilot asks: whose login it is, and which models that has.
+            ("GET", "/copilot_internal/user") => Answer::json(&json!({
+                "login": "person", "copilot_plan": "individual", "chat_enabled": true,
+                "cli_enabled": true, "quota_snapshots": {},
+                "endpoints": {"api": "https://api.individual.githubcopilot.com"},
+            })),
+            ("GET", "/models") => Answer::json(&json!({
+                "object": "list",
+                "data": [{
+                    "id": "gpt-5-mini", "name": "scripted", "object": "model", "version": "1",
+                    "vendor": "test", "preview": false, "model_picker_enabled": true,
+                    "policy": {"state": "enabled", "terms": ""},
+                    "supported_endpoints": ["/chat/completions"],
+                    "capabilities": {
+                        "family": "gpt-5-mini", "type": "chat", "object": "model_capabilities",
+                        "tokenizer": "o200k_base",
+                        "limits": {
+                            "max_context_window_tokens": 128_000, "max_output_tokens": 16_000,
+                            "max_prompt_tokens": 120_000,
+                        },
+                        "supports": {"streaming": true, "tool_calls": true},
+                    },
+                }],
             })),
             ("GET" | "POST", "/tokeninfo") => Answer::json(&json!({
                 "expires_in": 3000, "scope": "https://www.googleapis.com/auth/cloud-platform",
@@ -200,6 +225,53 @@ impl Script {
 }
 
 impl Script {
+    /// OpenAI Chat Completions.
+    fn chat(&self, body: &Value) -> Answer {
+        let messages = body["messages"].as_array().map(Vec::as_slice);
+        let results = messages.unwrap_or_default().iter();
+        let results = results.filter(|message| message["role"] == "tool").count();
+        let (message, reason) = match self.step(body, results) {
+            Step::Say(text) => (json!({"role": "assistant", "content": text}), "stop"),
+            Step::Call {
+                tool,
+                arguments,
+                number,
+            } => {
+                let call = json!({
+                    "index": 0, "id": format!("call_test_{number}"), "type": "function",
+                    "function": {"name": tool, "arguments": arguments},
+                });
+                let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+                (message, "tool_calls")
+            }
+        };
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2});
+        let answer = |kind: &str, choice: Value| {
+            json!({
+                "id": "chat_test", "object": kind, "created": 0, "model": body["model"],
+                "choices": [choice], "usage": usage,
+            })
+        };
+        if body["stream"] != true {
+            let choice = json!({"index": 0, "message": message, "finish_reason": reason});
+            return Answer::json(&answer("chat.completion", choice));
+        }
+        let chunk = |delta: Value, reason: Value| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+            let chunk = answer("chat.completion.chunk", choice);
+            format!("data: {chunk}\n\n").into_bytes()
+        };
+        Answer {
+            status: 200,
+            headers: vec![("content-type".into(), "text/event-stream".into())],
+            pieces: vec![
+                chunk(message, Value::Null),
+                chunk(json!({}), json!(reason)),
+                b"data: [DONE]\n\n".to_vec(),
+            ],
+        }
+    }
+
     /// Gemini, as itself and wrapped as Google's login wants it; streaming by the client's word only.
     fn gemini(&self, body: &Value) -> Answer {
         let wrapped = body["request"].is_object();
@@ -263,6 +335,8 @@ struct ShellTool {
     name: String,
     argument: &'static str,
     as_list: bool,
+    /// Whether it wants to be told in words what the command does.
+    described: bool,
 }
 
 impl ShellTool {
@@ -281,6 +355,10 @@ impl ShellTool {
             declared.map_or_else(|| vec![tool], |declared| declared.iter().collect())
         });
         tools.into_iter().find_map(|tool| {
+            // Chat Completions has each in a wrapping of its own.
+            let tool = Some(&tool["function"])
+                .filter(|it| it.is_object())
+                .unwrap_or(tool);
             let name = tool["name"].as_str().filter(|name| NAMES.contains(name))?;
             let schema = ["input_schema", "parameters", "parametersJsonSchema"]
                 .into_iter()
@@ -293,6 +371,7 @@ impl ShellTool {
                 name: name.into(),
                 argument,
                 as_list: schema["properties"][argument]["type"] == "array",
+                described: schema["properties"]["description"].is_object(),
             })
         })
     }
@@ -300,6 +379,8 @@ impl ShellTool {
     fn arguments(&self, command: &str) -> Value {
         if self.as_list {
             json!({self.argument: ["bash", "-c", command]})
+        } else if self.described {
+            json!({self.argument: command, "description": "The next step"})
         } else {
             json!({self.argument: command})
         }

@@ -11,9 +11,9 @@ use tagout_tests::{Finished, Person, Server, TestAuthority, World, finish, for_e
 const ANSWER: &str = "echo $((6 * 7)) > answer.txt; echo the-answer-is-$((6 * 7)); env";
 
 /// The model's provider under some name, which has the agent compute the answer.
-fn provider(authority: &TestAuthority, name: &str) -> Server {
+fn provider(authority: &TestAuthority, names: &[&str]) -> Server {
     let script = Script::new(&["sh answer.sh"], "Done.");
-    Server::start(authority, &[name], move |request| script.answer(request))
+    Server::start(authority, names, move |request| script.answer(request))
 }
 
 /// The agent ran the command, and told the model what came of it.
@@ -34,7 +34,7 @@ fn assert_answered(world: &World, server: &Server, finished: &Finished) {
 fn ungoverned(agent: Agent) {
     let world = World::new(Person::ordinary());
     let authority = TestAuthority::new();
-    let server = provider(&authority, "localhost");
+    let server = provider(&authority, &["localhost"]);
     world.write_home("root.pem", &authority.pem());
     let base = format!("https://localhost:{}", server.address().port());
     let root = world.home().join("root.pem");
@@ -66,12 +66,14 @@ fn agent_codex_ungoverned() {
 }
 
 /// The same agent under its real model's name, without a manifest: its key is known by its variable.
-fn governed(agent: Agent, person: Person) {
+fn governed(agent: Agent, person: Person) -> World {
     let mut world = World::new(person);
     let authority = TestAuthority::new();
-    let server = provider(&authority, agent.model_host());
+    let server = provider(&authority, &agent.hosts());
     world.believe(&authority);
-    world.route(agent.model_host(), 443, &server);
+    for host in agent.hosts() {
+        world.route(host, 443, &server);
+    }
     agent.install(&world);
     world.write("answer.sh", ANSWER);
 
@@ -100,6 +102,7 @@ fn governed(agent: Agent, person: Person) {
     );
     assert_eq!(world.verify_all(), 1);
     world.assert_nothing_left();
+    world
 }
 
 for_each_person! {
@@ -122,6 +125,18 @@ fn agent_gemini_completes_a_tool_call_in_a_session() {
 #[test]
 fn agent_opencode_completes_a_tool_call_in_a_session() {
     governed(Agent::Opencode, Person::ordinary());
+}
+
+#[test]
+fn agent_copilot_completes_a_tool_call_in_a_session() {
+    let world = governed(Agent::Copilot, Person::ordinary());
+    // Its telemetry and GitHub's own tools were refused, which is no news; the log has it.
+    let log = world.json(&["log"]);
+    let report = log.iter().find(|entry| entry["kind"] == "report");
+    let report = report.expect("a report").to_string();
+    assert!(!report.contains("refused"), "{report}");
+    let refused = log.iter().find(|entry| entry["path"] == "/mcp/readonly");
+    assert_eq!(refused.expect("it is in the log")["verdict"], "deny");
 }
 
 #[test]

@@ -247,6 +247,12 @@ for_each_person! {
             ("python3", format!("env -i python3 -c 'import urllib.request as r; print(r.urlopen(\"{url}\").read().decode())'")),
             ("node", format!("node -e 'fetch(\"{url}\").then(a => a.text()).then(t => console.log(t))'")),
             ("openssl", "printf 'GET / HTTP/1.1\\r\\nHost: api.example.com\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -connect api.example.com:443 -servername api.example.com 2>/dev/null".to_owned()),
+            // Told a folder, and no file.
+            ("openssl", "printf 'GET / HTTP/1.1\\r\\nHost: api.example.com\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -no-CAfile -no-CAstore -CApath /etc/ssl/certs -connect api.example.com:443 -servername api.example.com 2>/dev/null".to_owned()),
+            ("python3", format!("env -i SSL_CERT_FILE=/none python3 -c 'import ssl, urllib.request as r; print(r.urlopen(\"{url}\", context=ssl.create_default_context(capath=\"/etc/ssl/certs\")).read().decode())'")),
+            // NSS, as the browsers have it: an authority for servers, and what else the agent adds.
+            ("certutil", "cd ~/.pki/nssdb && certutil -d sql:. -V -u L -n tagout && certutil -d sql:. -A -t C,, -n more -i /run/tagout/ca.pem && echo hello".to_owned()),
+            ("chromium", format!("timeout 60 chromium --headless --no-sandbox --disable-gpu --dump-dom {url} 2>/dev/null")),
             ("ruby", format!("ruby -rnet/http -e 'puts Net::HTTP.get(URI(\"{url}\"))'")),
             ("php", format!("php -r 'echo file_get_contents(\"{url}\");'")),
             ("perl", format!("perl -MLWP::UserAgent -e 'print LWP::UserAgent->new->get(\"{url}\")->content' 2>/dev/null || echo hello")),

@@ -266,6 +266,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     }
     let task = Arc::new(task);
     let gates = Gates {
+        profile,
         task: Arc::clone(&task),
         policy: loaded.policy,
         model_hosts,
@@ -343,7 +344,9 @@ impl Session {
                 ledger: self.ledger.path(),
                 store: &store,
                 changes: &changes,
+    pub(crate) profile: Option<&'static Profile>,
                 remarks: Vec::new(),
+                profile: self.profile,
             }),
             Err(_) => Report::default(),
         };
