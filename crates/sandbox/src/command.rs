@@ -17,6 +17,7 @@ use landlock::{
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::mediation::Mediator;
 use crate::sandbox::LaunchReport;
 use crate::seccomp;
 use crate::spec::Spec;
@@ -99,14 +100,14 @@ impl Prepared {
     }
 
     /// Starts the command.
-    pub(crate) fn start(&mut self, spec: &Spec) -> Step<Pid> {
+    pub(crate) fn start(&mut self, spec: &Spec, mediator: Option<&Mediator>) -> Step<Pid> {
         let (failure, tell) = io::pipe().step(|| "make a pipe")?;
         // SAFETY: process 1 has one thread, so the child starts with consistent memory and may do anything.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()).step(|| "start the command"),
             0 => {
                 drop(failure);
-                let (tried, error) = match self.give_up_everything(spec) {
+                let (tried, error) = match self.give_up_everything(spec, mediator) {
                     Ok(()) => (None, self.execute()),
                     Err((step, error)) => (Some(step), error),
                 };
@@ -152,7 +153,11 @@ impl Prepared {
     }
 
     /// Gives up everything, or says at which step it could not.
-    fn give_up_everything(&mut self, spec: &Spec) -> Result<(), (&'static str, io::Error)> {
+    fn give_up_everything(
+        &mut self,
+        spec: &Spec,
+        mediator: Option<&Mediator>,
+    ) -> Result<(), (&'static str, io::Error)> {
         fn at(what: &'static str) -> impl Fn(io::Error) -> (&'static str, io::Error) {
             move |error| (what, error)
         }
@@ -205,6 +210,11 @@ impl Prepared {
                 .map_err(|e| at("apply the Landlock rules")(io::Error::other(e)))?;
         }
         default_signals().map_err(at("reset signals"))?;
+        if let Some(mediator) = mediator {
+            mediator
+                .listen_to_me()
+                .map_err(at("have changes of the workspace mediated"))?;
+        }
         self.filter
             .install()
             .map_err(at("install the system call filter"))

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::pty::OpenptFlags;
 
 use crate::command::{self, Prepared};
+use crate::mediation::Mediator;
 use crate::network;
 use crate::sandbox::{Exit, LaunchReport};
 use crate::spec::{Spec, Stream};
@@ -25,14 +26,8 @@ use crate::view::{self, Gathered, View};
 use crate::wire::{self, Event, Order};
 
 /// Runs process 1. Never returns.
-pub(crate) fn run(
-    channel: &UnixStream,
-    spec: &Spec,
-    gathered: Gathered,
-    descriptors: Vec<OwnedFd>,
-    control_group: bool,
-) -> ! {
-    match Init::build(channel, spec, gathered, descriptors, control_group) {
+pub(crate) fn run(channel: &UnixStream, spec: &Spec, given: Given) -> ! {
+    match Init::build(channel, spec, given) {
         Ok(mut init) => {
             let _ = init.obey(spec);
         }
@@ -43,6 +38,15 @@ pub(crate) fn run(
     // Without destructors or exit handlers: nothing here is worth more than ending at once.
     // SAFETY: _exit(2) ends this process and touches no memory.
     unsafe { libc::_exit(0) }
+}
+
+/// What the stage hands on to process 1.
+pub(crate) struct Given {
+    pub(crate) gathered: Gathered,
+    /// The command's ends of the pipes, then the control group's `cgroup.procs` if there is one.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) control_group: bool,
+    pub(crate) mediator: Option<Mediator>,
 }
 
 struct Init<'a> {
@@ -56,13 +60,13 @@ struct Init<'a> {
 }
 
 impl<'a> Init<'a> {
-    fn build(
-        channel: &'a UnixStream,
-        spec: &Spec,
-        gathered: Gathered,
-        mut descriptors: Vec<OwnedFd>,
-        control_group: bool,
-    ) -> Step<Init<'a>> {
+    fn build(channel: &'a UnixStream, spec: &Spec, given: Given) -> Step<Init<'a>> {
+        let Given {
+            gathered,
+            mut descriptors,
+            control_group,
+            mediator,
+        } = given;
         die_with_parent().step(|| "tie process 1 to the stage")?;
         rustix::process::setsid().step(|| "make a session")?;
         let children = block_signals().step(|| "listen for ending children")?;
@@ -72,7 +76,11 @@ impl<'a> Init<'a> {
                 "user namespaces are forbidden inside by the system call table alone: {error}"
             ));
         }
-        let view = view::build(spec, gathered, &mut report)?;
+        let mut view = view::build(spec, gathered, &mut report)?;
+        if let Some(mediator) = mediator {
+            view.seal(mediator)
+                .step(|| "make the workspace read-only but for the mediator")?;
+        }
 
         let control_group = if control_group {
             descriptors.pop()
@@ -129,13 +137,15 @@ impl<'a> Init<'a> {
 
     fn obey_one(&mut self, order: Order, spec: &Spec) -> io::Result<()> {
         match order {
-            Order::Start if self.command.is_none() => match self.prepared.start(spec) {
-                Ok(command) => self.command = Some(command),
-                Err(failure) => {
-                    wire::send(self.channel, &Event::Failed(failure), &[])?;
-                    return Err(io::ErrorKind::Other.into());
+            Order::Start if self.command.is_none() => {
+                match self.prepared.start(spec, self.view.mediator()) {
+                    Ok(command) => self.command = Some(command),
+                    Err(failure) => {
+                        wire::send(self.channel, &Event::Failed(failure), &[])?;
+                        return Err(io::ErrorKind::Other.into());
+                    }
                 }
-            },
+            }
             Order::Signal(signal) => {
                 if let (Some(group), Some(signal)) =
                     (self.foreground(), Signal::from_named_raw(signal))

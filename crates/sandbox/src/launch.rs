@@ -54,6 +54,14 @@ pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
     };
     let mut sent: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
     sent.extend(processes.iter().map(AsFd::as_fd));
+    let kept = match &spec.mediation {
+        Some(mediation) => Some(
+            open_folder(&mediation.folder)
+                .map_err(LaunchError::system("opening the folder of what is kept"))?,
+        ),
+        None => None,
+    };
+    sent.extend(kept.iter().map(AsFd::as_fd));
     let order = Order::Build {
         spec: Box::new(spec),
         control_group: processes.is_some(),
@@ -212,6 +220,12 @@ fn validate(spec: &Spec) -> Result<(), LaunchError> {
         }
     }
     Ok(())
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Where the command's program is outside, as its `search_path` finds it.

@@ -25,6 +25,7 @@ mod escape;
 mod identity;
 mod init;
 mod launch;
+mod mediation;
 mod mounts;
 mod network;
 mod placeholder;
@@ -44,9 +45,12 @@ pub use apparmor::{AppArmor, Installed, ProfileError};
 pub use broken_pipe::end_on_broken_pipe;
 pub use error::LaunchError;
 pub use launch::launch;
+pub use mediation::{Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target};
 pub use placeholder::sweep_placeholders;
 pub use probe::{Needed, Outcome, Probe, probe};
 pub use sandbox::{Control, Ended, Ends, Exit, LaunchReport, Listeners, Sandbox};
-pub use spec::{Guard, OverlayFile, Placeholder, PrivateFolder, Spec, Stream, Streams, Tree, Twin};
-pub use stage::{STAGE_ARGUMENT, stage_main};
+pub use spec::{
+    Guard, Mediation, OverlayFile, Placeholder, PrivateFolder, Spec, Stream, Streams, Tree, Twin,
+};
+pub use stage::{STAGE_ARGUMENT, stage_main, stage_main_with};
 pub use watch::{HostReplaced, Watch};

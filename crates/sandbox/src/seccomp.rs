@@ -52,6 +52,33 @@ impl Filter {
         ])
     }
 
+    /// Every call is made, but for these, of which the listener is told: always, or with any of some bits of an argument set.
+    fn notifying_of_all(calls: &[(i64, Option<(u8, u32)>)]) -> Filter {
+        // Another architecture's calls are the other filter's to refuse; here their numbers mean nothing.
+        let mut program = vec![
+            plain(LOAD, ARCHITECTURE),
+            branch(JUMP_EQUAL, X86_64, 1, 0),
+            plain(RETURN, libc::SECCOMP_RET_ALLOW),
+            plain(LOAD, NUMBER),
+        ];
+        for &(number, bits) in calls {
+            let told = match bits {
+                None => vec![plain(RETURN, libc::SECCOMP_RET_USER_NOTIF)],
+                Some((argument, bits)) => vec![
+                    plain(LOAD, ARGUMENTS + 8 * u32::from(argument)),
+                    plain(AND, bits),
+                    branch(JUMP_EQUAL, 0, 1, 0),
+                    plain(RETURN, libc::SECCOMP_RET_USER_NOTIF),
+                    plain(RETURN, libc::SECCOMP_RET_ALLOW),
+                ],
+            };
+            program.push(branch(JUMP_EQUAL, number as u32, 0, told.len() as u8));
+            program.extend(told);
+        }
+        program.push(plain(RETURN, libc::SECCOMP_RET_ALLOW));
+        Filter(program)
+    }
+
     /// Installs it in this thread, for good, and in everything that comes of it. Needs no_new_privs.
     pub(crate) fn install(&self) -> io::Result<()> {
         self.set(0).map(drop)
@@ -102,6 +129,17 @@ impl Filter {
 /// Installs a filter that asks whoever holds the returned descriptor about one call. Needs no_new_privs.
 pub(crate) fn notify_of(number: i64) -> io::Result<OwnedFd> {
     let listener = Filter::notifying(number).set(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    // SAFETY: with this flag the kernel returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+}
+
+/// Installs a filter that tells whoever holds the returned descriptor of these calls: always, or with any of some bits of an argument set.
+/// Once one was told of, only a deadly signal ends the wait for its answer: a call that is interrupted after it was made would be made
+/// twice. Needs no_new_privs and Linux 5.19.
+pub(crate) fn notify_of_all(calls: &[(i64, Option<(u8, u32)>)]) -> io::Result<OwnedFd> {
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    let listener = Filter::notifying_of_all(calls).set(flags)?;
     // SAFETY: with this flag the kernel returns a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }

@@ -44,11 +44,26 @@ pub struct Spec {
     pub umask: u32,
     /// What the command's standard streams are.
     pub streams: Streams,
+    /// Whether the trees are changed through a keeper ([`crate::Keeper`]). `None`: the command writes them itself.
+    #[serde(default)]
+    pub mediation: Option<Mediation>,
     /// Where placeholders are written down before they are made, so that [`crate::sweep_placeholders`] finds what a killed supervisor
     /// left. `None`: nothing is written down.
     pub placeholder_journal: Option<PathBuf>,
     /// Executable that calls [`crate::stage_main`] when its first argument is [`crate::STAGE_ARGUMENT`]. `None`: `/proc/self/exe`.
     pub stage_executable: Option<PathBuf>,
+}
+
+/// How the trees are changed: by a process of ours, after a keeper was asked. Needs Linux 5.19.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mediation {
+    /// The folder of the host that the keeper gets. Started as root, it and everything in it is given to the id under which the command
+    /// runs.
+    pub folder: PathBuf,
+    /// Bytes that the keeper may write there.
+    pub budget: u64,
+    /// Names of folders, at any depth, whose contents need not be kept.
+    pub bulk: Vec<String>,
 }
 
 /// A folder of the host shown writable at the same path, with the places in it that stay as they are.

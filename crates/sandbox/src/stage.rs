@@ -4,14 +4,17 @@
 //! after the first namespace can fail without the supervisor hearing of it; when it ends, everything inside has ended before.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
 use crate::identity::{self, Identity};
 use crate::init;
 use crate::launch::find_program;
+use crate::mediation::{KeepNothing, MakeKeeper, Mediator};
 use crate::network::{self, GatesNetwork};
 use crate::probe::attempts;
 use crate::spec::Spec;
@@ -26,15 +29,20 @@ pub const STAGE_ARGUMENT: &str = "__sandbox";
 ///
 /// Call it first thing in `main`, before any thread exists, when the first argument is [`STAGE_ARGUMENT`].
 pub fn stage_main() -> ! {
+    stage_main_with(|_, _, _| Ok(Box::new(KeepNothing)))
+}
+
+/// As [`stage_main`], with the keeper of sandboxes whose trees are mediated.
+pub fn stage_main_with(keeper: MakeKeeper) -> ! {
     let Ok(channel) = take_channel() else {
         eprintln!("tagout: {STAGE_ARGUMENT} is for tagout itself");
         std::process::exit(125);
     };
-    match build(&channel) {
-        Ok(Some(init)) => {
+    match build(&channel, keeper) {
+        Ok(Some((init, mediator))) => {
             // Init holds the channel now; when it ends, the supervisor reads end-of-file.
             drop(channel);
-            await_end(init);
+            await_end(init, mediator);
             std::process::exit(0)
         }
         Ok(None) => std::process::exit(0),
@@ -61,12 +69,12 @@ fn take_channel() -> io::Result<UnixStream> {
 }
 
 /// Makes everything up to process 1 inside, and gives its id; or only probes.
-fn build(channel: &UnixStream) -> Step<Option<Pid>> {
+fn build(channel: &UnixStream, keeper: MakeKeeper) -> Step<Option<(Pid, Option<Pid>)>> {
     die_with_parent().step(|| "tie the stage to the supervisor")?;
     // A session of its own, so that keys typed on the host's terminal reach only the supervisor.
     rustix::process::setsid().step(|| "leave the supervisor's session")?;
     let order = wire::receive::<Order>(channel).step(|| "receive the specification")?;
-    let (spec, control_group, descriptors) = match order {
+    let (spec, control_group, mut descriptors) = match order {
         Some((
             Order::Build {
                 spec,
@@ -87,9 +95,19 @@ fn build(channel: &UnixStream) -> Step<Option<Pid>> {
     };
     let mut spec = *spec;
     let identity = identity::decide(&spec)?;
+    let kept = match &spec.mediation {
+        Some(_) => descriptors.pop(),
+        None => None,
+    };
     identity.add_accounts(&mut spec);
     let gathered = if identity.is_started_as_root() {
         let gathered = gather(&spec, &identity)?;
+        if let Some(kept) = &kept {
+            let folder = reopen_folder(kept).step(|| "open the folder of what is kept")?;
+            identity
+                .hand_over(folder)
+                .step(|| "give the folder of what is kept to the command's id")?;
+        }
         identity.assume()?;
         Some(gathered)
     } else {
@@ -112,13 +130,27 @@ fn build(channel: &UnixStream) -> Step<Option<Pid>> {
     };
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .step(|| "become undumpable")?;
+    let mediator = match (&spec.mediation, kept) {
+        (Some(mediation), Some(kept)) => Some(Mediator::start(&spec, mediation, kept, keeper)?),
+        (Some(_), None) => return failed("start the mediator", "nothing to keep things in"),
+        (None, _) => None,
+    };
+    let mediating = mediator.as_ref().map(|mediator| mediator.process);
     unshare(UnshareFlags::NEWPID).step(|| "make a pid namespace")?;
     // SAFETY: this process has one thread, so the child starts with consistent memory and may do anything.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).step(|| "start process 1"),
-        0 => init::run(channel, &spec, gathered, descriptors, control_group),
+        0 => {
+            let given = init::Given {
+                gathered,
+                descriptors,
+                control_group,
+                mediator,
+            };
+            init::run(channel, &spec, given)
+        }
         child => match Pid::from_raw(child) {
-            Some(child) => Ok(Some(child)),
+            Some(child) => Ok(Some((child, mediating))),
             None => failed("start process 1", "the kernel gave no process id"),
         },
     }
@@ -164,12 +196,28 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
-/// Waits for process 1. The kernel reports its end only after every other process of its namespace has ended.
-fn await_end(init: Pid) {
+/// Waits for process 1. The kernel reports its end only after every other process of its namespace has ended. When the mediator ends
+/// first, everything else ends with it.
+fn await_end(init: Pid, mediator: Option<Pid>) {
     loop {
-        match rustix::process::waitpid(Some(init), WaitOptions::empty()) {
-            Err(rustix::io::Errno::INTR) => {}
-            _ => return,
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((ended, _))) if ended == init => break,
+            Ok(Some((ended, _))) if Some(ended) == mediator => {
+                let _ = rustix::process::kill_process(init, Signal::KILL);
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
         }
     }
+    if let Some(mediator) = mediator {
+        // It may be gone and waited for already; no other process is this one's child.
+        let _ = rustix::process::kill_process(mediator, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(mediator), WaitOptions::empty());
+    }
+}
+
+/// The folder, opened so that it can be read, whatever it was opened for.
+fn reopen_folder(folder: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(folder, c".", flags, Mode::empty())?)
 }

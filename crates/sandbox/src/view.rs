@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 
 use self::gather::Piece;
 pub(crate) use self::gather::{Gathered, gather};
+use crate::mediation::{self, Mediator};
 use crate::mounts::{self, NO_DEVICES, NO_EXECUTION, NO_SET_ID, READ_ONLY};
 use crate::placeholder::open_beneath;
 use crate::sandbox::LaunchReport;
@@ -79,6 +80,8 @@ pub(crate) struct View {
     trees: Vec<OwnedFd>,
     /// Names in the store of what the inside may write over, by tree and path.
     editable: HashMap<(usize, PathBuf), String>,
+    /// Who changes the trees, once they are read-only here.
+    mediator: Option<Mediator>,
 }
 
 /// Builds the view and makes it this process's root. Runs in process 1 of the new pid namespace, whose /proc it mounts.
@@ -138,6 +141,7 @@ pub(crate) fn build(spec: &Spec, gathered: Gathered, report: &mut LaunchReport) 
         store,
         trees: Vec::new(),
         editable: HashMap::new(),
+        mediator: None,
     };
     for tree in std::iter::once(&spec.workspace).chain(&spec.extra_trees) {
         view.hold(tree, report)?;
@@ -465,8 +469,22 @@ impl View {
         Ok(())
     }
 
-    /// Mounts over a path of a tree; gives the number of hard links of the file that is covered (1 for a folder). For guards the folders on the way are
-    /// pinned first: a folder that is a mount point can be neither renamed nor removed.
+    /// Lets the mediator keep the trees as they are and makes them read-only here.
+    pub(crate) fn seal(&mut self, mediator: Mediator) -> io::Result<()> {
+        mediator.separate()?;
+        for root in &self.trees {
+            mediation::seal(root)?;
+        }
+        self.mediator = Some(mediator);
+        Ok(())
+    }
+
+    /// Who makes the changes of the trees, where they are mediated.
+    pub(crate) fn mediator(&self) -> Option<&Mediator> {
+        self.mediator.as_ref()
+    }
+
+    /// Mounts over a path of a tree, as [`cover_with`] does, in the mediator's view too.
     pub(crate) fn mount_over(
         &mut self,
         tree: usize,
@@ -478,42 +496,76 @@ impl View {
             .get(tree)
             .ok_or(io::ErrorKind::InvalidInput)?
             .try_clone()?;
-        let mut on_the_way: Vec<&Path> = path
-            .ancestors()
-            .skip(1)
-            .filter(|p| !p.as_os_str().is_empty())
-            .collect();
-        on_the_way.reverse();
-        if matches!(cover, Cover::Itself) {
-            for folder in on_the_way {
-                let folder = open_beneath(&root, folder, OFlags::PATH | OFlags::DIRECTORY)?;
-                if !is_mount_point(&folder)? {
-                    mounts::attach_onto(mounts::clone_descriptor(&folder)?, &folder)?;
-                }
-            }
-        }
         let target = open_beneath(&root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        let status = rustix::fs::fstat(&target)?;
-        if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
-            return Err(io::Error::from_raw_os_error(libc::ELOOP));
-        }
-        let mount = match cover {
-            Cover::Itself => {
-                let mount = mounts::clone_descriptor(&target)?;
-                mounts::restrict(&mount, READ_ONLY)?;
-                mount
+        let mode = rustix::fs::fstat(&target)?.st_mode & 0o777;
+        drop(target);
+        // In the mediator's view stands a mount of its own; what may be written is written there, never here.
+        let mediated = self.mediator.is_some();
+        let (mount, theirs) = match cover {
+            Cover::Itself => (None, None),
+            Cover::Bytes(bytes) => {
+                let theirs = match mediated {
+                    true => Some(self.store.mount_bytes(bytes, mode)?),
+                    false => None,
+                };
+                (Some(self.store.mount_bytes(bytes, mode)?), theirs)
             }
-            Cover::Bytes(bytes) => self.store.mount_bytes(bytes, status.st_mode & 0o777)?,
             Cover::Editable(bytes) => {
-                let (name, mount) = self.store.mount_editable(bytes, status.st_mode & 0o777)?;
+                let (name, mount) = self.store.mount_editable(bytes, mode)?;
+                let mounts = match mediated {
+                    true => (Some(self.store.mount(&name)?), Some(mount)),
+                    false => (Some(mount), None),
+                };
                 self.editable.insert((tree, path.to_path_buf()), name);
-                mount
+                mounts
             }
         };
-        mounts::attach_onto(mount, &target)?;
-        let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
-        Ok(if is_folder { 1 } else { status.st_nlink as u32 })
+        if let Some(mediator) = &self.mediator {
+            mediator.cover(tree, path, theirs.as_ref())?;
+        }
+        let links = cover_with(&root, path, mount)?;
+        if self.mediator.is_some() && matches!(cover, Cover::Itself) {
+            // What was pinned on the way.
+            mediation::seal(&root)?;
+        }
+        Ok(links)
     }
+}
+
+/// Puts a detached mount over a path beneath `root`, or, without one, the path itself, read-only; then the folders on the way are pinned
+/// first: a folder that is a mount point can be neither renamed nor removed. Gives the number of hard links of the file that is covered
+/// (1 for a folder).
+pub(crate) fn cover_with(root: &OwnedFd, path: &Path, mount: Option<OwnedFd>) -> io::Result<u32> {
+    let mut on_the_way: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .filter(|p| !p.as_os_str().is_empty())
+        .collect();
+    on_the_way.reverse();
+    if mount.is_none() {
+        for folder in on_the_way {
+            let folder = open_beneath(root, folder, OFlags::PATH | OFlags::DIRECTORY)?;
+            if !is_mount_point(&folder)? {
+                mounts::attach_onto(mounts::clone_descriptor(&folder)?, &folder)?;
+            }
+        }
+    }
+    let target = open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
+    let status = rustix::fs::fstat(&target)?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    let mount = match mount {
+        Some(mount) => mount,
+        None => {
+            let mount = mounts::clone_descriptor(&target)?;
+            mounts::restrict(&mount, READ_ONLY)?;
+            mount
+        }
+    };
+    mounts::attach_onto(mount, &target)?;
+    let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+    Ok(if is_folder { 1 } else { status.st_nlink as u32 })
 }
 
 impl View {

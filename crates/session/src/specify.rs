@@ -14,9 +14,11 @@ use crate::login::Agent;
 use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
+use crate::twins::Editable;
 use crate::workspace::Workspace;
 use crate::{
-    git_identity, keys, local_port, nested, remotes, stand_ins, trust_stores, variables, view,
+    git_credentials, git_identity, keys, local_port, nested, remotes, stand_ins, trust_stores,
+    variables, view,
 };
 
 /// What the sandbox is specified from.
@@ -28,20 +30,22 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) laid: Option<&'a Laid>,
     pub(crate) broker: &'a Broker,
     pub(crate) scan: &'a Scan,
+    pub(crate) editable: &'a Editable,
     pub(crate) bundle: &'a str,
     pub(crate) ca: &'a str,
     pub(crate) learned: &'a Learned,
+    pub(crate) git: &'a git_credentials::Found,
     pub(crate) caches: &'a [PrivateFolder],
     pub(crate) journal: PathBuf,
     pub(crate) id: &'a SessionId,
 }
 
 pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
-    let (tree, extra_trees) =
-        view::trees(sources.workspace, &sources.scan.twins).map_err(io("opening the workspace"))?;
+    let (tree, extra_trees) = view::trees(sources.workspace, &sources.scan.twins, sources.editable)
+        .map_err(io("opening the workspace"))?;
     let home = home_inside();
     let mut set: Vec<(String, String)> = sources.learned.variables.clone();
-    set.extend(git_identity::variables());
+    set.extend(git_identity::variables(sources.git.settings()));
     let mut passed = sources.task.agent_variables.clone();
     if let Some(agent) = sources.agent {
         set.extend(agent.profile().environment.clone());
@@ -97,6 +101,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .into_iter()
             .chain(sources.learned.copies.iter().cloned())
             .chain(stand_ins::files())
+            .chain(sources.git.helper())
             .chain(trust_stores::copies(sources.ca, &home))
             .collect(),
         private_folders: sources
@@ -112,7 +117,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .chain(sources.learned.overlays.iter().cloned())
             .chain(git_identity::overlay(
                 &home.to_string_lossy(),
-                &remotes::rewriting(sources.task),
+                &(remotes::rewriting(sources.task) + &sources.git.configuration()),
             ))
             .chain([nested::mark(sources.id)])
             .collect(),
@@ -124,6 +129,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         umask: keys::umask(),
         streams: Streams::of_this_process(),
         placeholder_journal: Some(sources.journal.clone()),
+        mediation: None,
         stage_executable: None,
     })
 }

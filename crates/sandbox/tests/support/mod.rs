@@ -240,6 +240,7 @@ impl Place {
             umask: 0o022,
             streams: Streams::PIPES,
             placeholder_journal: None,
+            mediation: None,
             stage_executable: None,
         }
     }

@@ -1,0 +1,264 @@
+//! Mediated trees: the inside sees them read-only, and every call that would change them is made by a process of ours, after its keeper
+//! was asked.
+//!
+//! That process is the *mediator*. It runs in the sandbox's user namespace, as the same user as the command and without a capability over
+//! files, so that what it may is what the command may, error numbers included; in a mount namespace of its own, which is the command's but
+//! that the trees can be written there, guards and twins in place; and outside of the command's pid namespace, so that nothing inside can
+//! signal it. It learns of calls by seccomp user notification (docs/adr/0013).
+//!
+//! What must stay true: when the mediator ends, everything inside ends ([`crate::stage`] sees to it), and until then the calls that it
+//! should answer do not exist (ENOSYS). What is missed here fails, for the trees are read-only.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+use serde::{Deserialize, Serialize};
+
+pub use self::change::{Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target};
+use self::listener::Listener;
+use self::worker::{Mediated, Worker};
+use crate::mounts;
+use crate::spec::{Mediation, Spec};
+use crate::stage::{die_with_parent, unshare};
+use crate::step::{Named, Step, failed};
+use crate::view;
+use crate::wire;
+
+mod caller;
+mod change;
+mod listener;
+mod notified;
+mod worker;
+
+/// Threads that answer calls. Changes are made one at a time; more threads keep short calls from waiting behind resolving.
+const WORKERS: usize = 4;
+
+/// To the mediator.
+#[derive(Serialize, Deserialize)]
+enum Say {
+    /// The view stands: take a copy of it for yourself.
+    Separate,
+    /// The command's calls. One descriptor.
+    Listen,
+    /// Put something over a path of a tree, as process 1 does. One descriptor unless `itself`: a detached mount.
+    Cover {
+        tree: usize,
+        path: PathBuf,
+        itself: bool,
+    },
+}
+
+/// From the mediator.
+#[derive(Serialize, Deserialize)]
+struct Done(Result<(), String>);
+
+/// The mediator, as the stage and process 1 know it.
+pub(crate) struct Mediator {
+    pub(crate) process: Pid,
+    channel: UnixStream,
+}
+
+impl Mediator {
+    /// Starts it. Called by the stage, which is in every namespace but the pid namespace, and has one thread.
+    pub(crate) fn start(
+        spec: &Spec,
+        mediation: &Mediation,
+        folder: OwnedFd,
+        make: MakeKeeper,
+    ) -> Step<Mediator> {
+        const WHAT: &str = "start the mediator of the workspace";
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open("/proc", flags, Mode::empty()).step(|| WHAT)?;
+        let own = rustix::fs::readlinkat(&proc, "self", Vec::new()).step(|| WHAT)?;
+        let expected = rustix::process::getpid().as_raw_nonzero().to_string();
+        if own.as_bytes() != expected.as_bytes() {
+            return failed(WHAT, "/proc is that of another pid namespace");
+        }
+        let (ours, theirs) = UnixStream::pair().step(|| WHAT)?;
+        // SAFETY: the stage has one thread, so the child starts with consistent memory and may do anything.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()).step(|| WHAT),
+            0 => {
+                drop(ours);
+                let kept = [theirs.as_raw_fd(), folder.as_raw_fd(), proc.as_raw_fd()];
+                close_all_but(kept);
+                let _ = run(&theirs, spec, mediation, folder, proc, make);
+                // SAFETY: _exit(2) ends this process and touches no memory.
+                unsafe { libc::_exit(1) }
+            }
+            child => match Pid::from_raw(child) {
+                Some(process) => Ok(Mediator {
+                    process,
+                    channel: ours,
+                }),
+                None => failed(WHAT, "the kernel gave no process id"),
+            },
+        }
+    }
+
+    /// Lets it take its own copy of the mounts. From here on the trees can be made read-only.
+    pub(crate) fn separate(&self) -> io::Result<()> {
+        self.ask(&Say::Separate, None)
+    }
+
+    /// Tells of everything that this process, and what comes of it, calls from now on. Needs no_new_privs.
+    pub(crate) fn listen_to_me(&self) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        let listener = notified::install()?;
+        wire::send(&self.channel, &Say::Listen, &[listener.as_fd()])
+    }
+
+    /// Puts `mount` (or, without one, the path itself, read-only) over a path of a tree in the mediator's view.
+    pub(crate) fn cover(
+        &self,
+        tree: usize,
+        path: &Path,
+        mount: Option<&OwnedFd>,
+    ) -> io::Result<()> {
+        let say = Say::Cover {
+            tree,
+            path: path.to_path_buf(),
+            itself: mount.is_none(),
+        };
+        self.ask(&say, mount)
+    }
+
+    fn ask(&self, say: &Say, mount: Option<&OwnedFd>) -> io::Result<()> {
+        use std::os::fd::AsFd;
+        let handed: Vec<_> = mount.iter().map(|mount| mount.as_fd()).collect();
+        wire::send(&self.channel, say, &handed)?;
+        match wire::receive::<Done>(&self.channel)? {
+            Some((Done(Ok(())), _)) => Ok(()),
+            Some((Done(Err(why)), _)) => Err(io::Error::other(why)),
+            None => Err(io::Error::other("the mediator has ended")),
+        }
+    }
+}
+
+/// The mediator's life. Returns when the sandbox is over.
+fn run(
+    channel: &UnixStream,
+    spec: &Spec,
+    mediation: &Mediation,
+    folder: OwnedFd,
+    proc: OwnedFd,
+    make: MakeKeeper,
+) -> io::Result<()> {
+    die_with_parent()?;
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    rustix::thread::set_no_new_privs(true)?;
+    let trees: Vec<PathBuf> = std::iter::once(&spec.workspace)
+        .chain(&spec.extra_trees)
+        .map(|tree| tree.path.clone())
+        .collect();
+    let mut keeper = Some(make(folder, mediation, &trees)?);
+    let mut proc = Some(proc);
+    let mut roots = Vec::new();
+    while let Some((say, descriptors)) = wire::receive::<Say>(channel)? {
+        let mut descriptors = descriptors.into_iter();
+        let done = match say {
+            Say::Separate => separate(&trees).map(|opened| roots = opened),
+            Say::Cover { tree, path, itself } => match (roots.get(tree), descriptors.next()) {
+                (Some(root), None) if itself => view::cover_with(root, &path, None).map(drop),
+                (Some(root), mount @ Some(_)) if !itself => {
+                    view::cover_with(root, &path, mount).map(drop)
+                }
+                _ => Err(io::ErrorKind::InvalidInput.into()),
+            },
+            Say::Listen => {
+                let (Some(descriptor), Some(keeper), Some(proc)) =
+                    (descriptors.next(), keeper.take(), proc.take())
+                else {
+                    return Err(io::ErrorKind::InvalidData.into());
+                };
+                let mediated: &'static Mediated = Box::leak(Box::new(Mediated {
+                    listener: Listener::new(descriptor),
+                    proc,
+                    trees: trees.clone(),
+                    keeper: Mutex::new(keeper),
+                    umask: spec.umask & 0o777,
+                    umasks_differ: AtomicBool::new(false),
+                }));
+                for _ in 0..WORKERS {
+                    std::thread::Builder::new()
+                        .name("mediator".into())
+                        .spawn(move || work(mediated))?;
+                }
+                // Nobody waits for an answer: the command's process says it and executes the command.
+                continue;
+            }
+        };
+        let done = Done(done.map_err(|error| error.to_string()));
+        wire::send(channel, &done, &[])?;
+    }
+    Ok(())
+}
+
+/// A worker's life. Whatever ends one ends the mediator, and with it the sandbox: half a mediator would answer some calls and not others.
+fn work(mediated: &Mediated) {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            // SAFETY: _exit(2) ends this process and touches no memory.
+            unsafe { libc::_exit(1) }
+        }
+    }
+    let _end = End;
+    if keep_only_looking().is_err() {
+        return;
+    }
+    if let Ok(worker) = Worker::new(mediated) {
+        worker.serve();
+    }
+}
+
+/// A mount namespace of this process's own, and the trees in it.
+fn separate(trees: &[PathBuf]) -> io::Result<Vec<OwnedFd>> {
+    unshare(UnshareFlags::NEWNS)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    trees
+        .iter()
+        .map(|tree| Ok(rustix::fs::open(tree, flags, Mode::empty())?))
+        .collect()
+}
+
+/// Leaves this thread the right to read what a process of this sandbox is doing, though it may have made itself unreadable, and no other.
+fn keep_only_looking() -> io::Result<()> {
+    let looking = CapabilitySet::SYS_PTRACE;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: looking,
+            permitted: looking,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(())
+}
+
+/// Closes what this process got from the stage, but the three that it needs.
+fn close_all_but(mut kept: [i32; 3]) {
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.into_iter().chain([i32::MAX]) {
+        if first < last {
+            // SAFETY: this process never uses, nor drops, what the stage opened: it ends by _exit(2).
+            unsafe {
+                libc::syscall(libc::SYS_close_range, first as u32, (last - 1) as u32, 0u32);
+            }
+        }
+        first = last.saturating_add(1);
+    }
+}
+
+/// Makes a tree read-only for everything that shares this process's mounts.
+pub(crate) fn seal(root: &OwnedFd) -> io::Result<()> {
+    mounts::restrict(root, mounts::READ_ONLY)
+}
