@@ -1,6 +1,7 @@
-//! The server's answer on its way back: hop-by-hop fields removed, attached credentials replaced by
-//! their decoys while it streams, framing written anew. Each piece goes on as soon as it came, so
-//! that server-sent events are not delayed.
+//! The server's answer on its way back: hop-by-hop fields removed, content codings taken off where
+//! credentials could hide in them, attached credentials replaced by their decoys while it streams,
+//! framing written anew. Each piece goes on as soon as it came, so that server-sent events are not
+//! delayed.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
@@ -15,7 +17,9 @@ use tagout_secrets::Redactor;
 use tokio::time::timeout;
 
 use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, gone};
-use crate::handed_out::{MOST_JSON, tokens};
+use crate::coding::{Decoding, Undecodable};
+use crate::content::Room;
+use crate::handed_out::Search;
 
 /// How long a server may be silent. Models think for minutes.
 pub(crate) const SILENCE: Duration = Duration::from_secs(15 * 60);
@@ -35,6 +39,25 @@ const OWN_FIELDS: &[&str] = &[
     "upgrade",
 ];
 
+/// Fields that describe the content as the server has it, and are wrong once a coding was taken off or
+/// a value replaced (RFC 9530 §5, RFC 1864), or offer parts of it, which are not asked for.
+const DESCRIBING_FIELDS: &[&str] = &[
+    "accept-ranges",
+    "content-digest",
+    "content-md5",
+    "digest",
+    "repr-digest",
+];
+
+/// Fields that mean something in a head alone (RFC 9110 §6.5.1).
+const HEAD_FIELDS: &[&str] = &[
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "location",
+    "set-cookie",
+];
+
 /// Why an answer did not arrive whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeliverError {
@@ -44,9 +67,22 @@ pub(crate) enum DeliverError {
     /// Because of the server.
     #[error("the server's answer broke off")]
     Server,
-    /// The server sent content in an encoding in which credentials could hide.
-    #[error("the server sent an encoded answer although none was asked for")]
-    Encoded,
+    /// Credentials could hide in what it sent.
+    #[error("the server's answer cannot be searched for credentials: {0}")]
+    Unreadable(#[from] Undecodable),
+    /// The server framed its content in a way that nobody asked for.
+    #[error("the server sent its answer in a transfer coding that nobody asked for")]
+    Framed,
+    /// Too much is being decoded already.
+    #[error("too many encoded answers are read at this moment")]
+    NoRoom,
+}
+
+impl DeliverError {
+    /// Whether the answer itself is what is wrong.
+    pub(crate) fn is_of_answer(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::Framed | Self::NoRoom)
+    }
 }
 
 /// How an answer is written.
@@ -61,6 +97,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) redactor: Option<&'a Redactor>,
     /// Takes values that the host handed out, before the client can have them.
     pub(crate) hand_out: Option<&'a (dyn Fn(Vec<Vec<u8>>) + Sync)>,
+    /// Bounds what answers that are being decoded hold together.
+    pub(crate) room: &'a Room,
 }
 
 /// A part of an answer's content.
@@ -80,17 +118,19 @@ impl Delivery<'_> {
         response: Response<Incoming>,
     ) -> Result<u64, DeliverError> {
         let (head, mut body) = response.into_parts();
-        if self.redactor.is_some() && is_encoded(&head.headers) {
-            return Err(DeliverError::Encoded);
-        }
-        let is_json = head
-            .headers
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().windows(4).any(|part| part == b"json"));
+        refuse_transfer_codings(&head.headers)?;
+        let mut decoding = self.decoding(&head)?;
+        let _place = match &decoding {
+            None => None,
+            Some(decoding) => {
+                let place = self.room.wait_for(decoding.memory()).await;
+                Some(place.ok_or(DeliverError::NoRoom)?)
+            }
+        };
         let content = self.content(head.status, &head.headers, &body);
         let begun = AnswerHead {
             status: head.status,
-            fields: self.fields(&head.headers),
+            fields: self.head_fields(&head.headers),
             content,
         };
         answering.head(begun).await?;
@@ -99,33 +139,57 @@ impl Delivery<'_> {
             return Ok(0);
         }
         let mut redactor = self.redactor.map(Redactor::for_another_stream);
-        let mut searched = self.hand_out.filter(|_| is_json).map(|_| Vec::new());
+        let mut search = self.hand_out.and_then(|_| Search::of(&head.headers));
         let mut passed = 0;
         loop {
             let piece = next_piece(&mut body, asking.as_deref_mut(), answering).await?;
-            let data = match &piece {
-                Piece::Data(data) => Some(data),
-                Piece::Trailers(_) | Piece::End => None,
-            };
-            self.search(&mut searched, data, body.is_end_stream());
-            let data = match (data, &mut redactor) {
-                (Some(data), None) => data.clone(),
-                (Some(data), Some(redactor)) => redactor.feed(data).into(),
-                (None, _) => redactor
-                    .take()
-                    .map(Redactor::finish)
-                    .unwrap_or_default()
-                    .into(),
-            };
-            passed += data.len() as u64;
-            answering.data(data).await?;
+            if let Some(hand_out) = self.hand_out {
+                let data = match &piece {
+                    Piece::Data(data) => Some(data),
+                    Piece::Trailers(_) | Piece::End => None,
+                };
+                hand_out(Search::take(&mut search, data, body.is_end_stream()));
+            }
             let trailers = match piece {
-                Piece::Data(_) => continue,
-                Piece::Trailers(fields) if self.wants_trailers => Some(self.fields(&fields)),
+                Piece::Data(data) => {
+                    let Some(decoding) = &mut decoding else {
+                        let data = redacted(&mut redactor, data);
+                        passed += data.len() as u64;
+                        answering.data(data).await?;
+                        continue;
+                    };
+                    decoding.feed(&data);
+                    while let Some(data) = decoding.next()? {
+                        let data = redacted(&mut redactor, data.into());
+                        passed += data.len() as u64;
+                        answering.data(data).await?;
+                    }
+                    continue;
+                }
+                Piece::Trailers(fields) if self.wants_trailers => Some(self.trailers(&fields)),
                 Piece::Trailers(_) | Piece::End => None,
             };
+            if let Some(decoding) = decoding {
+                decoding.finish()?;
+            }
+            let rest: Bytes = redactor.map(Redactor::finish).unwrap_or_default().into();
+            passed += rest.len() as u64;
+            answering.data(rest).await?;
             answering.end(trailers).await?;
             return Ok(passed);
+        }
+    }
+
+    /// How the content of an answer is read in which credentials could hide.
+    fn decoding(&self, head: &http::response::Parts) -> Result<Option<Decoding>, Undecodable> {
+        if self.redactor.is_none() {
+            return Ok(None);
+        }
+        let decoding = Decoding::of_answer(&head.headers)?;
+        match head.status {
+            // A part of something encoded cannot be decoded.
+            StatusCode::PARTIAL_CONTENT if decoding.is_some() => Err(Undecodable::Unknown),
+            _ => Ok(decoding),
         }
     }
 
@@ -145,8 +209,43 @@ impl Delivery<'_> {
         }
     }
 
-    /// The fields of a head, or behind content, that the client gets to see.
-    pub(crate) fn fields(&self, headers: &HeaderMap) -> HeaderMap {
+    /// The fields of a head that the client gets to see, true of the content as the client gets it.
+    pub(crate) fn head_fields(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut fields = self.fields(headers);
+        if self.redactor.is_none() {
+            return fields;
+        }
+        for name in DESCRIBING_FIELDS {
+            fields.remove(*name);
+        }
+        let mut codings = fields.get_all(CONTENT_ENCODING).iter();
+        let was_encoded = codings.any(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity"));
+        fields.remove(CONTENT_ENCODING);
+        // What was decoded is the same only in meaning (RFC 9110 §8.8.1).
+        if was_encoded
+            && let Some(strong) = fields.get(ETAG).filter(|tag| !is_weak(tag))
+            && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat())
+        {
+            fields.insert(ETAG, weak);
+        }
+        fields
+    }
+
+    /// The fields behind content that the client gets to see.
+    pub(crate) fn trailers(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut fields = self.fields(headers);
+        for name in HEAD_FIELDS {
+            fields.remove(*name);
+        }
+        if self.redactor.is_some() {
+            for name in DESCRIBING_FIELDS {
+                fields.remove(*name);
+            }
+        }
+        fields
+    }
+
+    fn fields(&self, headers: &HeaderMap) -> HeaderMap {
         let hop_by_hop: Vec<String> = headers
             .get_all(http::header::CONNECTION)
             .iter()
@@ -158,7 +257,11 @@ impl Delivery<'_> {
         for (name, value) in headers {
             let is_own = OWN_FIELDS.contains(&name.as_str())
                 || hop_by_hop.iter().any(|token| token == name.as_str());
-            let stays_here = is_own || (self.credentialed && is_credential(name, value));
+            let stays_here = is_own
+                || (self.credentialed && is_credential(name, value))
+                || self
+                    .redactor
+                    .is_some_and(|it| it.is_told_by_name(name.as_str()));
             if !stays_here && let Ok(value) = self.redacted(value) {
                 fields.append(name.clone(), value);
             }
@@ -175,26 +278,32 @@ impl Delivery<'_> {
             Some(redactor) => HeaderValue::from_bytes(&redactor.redact(value.as_bytes())),
         }
     }
+}
 
-    /// Collects JSON and hands its tokens out before the piece that completes it goes on.
-    fn search(&self, searched: &mut Option<Vec<u8>>, piece: Option<&Bytes>, is_end: bool) {
-        let Some(collected) = searched else {
-            return;
-        };
-        if let Some(piece) = piece {
-            if collected.len() + piece.len() > MOST_JSON {
-                *searched = None;
-                return;
-            }
-            collected.extend_from_slice(piece);
-        }
-        if is_end || piece.is_none() {
-            if let Some(hand_out) = self.hand_out {
-                hand_out(tokens(collected));
-            }
-            *searched = None;
-        }
+fn redacted(redactor: &mut Option<Redactor>, data: Bytes) -> Bytes {
+    match redactor {
+        None => data,
+        Some(redactor) => redactor.feed(&data).into(),
     }
+}
+
+/// Every recipient would have to take such a coding off (RFC 9112 §6.1), and the library takes off
+/// `chunked` alone.
+fn refuse_transfer_codings(headers: &HeaderMap) -> Result<(), DeliverError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match codings.all(|value| {
+        value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    }) {
+        true => Ok(()),
+        false => Err(DeliverError::Framed),
+    }
+}
+
+fn is_weak(tag: &HeaderValue) -> bool {
+    tag.as_bytes().starts_with(b"W/")
 }
 
 /// The next part of an answer. What the client has not got yet is sent on its way before anything is
@@ -232,13 +341,6 @@ fn piece(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Result<Piece, Del
             .into_trailers()
             .map_or(Piece::Data(Bytes::new()), Piece::Trailers),
     })
-}
-
-pub(crate) fn is_encoded(headers: &http::HeaderMap) -> bool {
-    headers
-        .get_all(http::header::CONTENT_ENCODING)
-        .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Fields in which a provider hands out or asks for credentials. `Basic` is kept: git asks its helper

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use tagout_core::{Fault, FaultKind, HttpBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use crate::client::{Answering, Asking, ClientError};
+use crate::client::{Answering, Asking, ClientError, PAUSE};
 use crate::coding::Undecodable;
 use crate::head::Framing;
 use crate::understand::{Understood, fault};
@@ -44,6 +45,12 @@ pub(crate) struct Room(Arc<Semaphore>);
 impl Room {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(MOST_HELD_TOGETHER)))
+    }
+
+    /// So many KiB of it, as soon as they are free; `None` when they are not within a while.
+    pub(crate) async fn wait_for(&self, kib: u32) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.0).acquire_many_owned(kib);
+        timeout(PAUSE, place).await.ok()?.ok()
     }
 }
 
@@ -212,7 +219,7 @@ fn no_room() -> Fault {
 
 fn undecodable(why: Undecodable) -> Fault {
     let kind = match why {
-        Undecodable::Broken => FaultKind::UnknownEncoding,
+        Undecodable::Broken | Undecodable::Unknown => FaultKind::UnknownEncoding,
         Undecodable::TooLong => FaultKind::TooLarge,
     };
     fault(

@@ -17,7 +17,7 @@ use tagout_core::{
 use tagout_secrets::Redactor;
 use tokio::time::{sleep, timeout};
 
-use crate::answer::{DeliverError, Delivery, SILENCE};
+use crate::answer::{Delivery, SILENCE};
 use crate::client::{Answering, Asking, ClientError, gone};
 use crate::content::{Need, Taken, take, too_large};
 use crate::gate::Gate;
@@ -430,6 +430,8 @@ impl Gate {
             return outcome;
         }
         outcome.status = Some(response.status().as_u16());
+        self.git_was_answered(action.credentials(), response.status())
+            .await;
         let cleaning = Cleaning {
             credentialed: self.is_credentialed(host),
             redactor: self.inner.attachable.redactor(host, permit.broker()),
@@ -452,6 +454,7 @@ impl Gate {
             credentialed: cleaning.credentialed,
             redactor: cleaning.redactor.as_ref(),
             hand_out: (!cleaning.credentialed).then_some(&remember),
+            room: &self.inner.room,
         };
         if let Some(secrets) = answer_secrets(action.request()) {
             let of = (action, permit.broker());
@@ -483,7 +486,7 @@ impl Gate {
             }
             Err(error) => {
                 outcome.error = Some(error.to_string());
-                if let DeliverError::Encoded = error {
+                if error.is_of_answer() {
                     let refusal = failed(
                         format!("{error}."),
                         "Nothing can be done from here; tell your user which URL answers so.",

@@ -1,11 +1,16 @@
 //! Values that a server hands to its client to send back: cookies, and tokens in JSON answers. On a
 //! host without a pack they are the agent's own, so they may go back to that host and to no other.
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde_json::Value;
 use tagout_catalog::{SlotPlace, fold_field_name, generic_slots};
 
+use crate::coding::Decoding;
+
 /// JSON that is looked through. Answers that hand out tokens are a few KiB.
-pub(crate) const MOST_JSON: usize = 256 * 1024;
+const MOST_JSON: usize = 256 * 1024;
 
 /// The value of a `Set-Cookie` field (RFC 6265 §5.2), `None` when it has none.
 pub(crate) fn cookie_value(field: &[u8]) -> Option<Vec<u8>> {
@@ -15,8 +20,62 @@ pub(crate) fn cookie_value(field: &[u8]) -> Option<Vec<u8>> {
     (!value.is_empty()).then(|| value.to_vec())
 }
 
+/// An answer that may hand out tokens, as far as it came.
+pub(crate) struct Search {
+    decoding: Option<Decoding>,
+    collected: Vec<u8>,
+}
+
+impl Search {
+    /// For an answer with these fields; `None` when it is not JSON that can be read.
+    pub(crate) fn of(fields: &HeaderMap) -> Option<Self> {
+        let kind = fields.get(CONTENT_TYPE)?.as_bytes();
+        kind.windows(4).find(|part| *part == b"json")?;
+        Some(Self {
+            decoding: Decoding::of_answer(fields).ok()?,
+            collected: Vec::new(),
+        })
+    }
+
+    /// Takes the next piece, `None` where there is no other. What the answer hands out is given before
+    /// the piece that completes it goes on; the search is over then, or when the answer is too long.
+    pub(crate) fn take(
+        search: &mut Option<Self>,
+        piece: Option<&Bytes>,
+        is_end: bool,
+    ) -> Vec<Vec<u8>> {
+        let Some(mut taken) = search.take() else {
+            return Vec::new();
+        };
+        if piece.is_some_and(|piece| taken.collect(piece).is_none()) {
+            return Vec::new();
+        }
+        if is_end || piece.is_none() {
+            return tokens(&taken.collected);
+        }
+        *search = Some(taken);
+        Vec::new()
+    }
+
+    fn collect(&mut self, piece: &Bytes) -> Option<()> {
+        let Some(decoding) = &mut self.decoding else {
+            return self.push(piece);
+        };
+        decoding.feed(piece);
+        while let Some(more) = self.decoding.as_mut()?.next().ok()? {
+            self.push(&more)?;
+        }
+        Some(())
+    }
+
+    fn push(&mut self, data: &[u8]) -> Option<()> {
+        let fits = self.collected.len() + data.len() <= MOST_JSON;
+        fits.then(|| self.collected.extend_from_slice(data))
+    }
+}
+
 /// Every string in a JSON answer whose name is one that carries credentials.
-pub(crate) fn tokens(content: &[u8]) -> Vec<Vec<u8>> {
+fn tokens(content: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     // serde_json refuses deep nesting by itself.
     if let Ok(document) = serde_json::from_slice::<Value>(content) {

@@ -9,8 +9,9 @@ use tagout_core::Action;
 use tagout_credentials::Broker;
 use tokio::time::timeout;
 
-use crate::answer::{Delivery, SILENCE, is_encoded};
+use crate::answer::{Delivery, SILENCE};
 use crate::client::{AnswerHead, Answering, ClientError, Content};
+use crate::coding::{Decoding, Undecodable};
 
 /// The largest answer that is looked through.
 const LARGEST: usize = 8 * 1024 * 1024;
@@ -44,14 +45,22 @@ impl Delivery<'_> {
         (action, broker): (&Action, &Broker),
     ) -> Result<Veiled, VeilError> {
         let (head, body) = response.into_parts();
-        if is_encoded(&head.headers) {
-            return Err(VeilError::Withheld("is encoded"));
-        }
+        let decoding = Decoding::of_answer(&head.headers)
+            .map_err(|_| VeilError::Withheld("is encoded in a way that cannot be read"))?;
+        let memory = decoding.as_ref().map_or(0, Decoding::memory);
+        let place = self.room.wait_for(memory).await;
+        let _place = place.ok_or(VeilError::Withheld("cannot be decoded at this moment"))?;
         let body = timeout(SILENCE, Limited::new(body, LARGEST).collect())
             .await
             .map_err(|_| VeilError::Withheld("did not end"))?
             .map_err(|_| VeilError::Withheld("broke off or is larger than 8 MiB"))?
             .to_bytes();
+        let body = match decoding {
+            None => body,
+            Some(decoding) => decoded(decoding, &body)
+                .map_err(|_| VeilError::Withheld("is not encoded as it says, or too long"))?
+                .into(),
+        };
         let label = action
             .operations()
             .iter()
@@ -78,7 +87,7 @@ impl Delivery<'_> {
         };
         let begun = AnswerHead {
             status: head.status,
-            fields: self.fields(&head.headers),
+            fields: self.head_fields(&head.headers),
             content: match silent {
                 true => Content::None(None),
                 false => Content::Length(clean.len() as u64),
@@ -92,4 +101,17 @@ impl Delivery<'_> {
         answering.end(None).await?;
         Ok(Veiled { octets, secrets })
     }
+}
+
+fn decoded(mut decoding: Decoding, body: &[u8]) -> Result<Vec<u8>, Undecodable> {
+    decoding.feed(body);
+    let mut content = Vec::new();
+    while let Some(piece) = decoding.next()? {
+        if content.len() + piece.len() > LARGEST {
+            return Err(Undecodable::TooLong);
+        }
+        content.extend(piece);
+    }
+    decoding.finish()?;
+    Ok(content)
 }

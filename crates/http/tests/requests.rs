@@ -288,19 +288,6 @@ async fn what_a_plain_host_hands_out_may_go_back_to_it() {
 }
 
 #[tokio::test]
-async fn an_encoded_answer_on_a_credentialed_host_is_refused() {
-    let world = World::start().await;
-    let request = post(
-        "/encoded",
-        &format!("Authorization: Bearer {DECOY}\r\n"),
-        "",
-    );
-    let answer = world.ask(&request).await;
-    assert_eq!(answer.status, 502);
-    assert_eq!(answer.refusal()["error"], "tagout_denied");
-}
-
-#[tokio::test]
 async fn events_are_not_delayed() {
     let world = World::start().await;
     let mut stream = world.tls().await;

@@ -129,6 +129,16 @@ impl Redactor {
         self.table.redact(&self.held, false).0
     }
 
+    /// Whether a field's name, which HTTP folds to lower case, has a spelling of a value in it.
+    pub fn is_told_by_name(&self, name: &str) -> bool {
+        // Few names are as long as any value's spelling.
+        let fits = |needle: &&Zeroizing<Vec<u8>>| needle.len() <= name.len();
+        self.table.needles.iter().filter(fits).any(|needle| {
+            let mut parts = name.as_bytes().windows(needle.len());
+            parts.any(|part| part.eq_ignore_ascii_case(needle))
+        })
+    }
+
     /// `bytes` with every value replaced, when all of them are at hand.
     pub fn redact(&self, bytes: &[u8]) -> Vec<u8> {
         self.table.redact(bytes, false).0
@@ -242,6 +252,16 @@ mod tests {
         assert_eq!(redactor.feed(b"other\n\n"), b"sk-another\n\n");
         assert_eq!(redactor.feed(b"sk-ant"), b"");
         assert_eq!(redactor.finish(), b"sk-ant");
+    }
+
+    #[test]
+    fn invariant_3_a_name_of_a_field_tells_no_value() {
+        let value = String::from_utf8(SECRET.to_vec()).unwrap();
+        let folded = format!("x-{}-y", value.to_lowercase());
+        assert!(redactor().is_told_by_name(&folded));
+        assert!(redactor().is_told_by_name(&value));
+        assert!(!redactor().is_told_by_name("x-sk-ant-api03-something-of-that-length-or-more"));
+        assert!(!redactor().is_told_by_name(""));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A small world for the gate's tests: an origin that speaks raw HTTP/1.1 behind TLS and remembers
 //! every octet it was sent, a real authority, and a client that can send anything at all.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -38,14 +39,22 @@ pub(crate) struct Seen {
     pub(crate) connections: Mutex<usize>,
     /// Requests as they arrived: head and content, framing and all.
     pub(crate) requests: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Lets `/events` go on.
+    /// Lets `/events`, and answers of several pieces, go on.
     pub(crate) go_on: Notify,
+    /// Answers by path, octet by octet, each in pieces.
+    pub(crate) answers: Mutex<HashMap<String, Vec<Vec<u8>>>>,
 }
 
 impl Seen {
     pub(crate) fn last(&self) -> String {
         let requests = self.requests.lock().unwrap();
         String::from_utf8_lossy(requests.last().expect("a request")).into_owned()
+    }
+
+    /// What a path is answered with from now on. After each piece but the last the origin waits for
+    /// [`go_on`](Self::go_on).
+    pub(crate) fn answers(&self, path: &str, pieces: Vec<Vec<u8>>) {
+        self.answers.lock().unwrap().insert(path.to_owned(), pieces);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -95,7 +104,7 @@ impl World {
             .unwrap()
             .local_addr()
             .unwrap();
-        let mut addresses = std::collections::HashMap::new();
+        let mut addresses = HashMap::new();
         for (host, port, address) in [
             (HOST, 443, tls),
             (OPAQUE, 443, tls),
@@ -439,6 +448,17 @@ async fn answer_request(
 ) -> std::io::Result<()> {
     let path = head.split(' ').nth(1).unwrap_or("/");
     let path = path.split('?').next().unwrap_or(path);
+    let scripted = seen.answers.lock().unwrap().get(path).cloned();
+    if let Some(pieces) = scripted {
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                seen.go_on.notified().await;
+            }
+            stream.write_all(piece).await?;
+            stream.flush().await?;
+        }
+        return Ok(());
+    }
     let answer = match path {
         "/events" => {
             let front = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
@@ -462,7 +482,6 @@ async fn answer_request(
                 back.len(),
             )
         }
-        "/encoded" => "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc".into(),
         "/fields" => "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
                       Keep-Alive: timeout=5\r\nX-Kept: 1\r\nSet-Cookie: sid=1\r\nContent-Length: 2\r\n\r\nok"
             .into(),
