@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tagout_core::{
-    Action, Digest, Effect, Flags, HoldId, HttpBody, Operation, Refusal, ResourceId, SessionId,
+    Action, Digest, Effect, Flags, HoldId, HttpBody, Operation, OperationName, Refusal, ResourceId,
+    SessionId,
 };
 use tagout_store::{HoldRecord, HoldState, NewHold, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
@@ -20,9 +21,19 @@ const DECIDE_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How long from the beginning of the hold an answer may be used.
 const USE_WITHIN: Duration = Duration::from_secs(40 * 60);
 
+/// How often one operation on one host may be asked for in vain, and anything at all, before a person
+/// is left alone: by repeating a question in ever other words an agent could get the one yes that was
+/// not thought about.
+const MOST_IN_VAIN: u32 = 5;
+const MOST_IN_VAIN_TOGETHER: u32 = 20;
+/// How long what was asked in vain counts. A yes of the same kind ends it at once.
+const IN_VAIN_WITHIN: Duration = Duration::from_secs(60 * 60);
+
 /// A new hold's facts.
 pub(crate) struct Held {
     pub(crate) action: Action,
+    /// The one that has to be asked about.
+    pub(crate) operation: OperationName,
     pub(crate) digest: Digest,
     pub(crate) environment: String,
     pub(crate) effect: Effect,
@@ -53,6 +64,11 @@ pub(crate) struct Denial {
 /// Why a hold could not be opened or followed.
 pub(crate) enum Problem {
     TooMany,
+    /// A person said no, or nothing, so many times; whether to the same operation on the same host.
+    InVain {
+        times: u32,
+        of_kind: bool,
+    },
     Unstorable,
     Store(String),
 }
@@ -60,6 +76,19 @@ pub(crate) enum Problem {
 impl Problem {
     pub(crate) fn refusal(&self, operation: &Operation) -> Refusal {
         let (reason, how) = match self {
+            Self::InVain { times, of_kind } => (
+                format!(
+                    "{times} requests {} were denied or not answered within the last hour, and none \
+                     approved since, so that nobody is asked again.",
+                    match of_kind {
+                        true => format!("for {} on this host", operation.name),
+                        false => "of this session".to_owned(),
+                    }
+                ),
+                "Do not ask for it in other words. Ask your user what to do instead. It can be asked \
+                 for again an hour later, or when your user approves one of those that still wait \
+                 (`tagout holds`).",
+            ),
             Self::TooMany => (
                 "too many actions of this session wait for a person already.".to_owned(),
                 "Ask your user to answer them (`tagout holds`) before you go on.",
@@ -123,12 +152,13 @@ impl Holds {
     }
 
     /// Opens a hold, or joins the one of the same digest; whether it is a new one. Until its time is
-    /// over, a person's no stands for every repetition: asking again until somebody is tired is no
-    /// way to an approval.
+    /// over, a person's no stands for every repetition, and a few of them for everything of that kind:
+    /// asking again until somebody is tired is no way to an approval.
     pub(crate) async fn open(&self, held: Held) -> Result<(HoldRecord, bool), Problem> {
         if held.action.request().body == HttpBody::Streamed {
             return Err(Problem::Unstorable);
         }
+        let operation = held.operation;
         let new = NewHold {
             session: self.session.clone(),
             digest: held.digest,
@@ -151,12 +181,24 @@ impl Holds {
                 .into_iter()
                 .rfind(|hold| hold.digest == new.digest && hold.decide_by > now);
             if let Some(hold) = denied {
-                return Ok((hold, false));
+                return Ok(Ok((hold, false)));
+            }
+            let is_open = store
+                .open_hold_by_digest(&new.session, new.digest)?
+                .is_some();
+            if !is_open {
+                let host = &new.action.request().target.host;
+                let no = store.turned_down(&new.session, host, &operation, IN_VAIN_WITHIN)?;
+                let of_kind = no.of_kind >= MOST_IN_VAIN;
+                if of_kind || no.together >= MOST_IN_VAIN_TOGETHER {
+                    let times = if of_kind { no.of_kind } else { no.together };
+                    return Ok(Err(Problem::InVain { times, of_kind }));
+                }
             }
             let opened = store.open_hold(&new)?;
-            Ok((opened.hold, opened.fresh))
+            Ok(Ok((opened.hold, opened.fresh)))
         })
-        .await
+        .await?
     }
 
     /// Waits until somebody has answered, as long as the session's hold-wait.

@@ -243,6 +243,7 @@ impl Authority {
         let mut fields = entry(self, &action, &judged, "hold", &reason, &policies);
         let held = Held {
             action,
+            operation: judged.operation.name.clone(),
             digest: judged.digest,
             environment,
             effect: judged.operation.effect,

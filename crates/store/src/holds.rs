@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, Flags, HoldId, OperationName, ResourceId, SessionId, Timestamp,
+    Action, Digest, Effect, Flags, HoldId, HostName, OperationName, ResourceId, SessionId,
+    Timestamp,
 };
 
 use crate::{Store, StoreError};
@@ -213,6 +214,15 @@ pub struct Opened {
     pub fresh: bool,
 }
 
+/// How often a person said no, or nothing, since they last said yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedDown {
+    /// To the same operation on the same host.
+    pub of_kind: u32,
+    /// To whatever the session asked.
+    pub together: u32,
+}
+
 /// An approval's row. The row proves nothing; the record's signature does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredApproval {
@@ -299,6 +309,32 @@ impl Store {
             Ok(read_hold(row))
         })?;
         rows.map(|row| row?).collect()
+    }
+
+    /// How often a person was asked by a session without a yes since: holds that were denied or that
+    /// nobody answered, at most `within` ago and after the last approval.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn turned_down(
+        &self,
+        session: &SessionId,
+        host: &HostName,
+        operation: &OperationName,
+        within: Duration,
+    ) -> Result<TurnedDown, StoreError> {
+        self.expire_due()?;
+        let since = self.now()?.as_millis();
+        let since = since.saturating_sub(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let mut statement = self.connection.prepare_cached(TURNED_DOWN)?;
+        let mut count = |host: Option<&str>, operation: Option<&str>| {
+            let of = (session.as_str(), since, host, operation);
+            statement.query_row(of, |row| row.get(0))
+        };
+        Ok(TurnedDown {
+            of_kind: count(Some(host.as_str()), Some(operation.as_str()))?,
+            together: count(None, None)?,
+        })
     }
 
     /// How many holds of a session wait for a person.
@@ -467,6 +503,22 @@ impl Store {
         })
     }
 }
+
+/// `?1` session, `?2` since when, `?3` host and `?4` operation, or NULL for all of them. What was answered
+/// and is not denied was approved, whatever became of it then.
+const TURNED_DOWN: &str = "
+    WITH asked AS (
+        SELECT state = 'denied' OR (state = 'expired' AND answered IS NULL) AS is_no,
+               state <> 'denied' AND answered IS NOT NULL AS is_yes,
+               coalesce(answered, decide_by) AS ended
+        FROM holds
+        WHERE session = ?1 AND coalesce(answered, decide_by) >= ?2
+          AND (?3 IS NULL OR action ->> '$.request.target.host' = ?3)
+          AND (?4 IS NULL OR EXISTS (
+              SELECT 1 FROM json_each(action, '$.operations') WHERE value ->> 'name' = ?4))
+    )
+    SELECT count(*) FROM asked
+    WHERE is_no AND ended > (SELECT coalesce(max(ended), 0) FROM asked WHERE is_yes)";
 
 /// How old the stored time may grow while deadlines depend on it.
 const KEEP_TIME_EVERY: Duration = Duration::from_secs(1);

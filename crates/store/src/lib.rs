@@ -29,6 +29,7 @@ use tagout_core::{HoldId, SessionId, Timestamp};
 
 pub use holds::{
     HeldAction, HoldListing, HoldRecord, HoldState, MOST_PENDING, NewHold, Opened, StoredApproval,
+    TurnedDown,
 };
 pub use labels::{
     Application, ApplicationKind, ContentLabels, FindingRow, KnownDocument, Labels, Load,

@@ -124,6 +124,7 @@ impl Judged {
             secret: Secret::new(SECRET.as_bytes().to_vec()),
             decoy: Decoy::new(DECOY),
             generation: 1,
+            repository: None,
         };
         let credentials = if credentialed {
             let pack = tagout_catalog::pack("railway").unwrap();
@@ -135,6 +136,7 @@ impl Judged {
                 secret: Secret::new(TOKEN.as_bytes().to_vec()),
                 decoy: Decoy::new(TOKEN_DECOY),
                 generation: 1,
+                repository: None,
             };
             vec![credential, railway]
         } else {
@@ -211,6 +213,19 @@ impl Judged {
         store.approve(id, &approval.store_key(), &record).unwrap();
         drop(store);
         self.answered.send_modify(|count| *count += 1);
+    }
+
+    /// Says no to a hold.
+    pub(crate) fn deny(&self, id: &HoldId) {
+        self.store.lock().unwrap().deny(id, "ada", None).unwrap();
+        self.answered.send_modify(|count| *count += 1);
+    }
+
+    /// The holds that wait at this moment, oldest first.
+    pub(crate) fn waiting(&self) -> Vec<HoldId> {
+        let store = self.store.lock().unwrap();
+        let holds = store.holds(None, &[HoldState::Pending]).unwrap();
+        holds.into_iter().map(|hold| hold.id).collect()
     }
 
     /// The one hold that waits, once there is one.

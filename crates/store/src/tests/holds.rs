@@ -93,6 +93,58 @@ fn a_session_has_at_most_twenty_pending_holds() {
 }
 
 #[test]
+fn what_was_asked_in_vain_is_counted_until_somebody_says_yes() {
+    let world = World::new();
+    let store = world.open();
+    let new = world.new_hold("a");
+    let host = new.action.request().target.host.clone();
+    let operation = new.action.operations()[0].name.clone();
+    let hour = Duration::from_secs(3600);
+    let turned_down = || {
+        let found = store
+            .turned_down(&world.session, &host, &operation, hour)
+            .unwrap();
+        (found.of_kind, found.together)
+    };
+    let open = |name: &str| store.open_hold(&world.new_hold(name)).unwrap().hold.id;
+    let first = open("a");
+    assert_eq!(turned_down(), (0, 0));
+    store.deny(&first, "ada", None).unwrap();
+    let second = open("b");
+    store.approve(&second, "ada", &json!({})).unwrap();
+    // A yes that is taken back is a no.
+    store.deny(&second, "ada", None).unwrap();
+    assert_eq!(turned_down(), (2, 2));
+    let other = OperationName::parse("railway.environmentDelete").unwrap();
+    let of_another = store
+        .turned_down(&world.session, &host, &other, hour)
+        .unwrap();
+    assert_eq!((of_another.of_kind, of_another.together), (0, 2));
+    let stranger = SessionId::random().unwrap();
+    let of_another = store
+        .turned_down(&stranger, &host, &operation, hour)
+        .unwrap();
+    assert_eq!(of_another.together, 0);
+    // Nobody answered.
+    open("c");
+    world.pass(Duration::from_secs(30 * 60));
+    assert_eq!(turned_down(), (3, 3));
+    let used = open("d");
+    world.pass(Duration::from_secs(1));
+    store.approve(&used, "ada", &json!({})).unwrap();
+    assert!(store.use_once(&used).unwrap());
+    assert_eq!(turned_down(), (0, 0));
+    world.pass(Duration::from_secs(1));
+    let last = open("e");
+    store.deny(&last, "ada", None).unwrap();
+    assert_eq!(turned_down(), (1, 1));
+    world.pass(hour);
+    assert_eq!(turned_down().0, 1, "to the millisecond");
+    world.pass(Duration::from_millis(1));
+    assert_eq!(turned_down(), (0, 0));
+}
+
+#[test]
 fn a_hold_of_no_session_or_an_ended_one_is_refused() {
     let world = World::new();
     let store = world.open();
