@@ -13,6 +13,7 @@ use tagout_secrets::{DecoyKey, KnownSecrets, Redactor, StreamFinder, is_guessabl
 use crate::body;
 use crate::credential::Credential;
 use crate::examination::Examination;
+use crate::repository::{Pair, Repository};
 use crate::slots::{Carried, Outgoing, SlotTable, visit};
 use crate::value::{Decoy, Secret};
 
@@ -167,14 +168,32 @@ impl Broker {
     /// still taken out of answers. `change` says whether it is the same login or another: see
     /// [`Change`]. `false` when there is no such credential.
     pub fn renew(&self, name: &str, value: Secret, change: Change) -> bool {
+        self.change(name, change, |credential| credential.secret = value)
+    }
+
+    /// Gives the credential `name` of a git repository what basic authentication sends there, in the
+    /// place of the agent's name and the decoy. `false` when there is no such credential.
+    pub fn renew_pair(&self, name: &str, user: Secret, password: Secret) -> bool {
+        let pair = Pair { user, password };
+        self.change(name, Change::Refreshed, |credential| {
+            credential.secret = pair.secret().clone();
+            if let Some(repository) = &mut credential.repository {
+                repository.set_pair(pair);
+            }
+        })
+    }
+
+    fn change(&self, name: &str, change: Change, put: impl FnOnce(&mut Credential)) -> bool {
         let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
         let mut credentials = learned.credentials.to_vec();
         let Some(credential) = credentials.iter_mut().find(|known| known.name == name) else {
             return false;
         };
+        let before = credential.secret.clone();
+        put(credential);
         let mut former = learned.former.clone();
-        if credential.secret.expose() != value.expose() {
-            former.push((name.to_owned(), credential.secret.clone()));
+        if credential.secret.expose() != before.expose() {
+            former.push((name.to_owned(), before));
             let of_name = former.iter().filter(|(known, _)| known == name).count();
             if of_name > MOST_FORMER
                 && let Some(oldest) = former.iter().position(|(known, _)| known == name)
@@ -182,7 +201,6 @@ impl Broker {
                 former.remove(oldest);
             }
         }
-        credential.secret = value;
         if change == Change::Replaced {
             credential.generation += 1;
         }
@@ -363,6 +381,10 @@ impl Broker {
                     name: used.name.clone(),
                     slot: used.slot.clone(),
                 });
+            }
+            let pair = credential.repository.as_ref().and_then(Repository::pair);
+            if let Some(pair) = pair {
+                parts.set_header(&used.slot, &pair.basic());
             }
         }
         Ok(())
@@ -625,6 +647,10 @@ fn label(name: &str) -> String {
 fn binds(credential: &Credential, request: &HttpRequest, carried: &Carried<'_>) -> bool {
     request.target.transport == Transport::Tls
         && credential.is_bound_to(&request.target.host)
+        && credential
+            .repository
+            .as_ref()
+            .is_none_or(|repository| repository.is_asked(request))
         && takes(&credential.slots, carried)
 }
 

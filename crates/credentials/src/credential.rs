@@ -5,6 +5,7 @@ use std::fmt;
 use tagout_catalog::{SlotPlace, fold_field_name, pack};
 use tagout_core::{HostName, HostPattern};
 
+use crate::repository::Repository;
 use crate::value::{Decoy, Secret};
 
 /// A credential, bound to hosts and to the slots in which they take it.
@@ -24,6 +25,8 @@ pub struct Credential {
     pub decoy: Decoy,
     /// Counts up when source or value change.
     pub generation: u64,
+    /// The git repository that it is for, where it is for one: it goes nowhere else of its hosts then.
+    pub repository: Option<Repository>,
 }
 
 /// A credential that cannot be bound.
@@ -92,6 +95,7 @@ impl Credential {
             secret,
             decoy,
             generation,
+            repository: None,
         })
     }
 

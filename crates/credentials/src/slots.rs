@@ -30,6 +30,15 @@ impl Outgoing {
             query: Zeroizing::new(query.as_str().to_owned()),
         }
     }
+
+    /// Replaces the whole value of the header field that a slot names.
+    pub(crate) fn set_header(&mut self, slot: &str, value: &str) {
+        for (name, bytes) in &mut self.headers {
+            if slot.strip_prefix("header ") == Some(fold_field_name(name).as_str()) {
+                *bytes = Zeroizing::new(value.as_bytes().to_vec());
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Outgoing {
@@ -260,8 +269,7 @@ fn user_and_password(
             beside_password,
         })
     };
-    // Words that mean "the credential is the other part".
-    let is_filler = matches!(password, b"" | b"x" | b"X" | b"x-oauth-basic");
+    let is_filler = is_filler(password);
     let new_password = if is_filler {
         None
     } else {
@@ -274,6 +282,11 @@ fn user_and_password(
     let user = new_user.unwrap_or_else(|| user.to_vec());
     let password = new_password.unwrap_or_else(|| password.to_vec());
     Some([user.as_slice(), b":", password.as_slice()].concat())
+}
+
+/// Whether a password means "the credential is the other part".
+pub(crate) fn is_filler(password: &[u8]) -> bool {
+    matches!(password, b"" | b"x" | b"X" | b"x-oauth-basic")
 }
 
 fn cookies(value: &mut String, table: &SlotTable<'_>, visit: &mut Visit<'_>) {

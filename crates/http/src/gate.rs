@@ -38,6 +38,7 @@ pub struct Gate {
     pub(crate) inner: Arc<Inner>,
     pub(crate) logins: Arc<Logins>,
     pub(crate) history: Option<Arc<dyn crate::History>>,
+    pub(crate) git_credentials: Option<Arc<dyn crate::GitCredentials>>,
 }
 
 pub(crate) struct Inner {
@@ -75,6 +76,7 @@ impl Gate {
             }),
             logins: Arc::default(),
             history: None,
+            git_credentials: None,
         }
     }
 

@@ -1,13 +1,15 @@
 //! What the gate does for git beyond what it does for everyone: asks whether an update keeps a branch's
 //! history, and answers a refusal where git's client looks for one, so that a person sees the reason.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use tagout_catalog::git::{Client, Pushed, prove};
-use tagout_core::{Operation, Refusal};
+use tagout_core::{CredentialUse, Operation, Refusal};
 
 use crate::client::{AnswerHead, Answering, ClientError, Content};
 use crate::gate::Gate;
@@ -20,6 +22,21 @@ pub trait History: Send + Sync {
     fn is_ancestor(&self, old: &str, new: &str) -> bool;
 }
 
+/// What somebody waits for.
+pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Knows the logins of repositories, which have to be asked for outside.
+pub trait GitCredentials: Send + Sync {
+    /// Sees to it that these can be attached; says why one cannot. The request was allowed.
+    fn ready<'a>(&'a self, uses: &'a [CredentialUse]) -> Waiting<'a, Result<(), Refusal>>;
+
+    /// A server answered 401: whether there is another value now that may serve better.
+    fn renewed<'a>(&'a self, uses: &'a [CredentialUse]) -> Waiting<'a, bool>;
+
+    /// What a server answered in the end.
+    fn answered<'a>(&'a self, uses: &'a [CredentialUse], status: u16) -> Waiting<'a, ()>;
+}
+
 /// The most of one packet's content on the side band (gitprotocol-pack(5)).
 const MOST_OF_A_PACKET: usize = 900;
 
@@ -30,6 +47,38 @@ impl Gate {
         Self {
             history: Some(history),
             ..self
+        }
+    }
+
+    /// With logins of repositories.
+    #[must_use]
+    pub fn with_git_credentials(self, credentials: Arc<dyn GitCredentials>) -> Self {
+        Self {
+            git_credentials: Some(credentials),
+            ..self
+        }
+    }
+
+    /// Whether the credentials of a permitted request of git's can be attached.
+    pub(crate) async fn git_is_ready(&self, uses: &[CredentialUse]) -> Result<(), Refusal> {
+        match &self.git_credentials {
+            Some(credentials) => credentials.ready(uses).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a request that was answered with 401 is worth another try.
+    pub(crate) async fn git_is_renewed(&self, uses: &[CredentialUse]) -> bool {
+        match &self.git_credentials {
+            Some(credentials) => credentials.renewed(uses).await,
+            None => false,
+        }
+    }
+
+    /// Tells what a server made of the credentials.
+    pub(crate) async fn git_was_answered(&self, uses: &[CredentialUse], status: StatusCode) {
+        if let Some(credentials) = &self.git_credentials {
+            credentials.answered(uses, status.as_u16()).await;
         }
     }
 

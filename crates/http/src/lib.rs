@@ -34,6 +34,6 @@ mod websocket;
 
 pub use frames::{BadFrame, Message, Reader as FrameReader, Side};
 pub use gate::Gate;
-pub use git::History;
+pub use git::{GitCredentials, History, Waiting};
 pub use head::{Framing, Malformed, RequestHead, Version, parse_head};
 pub use understand::names_target;

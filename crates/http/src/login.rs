@@ -12,6 +12,7 @@ use tagout_credentials::login::Prepared;
 
 use crate::client::{AnswerHead, Answering, ClientError, Content};
 use crate::gate::Gate;
+use crate::git::refuse_client;
 use crate::outgoing::outgoing;
 use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
@@ -26,6 +27,15 @@ impl Gate {
     ) -> Option<Outcome> {
         let action = permit.action();
         let request = action.request();
+        if let Err(refusal) = self.git_is_ready(action.credentials()).await {
+            let git = tagout_catalog::git::client(request);
+            // A client that does not read it has gone away.
+            let _ = refuse_client(answering, &refusal, dress, git.as_ref()).await;
+            return Some(Outcome {
+                error: Some(refusal.reason),
+                ..Outcome::default()
+            });
+        }
         let prepared = self.logins.prepare(request, action.credentials()).await;
         let mut outcome = Outcome {
             request_bytes: request.body.bytes().len() as u64,
@@ -67,10 +77,12 @@ impl Gate {
         encoding: &str,
         wants_trailers: bool,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
-        let sent = self.logins.sent_with(permit.action().credentials());
+        let uses = permit.action().credentials();
+        let sent = self.logins.sent_with(uses);
         let request = outgoing(permit, encoding, wants_trailers, None)?;
         let answered = server.send(request).await?;
-        if answered.0.status() == StatusCode::UNAUTHORIZED && self.logins.unauthorized(&sent).await
+        if answered.0.status() == StatusCode::UNAUTHORIZED
+            && (self.logins.unauthorized(&sent).await || self.git_is_renewed(uses).await)
         {
             let request = outgoing(permit, encoding, wants_trailers, None)?;
             return server.send(request).await;

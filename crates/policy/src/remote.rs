@@ -14,6 +14,8 @@ pub struct Remote {
     pub path: String,
     /// Whether it may be pushed to. A submodule's is for fetching.
     pub pushed: bool,
+    /// The credential that goes there when it is asked for, by its name in the session.
+    pub credential: Option<String>,
 }
 
 impl Remote {
@@ -51,6 +53,7 @@ impl Remote {
             target: place.target,
             path: path.to_owned(),
             pushed: true,
+            credential: None,
         })
     }
 

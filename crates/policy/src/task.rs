@@ -350,9 +350,17 @@ impl Task {
         credentials: &[CredentialUse],
     ) -> bool {
         if !credentials.is_empty() {
+            // What a repository's own credential is for is git, in that repository.
+            let of_remote = |name: &str| {
+                self.remote(target, method, path)
+                    .is_some_and(|remote| remote.credential.as_deref() == Some(name))
+                    && operation.name.as_str().starts_with("git.")
+            };
             return credentials.iter().all(|used| {
-                self.credentials_for(target)
-                    .any(|grant| grant.name == used.name && grant.covers(operation))
+                of_remote(&used.name)
+                    || self
+                        .credentials_for(target)
+                        .any(|grant| grant.name == used.name && grant.covers(operation))
             });
         }
         let by_host = operation.scope == Scope::None

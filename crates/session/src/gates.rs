@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::git_credentials::GitLogins;
 use crate::git_history::WorkspaceHistory;
 use crate::local_port;
 use crate::login::keep_fresh;
@@ -46,6 +47,7 @@ pub(crate) struct Gates {
     pub(crate) registries: Vec<Target>,
     /// Where the workspace's repository keeps its objects.
     pub(crate) git_folder: Option<PathBuf>,
+    pub(crate) git_logins: Arc<GitLogins>,
     /// Those that have not said yet where their downloads lie.
     pub(crate) indexes: Vec<Index>,
     pub(crate) memory: Arc<Memory>,
@@ -143,6 +145,8 @@ impl Gates {
         }
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
+        self.git_logins.answer_to(authority.clone());
+        let gate = gate.with_git_credentials(self.git_logins);
         let gate = match &self.git_folder {
             Some(folder) => gate.with_history(Arc::new(WorkspaceHistory::of(folder))),
             None => gate,

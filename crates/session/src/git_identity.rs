@@ -19,12 +19,14 @@ const KEYS: &[(&str, &str)] = &[
 /// What is set inside whatever the person or the repository says: the keys for signatures are not there.
 const UNSIGNED: [&str; 3] = ["commit.gpgSign", "tag.gpgSign", "push.gpgSign"];
 
-/// The variables by which git is told so (git-config(1), ENVIRONMENT), before every file.
-pub(crate) fn variables() -> Vec<(String, String)> {
-    let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), UNSIGNED.len().to_string())];
-    for (number, key) in UNSIGNED.iter().enumerate() {
-        variables.push((format!("GIT_CONFIG_KEY_{number}"), (*key).to_owned()));
-        variables.push((format!("GIT_CONFIG_VALUE_{number}"), "false".to_owned()));
+/// The variables by which git is told so, and `more` (git-config(1), ENVIRONMENT), before every file.
+pub(crate) fn variables(more: Vec<(String, String)>) -> Vec<(String, String)> {
+    let unsigned = UNSIGNED.map(|key| (key.to_owned(), "false".to_owned()));
+    let settings: Vec<_> = unsigned.into_iter().chain(more).collect();
+    let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
+    for (number, (key, value)) in settings.into_iter().enumerate() {
+        variables.push((format!("GIT_CONFIG_KEY_{number}"), key));
+        variables.push((format!("GIT_CONFIG_VALUE_{number}"), value));
     }
     variables
 }

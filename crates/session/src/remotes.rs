@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 
 use tagout_core::Target;
 use tagout_policy::{Remote, Task};
+use zeroize::Zeroizing;
 
+use crate::git_outside;
 use crate::workspace::{Git, Workspace};
 
 /// The folder of git that has configuration and objects; `None` where there is no repository.
@@ -21,16 +23,32 @@ pub(crate) fn git_folder(workspace: &Workspace) -> Option<PathBuf> {
     }
 }
 
+/// A remote as the repository's configuration has it.
+pub(crate) struct Named {
+    pub(crate) remote: Remote,
+    /// The name in its URL. Of one over SSH it is the server's account, and is left out.
+    pub(crate) user: Option<String>,
+    /// The password in its URL, as it is written there.
+    pub(crate) password: Option<Zeroizing<String>>,
+    pub(crate) over_ssh: bool,
+    /// Its path as it is written, without its first slash.
+    pub(crate) asked_path: String,
+    /// `http.extraHeader` for it.
+    pub(crate) extra_header: Option<Zeroizing<String>>,
+}
+
 /// Reads the remotes of `workspace` and grants them.
-pub(crate) fn grant(workspace: &Workspace, task: &mut Task) {
+pub(crate) fn grant(workspace: &Workspace, task: &mut Task) -> Vec<Named> {
     let Some(config) = git_folder(workspace).map(|folder| folder.join("config")) else {
-        return;
+        return Vec::new();
     };
-    for remote in list(&config).iter().flat_map(|text| remotes(text)) {
-        if !task.remotes.contains(&remote) {
-            task.remotes.push(remote);
+    let named = list(&config).map_or_else(Vec::new, |text| remotes(&text));
+    for Named { remote, .. } in &named {
+        if !task.remotes.contains(remote) {
+            task.remotes.push(remote.clone());
         }
     }
+    named
 }
 
 /// Where the remotes of `task` are: the operator chose them, wherever their names lead.
@@ -78,21 +96,52 @@ fn list(config: &Path) -> Option<String> {
 
 /// The remotes that a listing names: those of the repository to fetch and push, those of submodules to
 /// fetch.
-fn remotes(listing: &str) -> Vec<Remote> {
-    listing
-        .split('\0')
-        .filter_map(|entry| entry.split_once('\n'))
+fn remotes(listing: &str) -> Vec<Named> {
+    let entries = || {
+        listing
+            .split('\0')
+            .filter_map(|entry| entry.split_once('\n'))
+    };
+    entries()
         .filter_map(|(name, url)| {
             let of_remote = name.starts_with("remote.")
                 && (name.ends_with(".url") || name.ends_with(".pushurl"));
             let of_submodule = name.starts_with("submodule.") && name.ends_with(".url");
             let remote = (of_remote || of_submodule).then(|| Remote::parse(url))??;
-            Some(Remote {
-                pushed: of_remote,
-                ..remote
+            let over_ssh = !url.starts_with("https://") && !url.starts_with("http://");
+            let (user, password) = match over_ssh {
+                true => (None, None),
+                false => git_outside::userinfo(url),
+            };
+            let is_git = url.trim_end_matches('/').ends_with(".git");
+            let ending = if is_git { ".git" } else { "" };
+            let asked_path = format!("{}{ending}", remote.path.trim_start_matches('/'));
+            let place = format!("https://{}/{asked_path}", place(&remote.target));
+            let extra_header = entries()
+                .filter_map(|(key, value)| Some((git_outside::covers(key, &place)?, value)))
+                .max_by_key(|(length, _)| *length)
+                .map(|(_, value)| Zeroizing::new(value.to_owned()));
+            Some(Named {
+                remote: Remote {
+                    pushed: of_remote,
+                    ..remote
+                },
+                user,
+                password,
+                over_ssh,
+                asked_path,
+                extra_header,
             })
         })
         .collect()
+}
+
+/// Host and port as a URL has them.
+fn place(target: &Target) -> String {
+    match target.port {
+        443 => target.host.to_string(),
+        port => format!("{}:{port}", target.host),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +165,7 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let found: Vec<_> = remotes(&list(&config).unwrap())
             .into_iter()
+            .map(|it| it.remote)
             .map(|it| (it.target.host.to_string(), it.path, it.pushed))
             .collect();
         let expected = [
@@ -128,7 +178,8 @@ mod tests {
             expected.map(|(host, path, pushed)| (host.to_owned(), path.to_owned(), pushed))
         );
         let mut task = Task::without_manifest();
-        task.remotes = remotes("remote.o.url\ngit@git.example:a/b.git");
+        let named = remotes("remote.o.url\ngit@git.example:a/b.git");
+        task.remotes = named.into_iter().map(|it| it.remote).collect();
         assert_eq!(
             rewriting(&task),
             "[url \"https://git.example/\"]\n\tinsteadOf = git@git.example:\n\tinsteadOf = ssh://git@git.example/\n"

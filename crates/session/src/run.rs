@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
 use crate::gates::{self, Gates};
+use crate::git_credentials;
 use crate::home::Home;
 use crate::login::Agent;
 use crate::notify::Notifier;
@@ -31,10 +32,11 @@ use crate::report::{self, Report};
 use crate::scan::{Scan, scan};
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
+use crate::twins::Twins;
 use crate::vault::LazyVault;
 use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
-use crate::{caches, keys, nested, publish, registries, remotes, specify, sweep, watcher};
+use crate::{caches, keys, nested, publish, registries, remotes, specify, sweep, view, watcher};
 use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
@@ -173,7 +175,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let memory = Arc::new(registries::Memory::open(home.path()));
     let mut learned = registries::of_this_machine(&workspace.path, &memory, &decoy_key);
     learned.grant(&mut task);
-    remotes::grant(&workspace, &mut task);
+    let named = remotes::grant(&workspace, &mut task);
+    let git = git_credentials::find(&named, &mut task, &decoy_key);
+    credentials.extend(git.credentials.iter().cloned());
     credentials.extend(learned.credentials.iter().cloned());
     let published = publish::take(&options.publish, &crate::local_port::ports(&task))?;
     let held: Vec<_> = credentials
@@ -184,6 +188,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
                 credential.decoy.as_str().as_bytes(),
             )
         })
+        .chain(git.held())
         .collect();
     let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
     let mut scan = scan(&workspace.path, &decoy_key, &held, &|files| {
@@ -234,6 +239,8 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let inside = PathBuf::from(specify::home_inside());
     let caches = caches::of_workspace(&home, &workspace.path, &inside)
         .map_err(io("making the workspace's caches"))?;
+    let editable =
+        view::editable(&workspace, &scan.twins).map_err(io("looking at the files with secrets"))?;
     let spec = specify(&SpecSources {
         options,
         workspace: &workspace,
@@ -242,9 +249,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         laid: laid.as_ref(),
         broker: &broker,
         scan: &scan,
+        editable: &editable,
         bundle: &bundle.pem,
         ca: &ca.ca_pem(),
         learned: &learned,
+        git: &git,
         caches: &caches,
         journal: presence.journal(),
         id: &id,
@@ -256,6 +265,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         home: home.clone(),
         store: Arc::clone(&store),
         ledger: Arc::clone(&ledger),
+        profile,
         _presence: presence,
     };
     let runtime = gates::runtime().map_err(io("starting the gates' threads"))?;
@@ -266,7 +276,6 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     }
     let task = Arc::new(task);
     let gates = Gates {
-        profile,
         task: Arc::clone(&task),
         policy: loaded.policy,
         model_hosts,
@@ -277,6 +286,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         notifier: Notifier::new(&id, &workspace.path, variable),
         registries: learned.targets().cloned().collect(),
         git_folder: remotes::git_folder(&workspace),
+        git_logins: git.into_logins(&broker, &workspace),
         indexes: std::mem::take(&mut learned.indexes),
         memory,
         published,
@@ -284,7 +294,16 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     };
     gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
-    let watching = watcher::start(&sandbox, &workspace, decoy_key, &broker, &runtime, &ledger)?;
+    let twins = Twins::start(editable, sandbox.control(), &ledger, &home, &id)
+        .map_err(|error| RunError::Option(error.to_string()))?;
+    let watching = watcher::start(
+        &sandbox,
+        &workspace,
+        decoy_key,
+        &broker,
+        (&runtime, &ledger),
+        twins.shared(),
+    )?;
     announce(
         screen, &session, &workspace, &task, profile, &scan, &sandbox,
     );
@@ -301,8 +320,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
 
     let ended = sandbox.attach();
     drop(watching);
+    let remarks = twins.finish();
     drop(pane);
-    let report = session.end(&ended, runtime, || {
+    let report = session.end(&ended, runtime, remarks, || {
         let twins: Vec<PathBuf> = scan.twins.iter().map(|file| file.path.clone()).collect();
         before.compare(&ours, &twins, &decoys(&scan, &broker))
     });
@@ -323,6 +343,7 @@ pub(crate) struct Session {
     pub(crate) home: Home,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) profile: Option<&'static Profile>,
     _presence: Presence,
 }
 
@@ -333,6 +354,7 @@ impl Session {
         &self,
         ended: &Result<tagout_sandbox::Ended, tagout_sandbox::LaunchError>,
         runtime: Runtime,
+        remarks: Vec<String>,
         changes: impl FnOnce() -> Changes,
     ) -> Report {
         // What still streams has lost its client already.
@@ -344,8 +366,7 @@ impl Session {
                 ledger: self.ledger.path(),
                 store: &store,
                 changes: &changes,
-    pub(crate) profile: Option<&'static Profile>,
-                remarks: Vec::new(),
+                remarks,
                 profile: self.profile,
             }),
             Err(_) => Report::default(),

@@ -861,3 +861,105 @@ fn invariant_7_another_login_voids_what_was_approved_and_a_refresh_does_not() {
     );
     assert_eq!(attach(), Err(AttachError::Changed("railway".to_owned())));
 }
+
+const GIT_HOST: &str = "git.example.com";
+const GIT_DECOY: &str = "ghp_Ab1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX2";
+const GIT_SECRET: &str = "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";
+
+/// A broker with a credential of the repository /team/app, not yet known.
+fn git_broker() -> Broker {
+    let host = HostName::parse(GIT_HOST).unwrap();
+    let target = Target {
+        transport: Transport::Tls,
+        host: host.clone(),
+        port: 443,
+    };
+    let credential = Credential {
+        name: "git:git.example.com/team/app".to_owned(),
+        provider: "http".to_owned(),
+        hosts: vec![HostPattern::Exact(host)],
+        slots: vec![SlotPlace::Header {
+            name: "authorization".to_owned(),
+            scheme: Some("Basic".to_owned()),
+        }],
+        // What is no text is never attached.
+        secret: Secret::new(vec![0xff; 33]),
+        decoy: Decoy::new(GIT_DECOY),
+        generation: 1,
+        repository: Some(Repository::new(target, "/team/app")),
+    };
+    Broker::new(vec![credential], KnownSecrets::new([]), [])
+}
+
+#[test]
+fn invariant_4_a_repositorys_credential_goes_to_its_repository_alone() {
+    let broker = git_broker();
+    let carries = || to(GIT_HOST).header("authorization", basic("tagout", GIT_DECOY));
+    for path in [
+        "/team/app/git-upload-pack",
+        "/team/app.git/git-receive-pack",
+    ] {
+        let examined = broker.examine(&carries().path(path).0, false);
+        assert_eq!(examined.faults, [], "{path}");
+        assert_eq!(examined.uses.len(), 1, "{path}");
+    }
+    for path in [
+        "/api/v3/user",
+        "/team/app",
+        "/team/app/settings",
+        "/team/app.git/info/lfs/objects/batch",
+        "/team/other.git/git-upload-pack",
+        "/team/app.git/..%2F..%2Fapi/git-upload-pack",
+        "/team/app.git%2fgit-upload-pack",
+        "/api/team/app.git/git-upload-pack",
+    ] {
+        let examined = broker.examine(&carries().path(path).0, false);
+        let kinds: Vec<_> = examined.faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds, [FaultKind::StrayDecoy], "{path}");
+        assert!(examined.uses.is_empty(), "{path}");
+    }
+    let path = "/team/app.git/git-upload-pack";
+    let mut elsewhere = carries().path(path);
+    elsewhere.0.target.port = 8443;
+    let bearer = to(GIT_HOST)
+        .path(path)
+        .header("authorization", format!("Bearer {GIT_DECOY}"));
+    for sent in [elsewhere, bearer, carries().path(path).plain()] {
+        let examined = broker.examine(&sent.0, false);
+        assert_eq!(examined.faults[0].kind, FaultKind::StrayDecoy);
+        assert!(examined.uses.is_empty());
+    }
+}
+
+#[test]
+fn invariant_3_what_a_helper_said_replaces_the_whole_pair() {
+    let broker = git_broker();
+    let sent = to(GIT_HOST)
+        .path("/team/app/git-upload-pack")
+        .header("authorization", basic("tagout", GIT_DECOY));
+    let uses = broker.examine(&sent.0, false).uses;
+    let mut parts = Outgoing::new(&sent.0.headers, &sent.0.query);
+    assert_eq!(
+        broker.attach(&mut parts, &uses),
+        Err(AttachError::NotText(
+            "git:git.example.com/team/app".to_owned()
+        )),
+        "before anybody asked"
+    );
+    let name = &uses[0].name;
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    for (user, password) in [("ann", GIT_SECRET), (GIT_SECRET, "x-oauth-basic")] {
+        assert!(broker.renew_pair(name, secret(user), secret(password)));
+        let mut parts = Outgoing::new(&sent.0.headers, &sent.0.query);
+        broker.attach(&mut parts, &uses).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&parts.headers[0].1),
+            basic(user, password)
+        );
+        let redactor = broker.redactor(&uses);
+        let echoed = redactor.redact(basic(user, password).as_bytes());
+        assert!(!String::from_utf8_lossy(&echoed).contains(&STANDARD.encode(GIT_SECRET)[4..30]));
+        assert!(broker.known().find(GIT_SECRET.as_bytes()).is_some());
+    }
+    assert!(!broker.renew_pair("git:elsewhere", secret("a"), secret("b")));
+}

@@ -181,6 +181,7 @@ impl Login {
             decoy: decoy_of_token(secret, key),
             secret: secret.clone(),
             generation: 1,
+            repository: None,
         };
         let mut credentials = vec![credential(
             &names.access,

@@ -115,6 +115,7 @@ impl Brought {
             secret,
             decoy,
             generation: 1,
+            repository: None,
         });
         self.sources.push(source);
         text
