@@ -94,6 +94,52 @@ impl Edits {
         true
     }
 
+    /// Learns what `other` knows.
+    pub fn extend(&mut self, other: Edits) {
+        for place in other.places.into_values().flatten() {
+            self.add(place);
+        }
+        self.fields.extend(other.fields);
+    }
+
+    /// The lines of a carried edit, from 1, in which a decoy of the twin stands that did not become its
+    /// value. Decoys of less than eight characters are not looked for: they would be found by chance.
+    pub fn misplaced(&self, carried: &Carried) -> Vec<usize> {
+        let Ok(decoys) = aho_corasick::AhoCorasick::new(self.decoys()) else {
+            return Vec::new();
+        };
+        lines(&carried.bytes)
+            .enumerate()
+            .filter(|(_, line)| {
+                let restored = carried
+                    .restored
+                    .iter()
+                    .any(|range| range.start <= line.start && line.end <= range.end);
+                let text = carried.bytes.get(line.clone()).unwrap_or_default();
+                !restored && decoys.is_match(text)
+            })
+            .map(|(number, _)| number + 1)
+            .collect()
+    }
+
+    /// The longest stretches by which the twin differs from its file.
+    fn decoys(&self) -> Vec<Vec<u8>> {
+        let mut decoys = Vec::new();
+        for place in self.places.values().flatten() {
+            for (twin, real) in place.twin.iter().zip(&place.real) {
+                let differs = |at: &usize| twin.get(*at) != real.get(*at);
+                let first = (0..twin.len()).find(differs);
+                let last = (0..twin.len()).rfind(differs);
+                if let (Some(first), Some(last)) = (first, last)
+                    && last - first >= 8
+                {
+                    decoys.push(twin[first..=last].to_vec());
+                }
+            }
+        }
+        decoys
+    }
+
     fn add(&mut self, place: Place) {
         let Some(first) = place.twin.first().cloned() else {
             return;

@@ -65,6 +65,13 @@ pub struct FoundFile {
     pub kinds: Vec<String>,
 }
 
+impl FoundFile {
+    /// Whether a rule about content keeps the whole file from the agent.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.kinds == ["withheld"]
+    }
+}
+
 /// A value that no gate lets out.
 pub struct KnownValue {
     /// Where it was found: `.env`, or `.env in commit history`.

@@ -12,6 +12,7 @@ use ignore::{WalkBuilder, WalkState};
 use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
 use crate::scan::FoundFile;
+use crate::twins::Editable;
 use crate::workspace::{Git, Workspace};
 
 /// The largest set-id program that is shown as a copy; a larger one is shown empty.
@@ -20,15 +21,35 @@ const LARGEST_COPY: u64 = 16 * 1024 * 1024;
 /// Files of the manifest's folder that nobody inside may change, present or absent.
 const CONTROL_FILES: &[&str] = &["tagout.toml", "policy.cedar"];
 
+/// The twins that the agent may edit: those of files that nothing else protects.
+pub(crate) fn editable(workspace: &Workspace, found: &[FoundFile]) -> io::Result<Editable> {
+    let (tree, _) = guarded_trees(workspace)?;
+    let candidates = found.iter().filter(|file| {
+        let guarded = tree
+            .guards
+            .iter()
+            .any(|guard| file.path.starts_with(&guard.path));
+        !guarded && !file.is_withheld()
+    });
+    Ok(Editable::of(
+        &workspace.path,
+        candidates.map(|file| (file.path.as_path(), file.twin.as_slice())),
+    ))
+}
+
 /// The trees of a session: the workspace, and what a linked worktree shares with others.
-pub(crate) fn trees(workspace: &Workspace, found: &[FoundFile]) -> io::Result<(Tree, Vec<Tree>)> {
+pub(crate) fn trees(
+    workspace: &Workspace,
+    found: &[FoundFile],
+    editable: &Editable,
+) -> io::Result<(Tree, Vec<Tree>)> {
     let (mut tree, extra) = guarded_trees(workspace)?;
     let mut twins: Vec<Twin> = found
         .iter()
         .map(|file| Twin {
             path: file.path.clone(),
             bytes: file.twin.clone(),
-            editable: false,
+            editable: editable.contains(&file.path),
         })
         .collect();
     for twin in covered(&tree.path) {
@@ -36,7 +57,7 @@ pub(crate) fn trees(workspace: &Workspace, found: &[FoundFile]) -> io::Result<(T
             twins.push(twin);
         }
     }
-    // A twin is read-only, so it guards its file as well; what lies in a guarded folder stays as it is.
+    // The twin of a guarded file is read-only, so it guards its file as well; what lies in a guarded folder stays as it is.
     tree.guards
         .retain(|guard| !twins.iter().any(|twin| twin.path == guard.path));
     twins.retain(|twin| {

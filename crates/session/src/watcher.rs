@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::notify::Notifier;
 use crate::run::RunError;
 use crate::scan::{FoundFile, find_in};
+use crate::twins::Shared as Twins;
 use crate::view;
 use crate::workspace::Workspace;
 
@@ -95,8 +96,8 @@ pub(crate) fn start(
     workspace: &Workspace,
     key: DecoyKey,
     broker: &Arc<Broker>,
-    runtime: &Runtime,
-    ledger: &Arc<Ledger>,
+    (runtime, ledger): (&Runtime, &Arc<Ledger>),
+    twins: Arc<Twins>,
 ) -> Result<Watching, RunError> {
     let watch = sandbox.watch()?;
     let control = sandbox.control();
@@ -123,6 +124,10 @@ pub(crate) fn start(
                     break;
                 };
                 let path = replaced.path;
+                // What an edit of its twin put there, or what was looked at for an earlier event.
+                if twins.is_as_left(&path) {
+                    continue;
+                }
                 // What cannot be stopped would read the new file meanwhile.
                 if control.freeze().is_err() {
                     control.kill();
@@ -147,8 +152,10 @@ pub(crate) fn start(
                                     .map(|known| (known.label, known.value, known.guessable)),
                                 file_decoys(std::slice::from_ref(&file)),
                             );
-                            control.mount_bytes_over(&path, file.twin)
+                            twins.show(&path, file.twin)
                         }
+                        // Nothing to hide any more: it is its own twin.
+                        None if twins.has(&path) => twins.show(&path, bytes),
                         None => control.guard_again(&path),
                     },
                     // A file that cannot be judged is shown empty. A protected place, or a folder: as it

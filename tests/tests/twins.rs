@@ -1,0 +1,84 @@
+//! Files with secrets, as the agent edits them: what it writes is in the file outside, with the values
+//! that it never saw.
+
+use tagout_tests::{World, eventually, for_each_person};
+
+const STRIPE_KEY: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
+const GITHUB_TOKEN: &str = "ghp_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E";
+
+for_each_person! {
+    fn invariant_3_an_edited_twin_reaches_its_file_with_the_values(person: Person) {
+        let world = World::new(person);
+        world.write(".env", &format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        world.write("scripts/deploy.sh", &format!("#!/bin/sh\nexport GITHUB_TOKEN={GITHUB_TOKEN}\necho deployed\n"));
+        let program = "import re\n\
+            text = open('scripts/deploy.sh').read()\n\
+            open('scripts/deploy.sh', 'w').write(text.replace('deployed', 'shipped'))\n";
+        world.write("edit.py", program);
+        let line = "echo PORT=3000 >> .env; python3 edit.py; sed s/A=1/A=2/ .env > /tmp/e; cat /tmp/e > .env; \
+             key=$(sed -n s/^STRIPE_SECRET_KEY=//p .env); echo \"NEXT_PUBLIC_KEY=$key\" >> .env; \
+             cat .env scripts/deploy.sh; sh scripts/deploy.sh";
+        let finished = world.run(&[], line).success();
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        assert!(!finished.everything().contains(GITHUB_TOKEN), "{finished}");
+        assert!(finished.stdout.ends_with("shipped\n"), "{finished}");
+        let outside = world.read(".env").expect("it is there");
+        let public = outside.lines().last().expect("a last line");
+        assert!(public.starts_with("NEXT_PUBLIC_KEY=sk_live_"), "{outside}");
+        assert_eq!(
+            outside,
+            format!("A=2\nSTRIPE_SECRET_KEY={STRIPE_KEY}\nPORT=3000\n{public}\n")
+        );
+        assert!(!public.contains(STRIPE_KEY), "a decoy elsewhere stays one: {outside}");
+        assert_eq!(
+            world.read("scripts/deploy.sh").as_deref(),
+            Some(&*format!("#!/bin/sh\nexport GITHUB_TOKEN={GITHUB_TOKEN}\necho shipped\n"))
+        );
+        assert!(finished.stderr.contains("in line 4 stands a decoy"), "{finished}");
+        let (_, kept) = finished.stderr.split_once("what it held before: ").expect("where it is kept");
+        let kept = world.person().command("cat").arg(kept.lines().next().expect("a path")).output();
+        let kept = String::from_utf8(kept.expect("cat runs").stdout).expect("text");
+        assert!(kept.contains(STRIPE_KEY) && kept.starts_with("A=1\n"), "{kept}");
+        world.verify_all();
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
+    fn an_edit_is_outside_while_the_session_runs(person: Person) {
+        let world = World::new(person);
+        world.write(".env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        let line = "echo PORT=3000 >> .env; while ! grep -q HOST .env; do :; done; cat .env; echo LAST=1 >> .env";
+        let session = world.start(&mut world.run_command(&[], line));
+        let edited = format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nPORT=3000\n");
+        eventually("the edit of the inside", || world.read(".env").as_deref() == Some(&*edited));
+        // As editors save: a new file in the old one's place.
+        world.write("saved", &format!("{edited}HOST=1\n"));
+        std::fs::rename(world.workspace().join("saved"), world.workspace().join(".env")).expect("a rename");
+        let finished = session.end();
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        assert!(finished.stdout.contains("PORT=3000\nHOST=1\n"), "{finished}");
+        assert_eq!(world.read(".env"), Some(format!("{edited}HOST=1\nLAST=1\n")));
+    }
+}
+
+for_each_person! {
+    fn invariant_3_no_edit_leads_a_value_elsewhere(person: Person) {
+        let world = World::new(person);
+        let url = "postgres://app:kJ8s0qW2zR5tXvB1@db.example.com/app";
+        world.write(".env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nDATABASE_URL={url}\n"));
+        world.write("folder/.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        world.write("plain", "x\n");
+        // Another host for the password, another name for the key; then other files in the places.
+        let line = "sed 's/db.example.com/db.attacker.example/; s/STRIPE_SECRET/PUBLIC/' .env > /tmp/e; cat /tmp/e > .env; \
+             mv folder moved; mkdir folder; ln -s ../plain folder/.env; echo B=1 >> moved/.env; cat .env moved/.env plain";
+        let finished = world.run(&[], line).success();
+        for value in [STRIPE_KEY, "kJ8s0qW2zR5tXvB1"] {
+            assert!(!finished.everything().contains(value), "{finished}");
+        }
+        let outside = world.read(".env").expect("it is there");
+        assert!(!outside.contains(STRIPE_KEY) && !outside.contains("kJ8s0qW2zR5tXvB1"), "{outside}");
+        assert_eq!(world.read("plain").as_deref(), Some("x\n"));
+        assert_eq!(world.read("moved/.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nB=1\n")));
+    }
+}
