@@ -8,11 +8,12 @@ use std::str::FromStr;
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    PolicySet, Request, RestrictedExpression, Schema,
+    Request, RestrictedExpression, Schema,
 };
 use tagout_core::{Effect, EnvironmentName, Scope};
 
 use crate::question::{Connection, Question};
+use crate::sorted::{Attribute, Sorted};
 use crate::wording::Subject;
 
 /// What one evaluation says.
@@ -38,8 +39,10 @@ pub(crate) struct Evaluator {
 }
 
 /// A question that can be evaluated with and without an approval.
-pub(crate) struct Prepared {
+pub(crate) struct Prepared<'q> {
     action: Action,
+    /// What policies may name that are about one value of it only.
+    named: Vec<(Attribute, &'q str)>,
     principal: EntityUid,
     resource: EntityUid,
     entities: Entities,
@@ -114,7 +117,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When it does not fit the schema, which denies.
-    pub(crate) fn prepare(&self, subject: Subject<'_>) -> Result<Prepared, String> {
+    pub(crate) fn prepare<'q>(&self, subject: Subject<'q>) -> Result<Prepared<'q>, String> {
         let (session, host, environment) = match subject {
             Subject::Operation(question) => (
                 question.session,
@@ -135,11 +138,15 @@ impl Evaluator {
             Entity::new_no_attrs(resource.clone(), environment.iter().cloned().collect()),
         ];
         entities.extend(environment.map(Entity::with_uid));
+        let mut named = vec![(Attribute::Host, host.as_str())];
         let (action, attributes) = match subject {
-            Subject::Operation(question) => (
-                Action::Request(question.operation.effect),
-                request_attributes(question),
-            ),
+            Subject::Operation(question) => {
+                named.push((Attribute::Operation, question.operation.name.as_str()));
+                (
+                    Action::Request(question.operation.effect),
+                    request_attributes(question),
+                )
+            }
             Subject::Connection(connection) => (Action::Connect, connection_attributes(connection)),
         };
         let entities = self
@@ -149,6 +156,7 @@ impl Evaluator {
             .map_err(|error| error.to_string())?;
         Ok(Prepared {
             action,
+            named,
             principal,
             resource,
             entities,
@@ -159,8 +167,8 @@ impl Evaluator {
     /// Evaluates a question, as if approved or not, by the policies for its action.
     pub(crate) fn evaluate(
         &self,
-        prepared: &Prepared,
-        policies: &HashMap<Action, PolicySet>,
+        prepared: &Prepared<'_>,
+        policies: &HashMap<Action, Sorted>,
         approved: bool,
     ) -> Outcome {
         let Some(policies) = policies.get(&prepared.action) else {
@@ -187,9 +195,13 @@ impl Evaluator {
         let Some(request) = request else {
             return Outcome::Failed(Vec::new());
         };
-        let response = self
-            .authorizer
-            .is_authorized(&request, policies, &prepared.entities);
+        let response = policies.for_question(&prepared.named, |policies| {
+            self.authorizer
+                .is_authorized(&request, policies, &prepared.entities)
+        });
+        let Some(response) = response else {
+            return Outcome::Failed(Vec::new());
+        };
         let mut errors = response.diagnostics().errors().peekable();
         if errors.peek().is_some() {
             return Outcome::Failed(errors.map(blamed).collect());

@@ -22,6 +22,7 @@ mod question;
 mod registry;
 mod remote;
 mod section;
+mod sorted;
 mod task;
 mod trust;
 mod wording;

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use cedar_policy::{ActionConstraint, PolicySet, Schema};
+use cedar_policy::{ActionConstraint, Schema};
 use tagout_core::Digest;
 
 use crate::allowed::{Allowed, Exactly};
@@ -20,6 +20,7 @@ use crate::evaluation::{Action, Evaluator, Outcome};
 use crate::file_errors::FileErrors;
 use crate::policy_file::{self, Rule};
 use crate::question::{Connection, Question};
+use crate::sorted::Sorted;
 use crate::wording::{self, Subject};
 
 const SCHEMA: &str = include_str!("../cedar/schema.cedarschema");
@@ -45,7 +46,7 @@ struct Compiled {
     evaluator: Evaluator,
     /// In the order in which reasons are shown: ours in the order of the verdict list, the user's.
     rules: Vec<Rule>,
-    sets: HashMap<Action, PolicySet>,
+    policies: HashMap<Action, Sorted>,
 }
 
 impl Policy {
@@ -155,7 +156,7 @@ impl Compiled {
             rules.extend(theirs);
             rules.extend(content);
         }
-        let mut sets = HashMap::new();
+        let mut policies = HashMap::new();
         for action in Action::all() {
             let concerned = rules
                 .iter()
@@ -164,14 +165,14 @@ impl Compiled {
                     ActionConstraint::In(named) => evaluator.concerns(action, &named),
                     ActionConstraint::Eq(named) => evaluator.action_uid(action) == named,
                 });
-            let set = PolicySet::from_policies(concerned.map(|rule| rule.policy.clone()))
+            let sorted = Sorted::new(concerned.map(|rule| &rule.policy))
                 .map_err(|error| FileErrors::one(USER_FILE, 1, error.to_string()))?;
-            sets.insert(action, set);
+            policies.insert(action, sorted);
         }
         Ok(Self {
             evaluator,
             rules,
-            sets,
+            policies,
         })
     }
 
@@ -179,7 +180,7 @@ impl Compiled {
         let Ok(prepared) = self.evaluator.prepare(subject) else {
             return failed(Vec::new());
         };
-        let evaluate = |approved| self.evaluator.evaluate(&prepared, &self.sets, approved);
+        let evaluate = |approved| self.evaluator.evaluate(&prepared, &self.policies, approved);
         let forbids = match evaluate(approved) {
             Outcome::Allowed => return Decision::Allow,
             Outcome::Failed(policies) => return failed(policies),

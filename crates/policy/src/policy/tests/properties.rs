@@ -103,6 +103,56 @@ proptest! {
     }
 }
 
+/// A policy that names operations or hosts first, behind `head`.
+fn naming_policies(head: &'static str) -> impl Strategy<Value = (String, String)> {
+    let action = prop_oneof![
+        Just("action in Action::\"request\""),
+        Just("action == Action::\"destructive\""),
+    ];
+    let named = prop_oneof![
+        Just("context.operation == \"railway.volumeThing\""),
+        Just("context.operation == \"railway.other\""),
+        Just("[\"railway.other\", \"railway.volumeThing\"].contains(context.operation)"),
+        Just("context.host == \"backboard.railway.com\""),
+        Just("context.host == \"example.com\" || context.host == \"backboard.railway.com\""),
+        Just("context.port * 9223372036854775807 == 3"),
+    ];
+    let rest = prop_oneof![
+        Just(""),
+        Just("unless { context.operation_granted }"),
+        Just("when { context.port * 9223372036854775807 == 3 }"),
+    ];
+    let policy = (action, named, rest);
+    prop::collection::vec(policy, 1..6).prop_map(move |policies| {
+        let text = |head: &str| {
+            let policies = policies.iter().enumerate();
+            policies
+                .map(|(number, (action, named, rest))| {
+                    format!("@id(\"p{number}\") forbid (principal, {action}, resource) {head} when {{ {named} }} {rest};\n")
+                })
+                .collect::<String>()
+        };
+        (text(""), text(head))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The second of both begins with a condition that says nothing, so that every question meets it.
+    #[test]
+    fn invariant_8_sorted_policies_decide_as_if_every_question_met_all_of_them(
+        (sorted, unsorted) in naming_policies("when { true }"),
+        cases in prop::collection::vec(case(), 8),
+    ) {
+        let (sorted, unsorted) = (user(&sorted), user(&unsorted));
+        for case in &cases {
+            let (one, other) = (case.decide(&sorted), case.decide(&unsorted));
+            prop_assert_eq!(one, other);
+        }
+    }
+}
+
 #[test]
 fn invariant_8_a_question_that_differs_in_anything_is_another_one() {
     let key = |case: &Case| Exactly::of(&case.question()).map(Exactly::into_bytes);
