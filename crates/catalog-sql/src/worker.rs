@@ -1,0 +1,84 @@
+//! Threads that parse. A parse tree is as deep as its text is nested, and reading, walking and freeing
+//! it recurse; the parsers' own limits bound the depth, and these stacks hold it.
+
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::{Dialect, LONGEST_TEXT, Statements, Unreadable, postgres, sqlparser_dialects};
+
+/// Bytes of address space for a thread's stack; memory is taken as it is touched. libpg_query gives
+/// trees of up to 10,000 levels, of which an unoptimised build uses some 20 KiB each.
+const STACK: usize = 512 << 20;
+
+/// Classifies texts on threads of its own. Cheap to share; its threads end with it.
+pub struct Classifier {
+    jobs: Sender<Job>,
+}
+
+struct Job {
+    dialect: Dialect,
+    text: String,
+    answer: SyncSender<Result<Statements, Unreadable>>,
+}
+
+impl Classifier {
+    /// Starts `threads` threads, at least one.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(threads: usize) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads.max(1) {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new()
+                .name("sql".to_owned())
+                .stack_size(STACK)
+                .spawn(move || work(&queue))?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// What the statements of a text would do.
+    ///
+    /// # Errors
+    /// When nobody can say: see [`Unreadable`].
+    pub fn classify(&self, dialect: Dialect, text: &str) -> Result<Statements, Unreadable> {
+        if text.len() > LONGEST_TEXT {
+            return Err(Unreadable::TooLong(text.len()));
+        }
+        if text.contains('\0') {
+            return Err(Unreadable::Nul);
+        }
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = Job {
+            dialect,
+            text: text.to_owned(),
+            answer,
+        };
+        self.jobs.send(job).map_err(|_| Unreadable::NotExamined)?;
+        // A thread that panicked dropped its end.
+        answered.recv().map_err(|_| Unreadable::NotExamined)?
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let Ok(Ok(job)) = queue.lock().map(|queue| queue.recv()) else {
+            return;
+        };
+        let Job {
+            dialect,
+            text,
+            answer,
+        } = job;
+        // A panic in a parser is one text's failure, not the thread's.
+        let result = std::panic::catch_unwind(|| match dialect {
+            Dialect::Postgres => postgres::classify(&text),
+            Dialect::Mysql | Dialect::Sqlite => sqlparser_dialects::classify(dialect, &text),
+        });
+        // Nobody waits any more: nothing to tell.
+        let _ = answer.send(result.unwrap_or(Err(Unreadable::NotExamined)));
+    }
+}
