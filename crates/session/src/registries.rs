@@ -1,13 +1,14 @@
 //! Where packages come from: what the *operator's* own configuration of npm, pip, uv, cargo, go,
 //! maven and gem names, and where it names nothing, the default that the installed tool brings. Read
-//! from files outside, at launch; no tool is run for it but a Python that has to look into its own
-//! archive, once. No name of a registry is written in this source.
+//! from files outside, at launch; no tool is run for it but, once, a Python that has to look into an
+//! archive, and a Go that has its defaults compiled in. No name of a registry is written in this source.
 //!
 //! What must stay true: nothing that an agent can write counts. A file or a program in the workspace
 //! is not read, wherever a variable or a link leads; configuration in the workspace can therefore only
 //! choose among what is granted here. Credentials found on the way go to their own registries as
 //! everything else does: a decoy inside, the value attached outside, for reading.
 
+mod ask;
 mod cargo;
 mod downloads;
 mod gem;
@@ -17,6 +18,7 @@ mod memory;
 mod netrc;
 mod npm;
 mod python;
+mod yarn;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -247,6 +249,7 @@ pub(crate) fn of_this_machine(workspace: &Path, memory: &Memory, key: &DecoyKey)
 fn learn(outside: &Outside<'_>, key: &DecoyKey) -> Learned {
     let mut found = Found::default();
     npm::find(outside, &mut found);
+    yarn::find(outside, &mut found);
     python::find(outside, &mut found);
     cargo::find(outside, &mut found);
     go::find(outside, &mut found);

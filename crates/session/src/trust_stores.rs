@@ -64,7 +64,6 @@ pub(crate) const BUNDLE_VARIABLES: &[&str] = &[
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
-    "YARN_HTTPS_CA_FILE_PATH",
 ];
 
 /// Variables with the path of certificates that are trusted *beside* the program's own. The session's

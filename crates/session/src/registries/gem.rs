@@ -7,11 +7,11 @@ const TOOL: &str = "gem";
 
 /// Where the installed RubyGems may be.
 const SOURCES: &[&str] = &[
-    "lib/ruby/vendor_ruby/rubygems.rb",
-    "lib/ruby/3*/rubygems.rb",
-    "share/rubygems/rubygems.rb",
-    "share/ruby/rubygems.rb",
-    "versions/*/lib/ruby/3*/rubygems.rb",
+    "lib/ruby/vendor_ruby/rubygems/defaults.rb",
+    "lib/ruby/*/rubygems/defaults.rb",
+    "share/rubygems/rubygems/defaults.rb",
+    "share/ruby/rubygems/defaults.rb",
+    "versions/*/lib/ruby/*/rubygems/defaults.rb",
 ];
 
 pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {

@@ -1,9 +1,10 @@
 //! go. Its configuration (`go help environment`, "GOPROXY" and "GOSUMDB"): variables, the user's
-//! `go/env` file, and the defaults in the `go.env` of the installation.
+//! `go/env` file, and the defaults in the `go.env` of the installation; before Go 1.21, which brought
+//! that file, they are compiled in, and the program is asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Found, FoundFile, Outside};
+use super::{Found, FoundFile, Outside, ask};
 
 const TOOL: &str = "go";
 
@@ -15,6 +16,7 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
         .ancestors()
         .nth(2)
         .and_then(|root| outside.read(&root.join("go.env")))
+        .or_else(|| compiled_in(outside, &program))
         .unwrap_or_default();
     let file = outside
         .set("GOENV")
@@ -69,4 +71,24 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
             text: user,
         });
     }
+}
+
+/// The defaults as the program itself has them, in the form of a `go.env`.
+fn compiled_in(outside: &Outside<'_>, program: &Path) -> Option<String> {
+    const NAMES: [&str; 2] = ["GOPROXY", "GOSUMDB"];
+    outside.memory.of_file(TOOL, program, || {
+        // Without the user's own file, and without another version that it would fetch.
+        let environment = [
+            ("GOENV", "off"),
+            ("GOTOOLCHAIN", "local"),
+            ("HOME", "/nonexistent"),
+        ];
+        let answer = ask::answer(program, &["env", NAMES[0], NAMES[1]], &environment)?;
+        let lines = NAMES.iter().zip(answer.lines());
+        Some(
+            lines
+                .map(|(name, value)| format!("{name}={value}\n"))
+                .collect(),
+        )
+    })
 }

@@ -1,18 +1,19 @@
 //! Maven, and Gradle where it reads the same file: `settings.xml` (Maven, "Settings Reference"). What
-//! Maven takes where nothing is named is in none of its texts, so the refusal has to say it.
+//! Maven takes where no mirror is named for it stands in the model that every project inherits from
+//! ("Super POM"), in an archive of the installation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tagout_policy::Registry;
 
-use super::{Found, FoundFile, Outside, Spelling};
+use super::{Found, FoundFile, Outside, Spelling, ask};
 
 const TOOL: &str = "maven";
 
 pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
-    if outside.program("mvn").is_none() {
+    let Some(program) = outside.program("mvn") else {
         return;
-    }
+    };
     let user = outside.home.join(".m2/settings.xml");
     let mut files: Vec<(PathBuf, bool)> =
         vec![("/etc/maven/settings.xml".into(), false), (user, true)];
@@ -21,11 +22,12 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
             files.push((PathBuf::from(home).join("conf/settings.xml"), false));
         }
     }
+    let mut mirrored = false;
     for (file, of_user) in files {
         let Some(text) = outside.read(&file) else {
             continue;
         };
-        read(&without_comments(&text), found);
+        mirrored |= read(&without_comments(&text), found);
         if of_user {
             found.files.push(FoundFile {
                 place: ".m2/settings.xml",
@@ -35,9 +37,48 @@ pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
             found.visible.push((file, text));
         }
     }
+    if !mirrored {
+        for url in inherited(outside, &program).unwrap_or_default() {
+            found.url(TOOL, &url);
+        }
+    }
 }
 
-fn read(text: &str, found: &mut Found) {
+/// The repositories of the model that every project inherits from.
+fn inherited(outside: &Outside<'_>, program: &Path) -> Option<Vec<String>> {
+    const MODEL: &str = "org/apache/maven/model/pom-4.0.0.xml";
+    let python = outside.program("python3")?;
+    let library = program.ancestors().nth(2)?.join("lib");
+    let archive = outside
+        .matching(&library.join("maven-model-builder-*.jar"))
+        .into_iter()
+        .find_map(|archive| outside.ours(&archive))?;
+    let urls = outside.memory.of_file(TOOL, &archive, || {
+        let model = ask::file_in_archive(&python, &archive, MODEL)?;
+        Some(repositories(&without_comments(&model)).join("\n"))
+    })?;
+    Some(urls.lines().map(str::to_owned).collect())
+}
+
+fn repositories(model: &str) -> Vec<String> {
+    let kinds = ["repository", "pluginRepository"];
+    let all = kinds.iter().flat_map(|kind| elements(model, kind));
+    let mut urls: Vec<String> = all.filter_map(|element| first(element, "url")).collect();
+    urls.sort();
+    urls.dedup();
+    urls
+}
+
+/// Takes repositories and passwords; whether a mirror stands for the default.
+fn read(text: &str, found: &mut Found) -> bool {
+    let mut mirrored = false;
+    for mirror in elements(text, "mirror") {
+        let of = first(mirror, "mirrorOf").unwrap_or_default();
+        mirrored |= of.split(',').any(|of| {
+            let of = of.trim();
+            of == "central" || of == "*" || of.starts_with("external:")
+        });
+    }
     let mut hosts = Vec::new();
     for kind in ["mirror", "repository", "pluginRepository"] {
         for element in elements(text, kind) {
@@ -71,6 +112,7 @@ fn read(text: &str, found: &mut Found) {
             );
         }
     }
+    mirrored
 }
 
 fn without_comments(text: &str) -> String {
@@ -121,10 +163,18 @@ mod tests {
                     <server><id>other</id><password>{cipher}</password></server></servers>\
                     <mirrors><mirror><id>corp</id><mirrorOf>*</mirrorOf><url>https://packages.example.com/maven</url></mirror></mirrors></settings>";
         let mut found = Found::default();
-        read(&without_comments(text), &mut found);
+        assert!(read(&without_comments(text), &mut found));
         assert_eq!(found.registries.len(), 1);
         assert_eq!(found.registries[0].path, "/maven");
         assert_eq!(found.secrets.len(), 1);
         assert_eq!(found.secrets[0].value, "a&b-secret");
+        // Where no mirror stands for it, the default is what every project inherits.
+        assert!(!read(
+            "<mirrors><mirror><mirrorOf>other</mirrorOf></mirror></mirrors>",
+            &mut found
+        ));
+        let model = "<project><repositories><repository><id>central</id><url>https://packages.example.com/m2</url></repository></repositories>\
+                     <pluginRepositories><pluginRepository><url>https://packages.example.com/m2</url></pluginRepository></pluginRepositories></project>";
+        assert_eq!(repositories(model), ["https://packages.example.com/m2"]);
     }
 }

@@ -3,12 +3,10 @@
 //! archive that `python3 -m venv` installs it from; uv has the same one.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tagout_policy::Registry;
 
-use super::{Found, FoundFile, Outside, ini, without_keys};
+use super::{Found, FoundFile, Outside, ask, ini, without_keys};
 
 const NOT_INSIDE: &[&str] = &["proxy", "cert", "client-cert", "cache-dir"];
 
@@ -29,9 +27,6 @@ const ARCHIVES: &[&str] = &[
 ];
 
 const SOURCE: &str = "pip/_internal/models/index.py";
-
-/// Longest time that a Python has for looking into an archive.
-const LONGEST: Duration = Duration::from_secs(10);
 
 pub(super) fn find(outside: &Outside<'_>, found: &mut Found) {
     let python = outside
@@ -218,7 +213,7 @@ fn default(outside: &Outside<'_>, programs: Vec<PathBuf>) -> Option<(String, Str
         let archives = places(ARCHIVES, "");
         let archive = archives.last()?;
         let text = outside.memory.of_file("pip", archive, || {
-            let text = read_archive(python, archive)?;
+            let text = ask::file_in_archive(python, archive, SOURCE)?;
             let (index, files) = parse(&text)?;
             Some(format!("{index}\n{files}"))
         })?;
@@ -236,39 +231,6 @@ fn parse(text: &str) -> Option<(String, String)> {
     let (index, files) = (quoted.next()?, quoted.next()?);
     let index = index.trim_end_matches('/');
     Some((format!("{index}/simple"), format!("https://{files}/")))
-}
-
-/// Lets Python read one file of an archive: it has the unpacking that we would bring for this alone.
-/// Isolated from variables, the current folder and the user's packages; nothing of the archive runs.
-fn read_archive(python: &Path, archive: &Path) -> Option<String> {
-    let mut child = Command::new(python)
-        .args(["-I", "-S", "-c"])
-        .arg("import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2])[:65536])")
-        .arg(archive)
-        .arg(SOURCE)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    // The answer is smaller than a pipe, so the child ends without being read.
-    let end = Instant::now() + LONGEST;
-    while Instant::now() < end {
-        match child.try_wait() {
-            Ok(Some(_)) => {
-                let output = child.wait_with_output().ok()?;
-                return String::from_utf8(output.stdout).ok();
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-            Err(_) => break,
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    None
 }
 
 #[cfg(test)]
