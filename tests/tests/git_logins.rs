@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tagout_tests::remote::backend;
-use tagout_tests::{Answer, Person, Received, Server, TestAuthority, World, eventually, for_each_person};
+use tagout_tests::{
+    Answer, Person, Received, Server, TestAuthority, World, eventually, for_each_person,
+};
 
 const HOST: &str = "git.example.com";
 const USER: &str = "ann";
@@ -38,7 +40,12 @@ impl Private {
         let accepted = Arc::new(Mutex::new(pair(USER, PASSWORD)));
         let (served, asks) = (root.clone(), Arc::clone(&accepted));
         let server = Server::start(&authority, &[HOST], move |request| {
-            answer(person, &served, &asks.lock().expect("no test panicked"), request)
+            answer(
+                person,
+                &served,
+                &asks.lock().expect("no test panicked"),
+                request,
+            )
         });
         world.believe(&authority);
         world.route(HOST, 443, &server);
@@ -60,7 +67,8 @@ impl Private {
     /// What the person's `git credential-store` knows.
     fn store(&self, lines: &str) {
         self.world.write_home(".git-credentials", lines);
-        self.world.git(&["config", "--global", "credential.helper", "store"]);
+        self.world
+            .git(&["config", "--global", "credential.helper", "store"]);
     }
 
     fn stored(&self) -> String {
@@ -75,15 +83,24 @@ impl Private {
 }
 
 fn answer(person: Person, root: &std::path::Path, accepted: &str, request: &Received) -> Answer {
-    if request.header("authorization") != Some(accepted) {
+    // The scheme may be written in any case (RFC 9110 §11.1).
+    let sent = request
+        .header("authorization")
+        .map(|it| it.replacen("basic", "Basic", 1));
+    if sent.as_deref() != Some(accepted) {
         let mut refused = Answer::new(401, "text/plain", "log in\n");
-        let realm = ("www-authenticate".to_owned(), "Basic realm=\"test\"".to_owned());
+        let realm = (
+            "www-authenticate".to_owned(),
+            "Basic realm=\"test\"".to_owned(),
+        );
         refused.headers.push(realm);
         return refused;
     }
     let mut answer = backend(person, root, request);
     // A server that says what it was told.
-    answer.headers.push(("x-echo".to_owned(), accepted.to_owned()));
+    answer
+        .headers
+        .push(("x-echo".to_owned(), accepted.to_owned()));
     answer
 }
 
