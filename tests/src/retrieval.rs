@@ -112,7 +112,6 @@ pub fn ask(
     headers: &[&str],
     body: &str,
 ) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).expect("it listens");
     let mut head = format!(
         "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
@@ -124,11 +123,15 @@ pub fn ask(
         head.push_str(line);
         head.push_str("\r\n");
     }
-    stream
-        .write_all(format!("{head}\r\n{body}").as_bytes())
-        .expect("a request is sent");
-    let mut answer = Vec::new();
+    raw(address, format!("{head}\r\n{body}").as_bytes())
+}
+
+/// Bytes on a connection of their own: status, head and body of the first answer.
+pub fn raw(address: SocketAddr, request: &[u8]) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
     // A server that refuses a large body may close before it was sent; what it said still counts.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -214,10 +217,13 @@ pub fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Runs a script against a server; the JSON of its last line.
+/// Runs a script of `tests/retrieval` against a server; the JSON of its last line.
 pub fn run_python(stack: &str, name: &str, server: &str, arguments: &[&str]) -> Value {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/retrieval");
     let output = Command::new(python(stack))
         .arg(script(name))
+        .env("PYTHONPATH", examples)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(arguments)
         .env("PEBBLO_CLASSIFIER_URL", server)
         // Nothing here may try to reach a cloud.

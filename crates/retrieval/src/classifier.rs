@@ -41,7 +41,10 @@ pub(crate) struct Classifier {
 
 /// What was found in one text.
 pub(crate) struct Classified {
+    /// In the order of the text; none overlaps another.
     pub(crate) entities: Vec<Entity>,
+    /// Kinds that a model gave to a place which another kind has already: labels all the same.
+    also: Vec<EntityKind>,
     pub(crate) topics: Vec<Topic>,
 }
 
@@ -77,18 +80,11 @@ impl Classifier {
             Mode::Entity => Vec::new(),
             _ => topics(text),
         };
+        let mut also = Vec::new();
         if let Some(model) = &self.model {
             let more = model.classify(text)?;
             if mode != Mode::Topic {
-                for entity in more.entities {
-                    let free = |other: &Entity| {
-                        other.span.end <= entity.span.start || other.span.start >= entity.span.end
-                    };
-                    if entities.iter().all(free) {
-                        entities.push(entity);
-                    }
-                }
-                entities.sort_by_key(|entity| entity.span.start);
+                (entities, also) = joined(entities, more.entities);
             }
             if mode != Mode::Entity {
                 for topic in more.topics {
@@ -100,21 +96,61 @@ impl Classifier {
         }
         Ok(Classified {
             entities,
+            also,
             topics: found,
         })
     }
 }
 
+/// The built-in classifier's entities and a model's, as one list without overlaps: a place that both name is
+/// masked as far as either reaches, under the kind that was built in; the other kind is the second answer.
+fn joined(own: Vec<Entity>, more: Vec<Entity>) -> (Vec<Entity>, Vec<EntityKind>) {
+    let mut all: Vec<(Entity, bool)> = own
+        .into_iter()
+        .map(|entity| (entity, true))
+        .chain(more.into_iter().map(|entity| (entity, false)))
+        .collect();
+    all.sort_by_key(|(entity, own)| (entity.span.start, !own));
+    let mut joined: Vec<(Entity, bool)> = Vec::with_capacity(all.len());
+    let mut also = Vec::new();
+    for (mut entity, own) in all {
+        match joined.last_mut() {
+            Some((last, last_own)) if entity.span.start < last.span.end => {
+                last.span.end = last.span.end.max(entity.span.end);
+                if own && !*last_own {
+                    std::mem::swap(&mut last.kind, &mut entity.kind);
+                    last.score = entity.score;
+                    *last_own = true;
+                }
+                if entity.kind != last.kind {
+                    also.push(entity.kind);
+                }
+            }
+            _ => joined.push((entity, own)),
+        }
+    }
+    (joined.into_iter().map(|(entity, _)| entity).collect(), also)
+}
+
 impl Classified {
+    /// Nothing was found, or nothing looked at.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            entities: Vec::new(),
+            also: Vec::new(),
+            topics: Vec::new(),
+        }
+    }
+
     /// Labels with how often each was found, in the order of the table of kinds.
     pub(crate) fn labels(&self) -> ContentLabels {
         let entities = EntityKind::ALL
             .iter()
             .map(|kind| {
-                let count = self
-                    .entities
-                    .iter()
-                    .filter(|entity| entity.kind == *kind)
+                let found = self.entities.iter().map(|entity| &entity.kind);
+                let count = found
+                    .chain(&self.also)
+                    .filter(|found| *found == kind)
                     .count();
                 (kind.label().to_owned(), count as u64)
             })
@@ -203,4 +239,59 @@ pub(crate) fn score(number: f64) -> Score {
 
 fn count_points(text: &str, from: usize, to: usize) -> usize {
     text.get(from..to).map_or(0, |piece| piece.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entity(kind: EntityKind, span: std::ops::Range<usize>) -> Entity {
+        Entity {
+            kind,
+            span,
+            score: Score::percent(90),
+        }
+    }
+
+    #[test]
+    fn a_label_of_a_model_is_not_lost_to_an_overlap() {
+        let own = vec![
+            entity(EntityKind::PhoneNumber, 5..10),
+            entity(EntityKind::EmailAddress, 20..30),
+        ];
+        let more = vec![
+            entity(EntityKind::UsSsn, 3..12),
+            entity(EntityKind::BbanCode, 12..14),
+            entity(EntityKind::UsSsn, 29..33),
+            entity(EntityKind::PersonName, 31..35),
+        ];
+        let (joined, also) = joined(own, more);
+        let spans: Vec<_> = joined
+            .iter()
+            .map(|entity| (entity.kind, entity.span.clone()))
+            .collect();
+        assert_eq!(
+            spans,
+            [
+                (EntityKind::PhoneNumber, 3..12),
+                (EntityKind::BbanCode, 12..14),
+                (EntityKind::EmailAddress, 20..35),
+            ]
+        );
+        assert_eq!(
+            also,
+            [EntityKind::UsSsn, EntityKind::UsSsn, EntityKind::PersonName]
+        );
+        let classified = Classified {
+            entities: joined,
+            also,
+            topics: Vec::new(),
+        };
+        assert!(
+            classified
+                .labels()
+                .entities
+                .contains(&("us-ssn".to_owned(), 2))
+        );
+    }
 }

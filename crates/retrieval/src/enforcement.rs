@@ -29,6 +29,13 @@ pub(crate) struct Candidate {
 impl Service {
     /// Who asks: the bearer of a verified token, else nobody.
     pub(crate) fn reader(&self, asked: &Asked) -> Reader {
+        // Of two, one could be from the client and one from a server in front of this one.
+        if ["authorization", "api-key"]
+            .iter()
+            .any(|name| asked.headers.get_all(*name).iter().count() > 1)
+        {
+            return Reader::nobody();
+        }
         let bearer = asked
             .header("authorization")
             .and_then(|value| value.split_once(' '))

@@ -6,17 +6,29 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tagout_secrets::personal::{Entity, EntityKind};
 use tokio::runtime::Handle;
 
-use crate::classifier::{Classified, score};
+use crate::classifier::score;
 use crate::settings::ModelSettings;
 use crate::topics::Topic;
 use crate::upstream::Upstream;
 
 /// What a model may add to one text.
 const MOST: usize = 10_000;
+const MOST_TOPICS: usize = 20;
+/// The largest answer, in bytes.
+const LARGEST: usize = 4 * 1024 * 1024;
+/// The longest label of a topic, in bytes.
+const LONGEST_LABEL: usize = 100;
+
+/// What a model adds.
+pub(crate) struct Added {
+    /// May overlap.
+    pub(crate) entities: Vec<Entity>,
+    pub(crate) topics: Vec<Topic>,
+}
 
 /// A model that is asked.
 pub(crate) struct Model {
@@ -54,7 +66,11 @@ impl Model {
     /// What is wrong with the URL.
     pub(crate) fn new(settings: &ModelSettings, handle: Handle) -> Result<Self, String> {
         Ok(Self {
-            upstream: Upstream::new(&settings.url, Duration::from_secs(settings.timeout))?,
+            upstream: Upstream::new(
+                &settings.url,
+                Duration::from_secs(settings.timeout),
+                LARGEST,
+            )?,
             version: settings.version.clone(),
             handle,
         })
@@ -68,7 +84,7 @@ impl Model {
     ///
     /// # Errors
     /// When it does not answer as it should, in words.
-    pub(crate) fn classify(&self, text: &str) -> Result<Classified, String> {
+    pub(crate) fn classify(&self, text: &str) -> Result<Added, String> {
         let body = json!({"text": text}).to_string().into_bytes();
         let headers = [
             ("content-type", "application/json"),
@@ -81,41 +97,61 @@ impl Model {
         if reply.status != StatusCode::OK {
             return Err(format!("the model answered {}", reply.status));
         }
-        let found: Found = serde_json::from_slice(&reply.body)
-            .map_err(|error| format!("the model's answer cannot be read: {error}"))?;
+        let unreadable =
+            |why: &dyn std::fmt::Display| format!("the model's answer cannot be read: {why}");
+        // An empty list would do for a `Found`, and so would somebody else's error message.
+        let answer: Map<String, Value> =
+            serde_json::from_slice(&reply.body).map_err(|error| unreadable(&error))?;
+        if !answer.contains_key("entities") && !answer.contains_key("topics") {
+            return Err(unreadable(&"it has neither `entities` nor `topics`"));
+        }
+        let found: Found =
+            serde_json::from_value(Value::Object(answer)).map_err(|error| unreadable(&error))?;
+        // Less than what it found would be released under fewer labels.
+        if found.entities.len() > MOST || found.topics.len() > MOST_TOPICS {
+            return Err("the model found more than is taken from one text".to_owned());
+        }
         // The place of each code point, and the end.
         let places: Vec<usize> = text
             .char_indices()
             .map(|(at, _)| at)
             .chain([text.len()])
             .collect();
-        let mut entities: Vec<Entity> = Vec::new();
-        for entity in found.entities.into_iter().take(MOST) {
+        let mut entities: Vec<Entity> = Vec::with_capacity(found.entities.len());
+        for entity in found.entities {
             let kind = EntityKind::with_label(&entity.label).ok_or_else(|| {
                 format!(
                     "the model knows a label {:?} that Tagout does not",
-                    entity.label
+                    entity.label.chars().take(LONGEST_LABEL).collect::<String>()
                 )
             })?;
             let span = match (places.get(entity.start), places.get(entity.end)) {
                 (Some(&start), Some(&end)) if start < end => start..end,
                 _ => return Err("the model names a place outside of the text".to_owned()),
             };
-            let overlaps =
-                |other: &Entity| other.span.start < span.end && span.start < other.span.end;
-            if !entities.iter().any(overlaps) {
-                entities.push(Entity {
-                    kind,
-                    span,
-                    score: score(entity.score),
-                });
-            }
+            entities.push(Entity {
+                kind,
+                span,
+                score: score(entity.score),
+            });
         }
-        let topics = found.topics.into_iter().take(20).map(|topic| Topic {
+        let is_label = |label: &str| {
+            (1..=LONGEST_LABEL).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        if !found.topics.iter().all(|topic| is_label(&topic.label)) {
+            return Err(
+                "the model names a topic that is not made of lower-case letters, digits and dashes"
+                    .to_owned(),
+            );
+        }
+        let topics = found.topics.into_iter().map(|topic| Topic {
             label: topic.label,
             score: score(topic.score),
         });
-        Ok(Classified {
+        Ok(Added {
             entities,
             topics: topics.collect(),
         })

@@ -291,7 +291,9 @@ pub(crate) fn loader_application(service: &Service, asked: &Asked) -> Result<Ans
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| vec![escape(name), escape(value.as_str().unwrap_or_default())])
+        .map(|(name, value)| (name, value.as_str().unwrap_or_default()))
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| vec![escape(name), escape(value)])
         .collect();
     page.table(
         &["Detail", "Value"],

@@ -243,6 +243,14 @@ async fn read(gate: &Arc<Gate>, request: Request<Incoming>) -> Result<Asked, Ans
             "send the body without a content encoding",
         );
     }
+    if head.headers.contains_key(header::CONTENT_LENGTH)
+        && head.headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "a body has a content length or a transfer encoding, not both",
+        );
+    }
     let announced = head
         .headers
         .get(header::CONTENT_LENGTH)

@@ -13,9 +13,6 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The largest answer that is read.
-const LARGEST: usize = 64 * 1024 * 1024;
-
 /// A server that we ask.
 #[derive(Clone)]
 pub(crate) struct Upstream {
@@ -25,6 +22,8 @@ pub(crate) struct Upstream {
     /// The path before every other, without a slash at its end.
     base: String,
     timeout: Duration,
+    /// The largest answer that is read, in bytes.
+    largest: usize,
 }
 
 /// What it said.
@@ -39,7 +38,7 @@ impl Upstream {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self, String> {
+    pub(crate) fn new(url: &str, timeout: Duration, largest: usize) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
         let host = uri
             .host()
@@ -66,6 +65,7 @@ impl Upstream {
             host,
             tls,
             timeout,
+            largest,
         })
     }
 
@@ -114,7 +114,7 @@ impl Upstream {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| failed(&error))?;
         let response = match &self.tls {
-            None => converse(TokioIo::new(stream), request).await,
+            None => converse(TokioIo::new(stream), request, self.largest).await,
             Some(config) => {
                 let name = rustls::pki_types::ServerName::try_from(host.to_owned())
                     .map_err(|error| failed(&error))?;
@@ -122,14 +122,18 @@ impl Upstream {
                     .connect(name, stream)
                     .await
                     .map_err(|error| failed(&error))?;
-                converse(TokioIo::new(stream), request).await
+                converse(TokioIo::new(stream), request, self.largest).await
             }
         };
         response.map_err(|error| failed(&error))
     }
 }
 
-async fn converse<T>(io: TokioIo<T>, request: Request<Full<Bytes>>) -> Result<Reply, String>
+async fn converse<T>(
+    io: TokioIo<T>,
+    request: Request<Full<Bytes>>,
+    largest: usize,
+) -> Result<Reply, String>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -143,7 +147,7 @@ where
             .await
             .map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, LARGEST)
+        let body = Limited::new(body, largest)
             .collect()
             .await
             .map_err(|error| error.to_string())?

@@ -84,10 +84,7 @@ fn label(
     // The cloud copy of a client has no text, only what we told it before.
     let copied = document.get("doc").is_none_or(Value::is_null);
     let classified = match copied {
-        true => Classified {
-            entities: Vec::new(),
-            topics: Vec::new(),
-        },
+        true => Classified::nothing(),
         false => service.classify_and_remember(&text)?,
     };
     let all = match copied {

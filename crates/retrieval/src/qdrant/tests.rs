@@ -1,6 +1,8 @@
 //! What a request may look like; the end-to-end tests ask the proxy in front of a store.
 
-use super::*;
+use super::points::as_asked;
+use super::requests::{is_name, is_named_vector, is_vector, parent, segments};
+use serde_json::{Map, Value, json};
 
 #[test]
 fn only_vectors_are_queries() {
@@ -21,6 +23,7 @@ fn only_vectors_are_queries() {
         json!({"fusion": "rrf"}),
         json!([["a"]]),
         json!({"formula": {}}),
+        json!({"indices": {"lookup": 7}, "values": [1.0]}),
     ] {
         assert!(!is_vector(&query), "{query}");
     }
@@ -57,4 +60,17 @@ fn names_stay_one_segment() {
         assert!(!is_name(name), "{name}");
     }
     assert_eq!(parent("/collections/c/points/7", 2), "/collections/c");
+    for path in [
+        "//collections/c",
+        "/collections//points",
+        "/collections/c/",
+        "/collections/c/points//scroll",
+    ] {
+        assert!(segments(path).is_err(), "{path}");
+    }
+    assert_eq!(
+        segments("/collections/c").ok(),
+        Some(vec!["collections", "c"])
+    );
+    assert_eq!(segments("/").ok(), Some(Vec::new()));
 }
