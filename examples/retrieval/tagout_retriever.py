@@ -2,8 +2,9 @@
 
     retriever = TagoutRetriever(store=Chroma(...), kind="chroma", token=token_of_the_signed_in_user)
 
-It works with every store that LangChain has: the plan becomes the store's own filter, and every document is
-checked by its text before it is handed on.
+`kind` says whose filter the plan becomes: "qdrant", "chroma" or "pinecone" (docs/pebblo.md has the others, which LangChain's
+stores do not take as they are). With any other kind the store is searched without a filter. That costs only speed: every
+document is checked by its text before it is handed on, whatever the store said.
 """
 
 from __future__ import annotations
@@ -16,6 +17,20 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
+
+
+def _as_it_is(plan: dict[str, Any]) -> Any:
+    return plan
+
+
+def _qdrant(plan: dict[str, Any]) -> Any:
+    from qdrant_client.models import Filter
+
+    return Filter.model_validate(plan)
+
+
+# How LangChain's stores take a filter.
+FILTERS = {"chroma": _as_it_is, "pinecone": _as_it_is, "qdrant": _qdrant}
 
 
 class TagoutRetriever(BaseRetriever):
@@ -38,12 +53,12 @@ class TagoutRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun,
     ) -> list[Document]:
-        plan = self._ask("/v1/retrieval/plan", {"store": self.kind})
+        plan = self._ask("/v1/retrieval/plan", {"store": self.kind} if self.kind in FILTERS else {})
         if plan["decision"] == "none":
             return []
         search: dict[str, Any] = {}
-        if plan["decision"] == "some":
-            search["filter"] = plan["filters"][self.kind]
+        if plan["decision"] == "some" and self.kind in FILTERS:
+            search["filter"] = FILTERS[self.kind](plan["filters"][self.kind])
         released: list[Document] = []
         many = self.k
         for _ in range(4):
