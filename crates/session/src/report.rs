@@ -23,6 +23,8 @@ use files::{Changes, Named};
 const COLUMNS: usize = 70;
 /// Refusals that are told apart; the rest is in the log.
 const MOST_REFUSALS: usize = 6;
+/// Folders of package tools that are told apart.
+const MOST_FOLDERS: usize = 4;
 /// Holds that are told apart.
 const MOST_HOLDS: usize = 8;
 
@@ -156,7 +158,21 @@ impl Report {
             &changes.with_decoys,
             Tone::Warning,
         );
-        self.name("new or changed program", &changes.programs, Tone::Warning);
+        for (folder, programs) in changes.programs.iter().take(MOST_FOLDERS) {
+            let folder = escape_untrusted(&folder.display().to_string());
+            let count = match programs.count {
+                1 => "1 program".to_owned(),
+                more => format!("{more} programs"),
+            };
+            let what = format!("{count} came into {}", shorten_front(&folder, 24));
+            self.name(&what, programs, Tone::Plain);
+        }
+        if let more @ 1.. = changes.programs.len().saturating_sub(MOST_FOLDERS) {
+            self.say(
+                Tone::Plain,
+                &format!("programs came into {more} more folders"),
+            );
+        }
         self.name(
             "set-id bits that came were taken away",
             &changes.set_id,

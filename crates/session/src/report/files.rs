@@ -3,7 +3,7 @@
 //!
 //! Names come from the agent. They are paths here and are escaped where they are shown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -75,8 +75,9 @@ pub(crate) struct Changes {
     pub(crate) added: Named,
     pub(crate) changed: Named,
     pub(crate) deleted: Named,
-    /// Programs that came or changed in folders that tools fill.
-    pub(crate) programs: Named,
+    /// Programs that came or changed in folders that tools fill, by the outermost such folder. That
+    /// package tools put some there is expected; names are relative to the folder.
+    pub(crate) programs: BTreeMap<PathBuf, Named>,
     /// Files that hold a decoy and are no twin's.
     pub(crate) with_decoys: Named,
     /// Files whose set-id bits came during the session and were taken away.
@@ -212,7 +213,7 @@ fn seen(data: &fs::Metadata) -> Seen {
 }
 
 /// Programs in folders that tools fill whose change time is within the session.
-fn look_for_programs(workspace: &Path, started: i64, found: &mut Named) {
+fn look_for_programs(workspace: &Path, started: i64, found: &mut BTreeMap<PathBuf, Named>) {
     let walk = WalkBuilder::new(workspace)
         .standard_filters(false)
         .hidden(false)
@@ -223,19 +224,26 @@ fn look_for_programs(workspace: &Path, started: i64, found: &mut Named) {
         let Ok(path) = entry.path().strip_prefix(workspace) else {
             continue;
         };
-        let in_bulk = path
-            .components()
-            .any(|part| BULK.iter().any(|bulk| part.as_os_str() == *bulk));
-        if !in_bulk {
+        let Some(folder) = bulk_folder(path) else {
             continue;
-        }
+        };
         let program = fs::symlink_metadata(entry.path()).is_ok_and(|data| {
             data.is_file() && data.mode() & 0o111 != 0 && data.ctime() >= started
         });
         if program {
-            found.add(path);
+            let name = path.strip_prefix(&folder).unwrap_or(path);
+            found.entry(folder.clone()).or_default().add(name);
         }
     }
+}
+
+/// The outermost folder on the way to `path` that tools fill.
+fn bulk_folder(path: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let outermost = parts
+        .iter()
+        .position(|part| BULK.iter().any(|bulk| part.as_os_str() == *bulk))?;
+    (outermost + 1 < parts.len()).then(|| parts.iter().take(outermost + 1).collect())
 }
 
 /// Takes set-id bits away, of the very file that stands there and is no link.
@@ -357,7 +365,9 @@ mod tests {
         assert_eq!(names(&changes.added), ["leak.txt", "link", "src/added"]);
         assert_eq!(names(&changes.changed), [".env", ".gitignore", "changed"]);
         assert_eq!(names(&changes.deleted), ["gone"]);
-        assert_eq!(names(&changes.programs), ["node_modules/.bin/tool"]);
+        assert_eq!(changes.programs.len(), 1);
+        let tools = &changes.programs[Path::new("node_modules")];
+        assert_eq!(names(tools), [".bin/tool"]);
         assert_eq!(names(&changes.with_decoys), ["leak.txt"]);
         assert_eq!(names(&changes.set_id), ["src/added"]);
         let mode = fs::metadata(folder.path().join("src/added"))
