@@ -82,3 +82,63 @@ for_each_person! {
         assert_eq!(world.read("moved/.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nB=1\n")));
     }
 }
+
+/// A repository whose `.env` and script hold values, all committed.
+fn repository(person: tagout_tests::Person) -> World {
+    let world = World::new(person);
+    world.write(".env", &format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+    world.write(
+        "scripts/deploy.sh",
+        &format!("#!/bin/sh\nexport GITHUB_TOKEN={GITHUB_TOKEN}\necho deployed\n"),
+    );
+    world.write("readme", "one\n");
+    world.commit("first");
+    world
+}
+
+for_each_person! {
+    fn git_sees_a_twin_as_the_file_that_it_stands_for(person: Person) {
+        let world = repository(person);
+        let line = "set -e; git status --porcelain; git diff --stat; git add -A; git status --porcelain; \
+             echo two >> readme; git commit -qam second; git stash list; \
+             git checkout -q -b other; echo three >> readme; git stash -q; git stash pop -q; git commit -qam third; \
+             git checkout -q -; git merge -q other; git rebase -q HEAD~1; git mv readme README; git commit -qam fourth; \
+             git status --porcelain; git log --format=%s";
+        let finished = world.run(&[], line).success();
+        assert_eq!(finished.stdout, "fourth\nthird\nsecond\nfirst\n", "{finished}");
+        let told = world.git(&["show", "HEAD:.env"]).success();
+        assert_eq!(told.stdout, format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        let told = world.git(&["status", "--porcelain"]).success();
+        assert_eq!(told.stdout, "");
+        let told = world.git(&["log", "--all", "--format=%s", "-S", STRIPE_KEY]).success();
+        assert_eq!(told.stdout, "first\n", "no commit took the value out or put it in");
+    }
+}
+
+for_each_person! {
+    fn a_commit_inside_carries_values_where_the_repository_has_them_and_no_decoy(person: Person) {
+        let world = repository(person);
+        // A value that is no commit's yet, in a file that is tracked.
+        let local = "ghp_4KdW2nQv8XbLm6RtYc1HsZf9JaPe3Gu0NiBo";
+        world.write("local.env", "A=1\n");
+        world.commit("local");
+        world.write("local.env", &format!("A=1\nGITHUB_TOKEN={local}\n"));
+        let line = "set -e; echo PORT=3000 >> .env; git status --porcelain; echo B=2 >> local.env; \
+             sed s/deployed/shipped/ scripts/deploy.sh > /tmp/d; cat /tmp/d > scripts/deploy.sh; \
+             git commit -qam edited; git status --porcelain; git show --stat --format=; \
+             mkdir deep; mv scripts deep/scripts; git add -A; git commit -qm moved; git status --porcelain; \
+             git worktree add -q /tmp/w; git -C /tmp/w status --porcelain";
+        let finished = world.run(&[], line).success();
+        assert!(finished.stdout.starts_with(" M .env\n"), "{finished}");
+        assert!(finished.stdout.contains(" 3 files changed, 3 insertions(+), 1 deletion(-)"), "{finished}");
+        let show = |name: &str| world.git(&["show", name]).success().stdout;
+        assert_eq!(show("HEAD:.env"), format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\nPORT=3000\n"));
+        assert_eq!(show("HEAD:local.env"), "A=1\nB=2\n");
+        let script = format!("#!/bin/sh\nexport GITHUB_TOKEN={GITHUB_TOKEN}\necho shipped\n");
+        assert_eq!(show("HEAD:deep/scripts/deploy.sh"), script);
+        assert_eq!(world.read("local.env"), Some(format!("A=1\nGITHUB_TOKEN={local}\nB=2\n")));
+        assert_eq!(world.read("deep/scripts/deploy.sh"), Some(script));
+        let told = world.git(&["status", "--porcelain"]).success();
+        assert_eq!(told.stdout, " M local.env\n", "only what was never committed");
+    }
+}

@@ -10,6 +10,7 @@ pub mod check;
 pub mod control;
 mod gates;
 mod git_credentials;
+mod git_filter;
 mod git_history;
 mod git_identity;
 mod git_outside;
@@ -43,6 +44,7 @@ mod watcher;
 mod withheld;
 mod workspace;
 
+pub use git_filter::{GIT_FILTER_ARGUMENT, git_filter_main};
 pub use home::{Home, HomeError};
 pub use run::{Options, RunError, Screen, run};
 pub use scan::{FoundFile, Held, KnownValue, Scan, scan};

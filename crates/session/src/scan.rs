@@ -389,6 +389,30 @@ fn git(workspace: &Path) -> Command {
     git
 }
 
+/// The blobs that the index has for these paths, by path; nothing where git cannot say.
+pub(crate) fn indexed(workspace: &Path, paths: &[&Path]) -> HashMap<PathBuf, String> {
+    let deadline = Instant::now() + HISTORY_WITHIN;
+    let listed = git(workspace)
+        .args(["--literal-pathspecs", "ls-files", "--stage", "-z", "--"])
+        .args(paths)
+        .stdout(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| read_until(&mut child, deadline));
+    let Ok(listed) = listed else {
+        return HashMap::new();
+    };
+    listed
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| std::str::from_utf8(entry).ok()?.split_once('\t'))
+        .filter_map(|(facts, path)| {
+            let mut facts = facts.split(' ');
+            let blob = facts.nth(1)?;
+            // Stages beyond 0 are a merge that waits.
+            (facts.next() == Some("0")).then(|| (PathBuf::from(path), blob.to_owned()))
+        })
+        .collect()
+}
+
 fn list_blobs(
     workspace: &Path,
     paths: &[&Path],

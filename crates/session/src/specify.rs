@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tagout_core::SessionId;
 use tagout_credentials::Broker;
+use tagout_net::PROXY_PORT;
 use tagout_policy::Task;
 use tagout_sandbox::{PrivateFolder, Spec, Streams};
 
@@ -17,8 +18,8 @@ use crate::scan::Scan;
 use crate::twins::Editable;
 use crate::workspace::Workspace;
 use crate::{
-    git_credentials, git_identity, keys, local_port, nested, remotes, stand_ins, trust_stores,
-    variables, view,
+    git_credentials, git_filter, git_identity, keys, local_port, nested, remotes, stand_ins,
+    trust_stores, variables, view,
 };
 
 /// What the sandbox is specified from.
@@ -77,7 +78,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
     } else {
         tree.path.clone()
     };
-    let mut ports = BTreeSet::from([80, 443]);
+    let mut ports = BTreeSet::from([80, 443, PROXY_PORT]);
     ports.extend(
         sources
             .task
@@ -89,6 +90,11 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
     ports.extend(registries.iter().map(|registry| registry.target.port));
     ports.extend(remotes::targets(sources.task).map(|target| target.port));
     let home = PathBuf::from(home);
+    let filter = git_filter::Facts::of(&sources.workspace.path, &sources.scan.twins)
+        .and_then(|facts| Some((facts, git_filter::Facts::program()?)));
+    let filtering = filter.as_ref().map_or_else(String::new, |(_, program)| {
+        git_filter::Facts::configuration(program)
+    });
     Ok(Spec {
         command: sources.options.command.clone(),
         environment,
@@ -110,15 +116,16 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .into_iter()
             .chain(sources.caches.iter().cloned())
             .collect(),
-        readable: Vec::new(),
+        readable: filter.iter().map(|(_, program)| program.clone()).collect(),
         overlays: view::overlays(&hostname)
             .into_iter()
             .chain(trust_stores::overlays(sources.bundle, sources.ca, &home))
             .chain(sources.learned.overlays.iter().cloned())
             .chain(git_identity::overlay(
                 &home.to_string_lossy(),
-                &(remotes::rewriting(sources.task) + &sources.git.configuration()),
+                &(remotes::rewriting(sources.task) + &sources.git.configuration() + &filtering),
             ))
+            .chain(filter.iter().flat_map(|(facts, _)| facts.overlays()))
             .chain([nested::mark(sources.id)])
             .collect(),
         home,

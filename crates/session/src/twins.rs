@@ -159,7 +159,7 @@ impl Twins {
             state: Mutex::new(State::default()),
         });
         for (path, behind) in editable.files {
-            shared.add(&mut shared.lock(), path, behind)?;
+            shared.add(&mut shared.lock(), path, behind, false)?;
         }
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let (watched, stopped) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -240,12 +240,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, state: &mut State, path: PathBuf, behind: Behind) -> Result<(), TwinsError> {
+    fn add(
+        &self,
+        state: &mut State,
+        path: PathBuf,
+        behind: Behind,
+        kept: bool,
+    ) -> Result<(), TwinsError> {
         let shown = self.control.open_twin(&self.workspace.join(&path))?;
         let place = format!("/proc/self/fd/{}", shown.as_raw_fd());
         let watch = inotify::add_watch(&self.written, place, WatchFlags::CLOSE_WRITE)?;
         state.watches.insert(watch, path.clone());
-        let kept = state.twins.get(&path).is_some_and(|twin| twin.kept);
         state.twins.insert(
             path,
             Twin {
@@ -373,7 +378,7 @@ impl Shared {
         behind.edits = former.behind.edits;
         behind.edits.extend(learned);
         self.control.mount_editable_over(path, bytes)?;
-        match self.add(&mut state, relative.to_owned(), behind) {
+        match self.add(&mut state, relative.to_owned(), behind, former.kept) {
             Ok(()) => Ok(()),
             Err(TwinsError::Sandbox(error)) => Err(error),
             Err(TwinsError::System(source)) => Err(LaunchError::Guard {

@@ -172,7 +172,9 @@ pub(crate) fn start(
                 );
                 // Waiting for the disk would keep the inside frozen; the ledger writes it all the same.
                 drop(recorded);
-                let absent = is_absent(&path) && !guards.contains_key(&path);
+                // Nothing can be mounted over a link, and it holds nothing: it is read as what it names.
+                let link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+                let absent = (is_absent(&path) || link) && !guards.contains_key(&path);
                 if (mounted.is_err() && !absent) || control.thaw().is_err() {
                     control.kill();
                     break;

@@ -22,6 +22,13 @@ fn main() -> ExitCode {
     {
         tagout_sandbox::stage_main();
     }
+    // git inside a session starts it so, once for each command that looks at files with twins.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == tagout_session::GIT_FILTER_ARGUMENT)
+    {
+        return ExitCode::from(tagout_session::git_filter_main());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
