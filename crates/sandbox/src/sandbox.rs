@@ -259,6 +259,11 @@ impl Control {
         self.mount_over(path, Cover::Itself)
     }
 
+    /// Shows nothing at `path` of the host (absolute, in one of the trees): a file that cannot be opened, or an empty folder.
+    pub fn hide(&self, path: &Path) -> Result<(), LaunchError> {
+        self.mount_over(path, Cover::Nothing)
+    }
+
     /// Shows `bytes` at `path` of the host (absolute, in one of the trees), whatever lies there now. The inside may write over them, which
     /// changes nothing at `path`; [`Control::open_twin`] gives what it wrote.
     pub fn mount_editable_over(&self, path: &Path, bytes: Vec<u8>) -> Result<(), LaunchError> {

@@ -79,6 +79,8 @@ pub struct Tree {
     pub guards: Vec<Guard>,
     /// Files shown with other contents.
     pub twins: Vec<Twin>,
+    /// Files and folders that are shown empty and closed, relative to the tree. Absent ones need nothing.
+    pub hidden: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -95,6 +97,7 @@ impl Tree {
             inode: metadata.ino(),
             guards: Vec::new(),
             twins: Vec::new(),
+            hidden: Vec::new(),
         })
     }
 }
@@ -134,15 +137,28 @@ pub struct Guard {
     pub path: PathBuf,
     /// What is put there when nothing is.
     pub absent: Placeholder,
+    /// Whether the folders on the way are pinned. A pinned folder is a mount of its own: nothing can be renamed or linked across it, which
+    /// tools notice, so this is for places whose absence matters.
+    pub pinned: bool,
 }
 
 impl Guard {
+    /// The same without pinning the folders on the way: they can be renamed, and the place goes with them.
+    #[must_use]
+    pub fn loose(self) -> Guard {
+        Guard {
+            pinned: false,
+            ..self
+        }
+    }
+
     /// A guard whose placeholder is an empty folder. Git neither lists nor commits empty folders, so this is also right for files such
     /// as `tagout.toml` that must not appear in the work tree.
     pub fn folder(path: impl Into<PathBuf>) -> Guard {
         Guard {
             path: path.into(),
             absent: Placeholder::Folder,
+            pinned: true,
         }
     }
 
@@ -151,6 +167,7 @@ impl Guard {
         Guard {
             path: path.into(),
             absent: Placeholder::File(bytes.into()),
+            pinned: true,
         }
     }
 

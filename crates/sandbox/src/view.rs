@@ -278,6 +278,7 @@ impl Store {
         let root = rustix::fs::open("/proc", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let store = Store { root, count: 0 };
         store.write("empty", b"", 0o444)?;
+        store.write("closed", b"", 0)?;
         rustix::fs::mkdirat(&store.root, "nothing", Mode::from_raw_mode(0o555))?;
         Ok(store)
     }
@@ -452,12 +453,17 @@ impl View {
             .step(|| format!("open {} inside", tree.path.display()))?;
         self.trees.push(root);
         let index = self.trees.len() - 1;
-        let guards = tree.guards.iter().map(|guard| (&guard.path, Cover::Itself));
+        let guards = tree.guards.iter().map(|guard| match guard.pinned {
+            true => (&guard.path, Cover::Itself),
+            false => (&guard.path, Cover::ItselfLoose),
+        });
+        // What is hidden comes last: nothing that lies in it has to be reached any more.
+        let hidden = tree.hidden.iter().map(|path| (path, Cover::Nothing));
         let twins = tree.twins.iter().map(|twin| match twin.editable {
             true => (&twin.path, Cover::Editable(twin.bytes.clone())),
             false => (&twin.path, Cover::Bytes(twin.bytes.clone())),
         });
-        for (path, cover) in guards.chain(twins) {
+        for (path, cover) in guards.chain(twins).chain(hidden) {
             let absolute = tree.path.join(path);
             let links = self
                 .mount_over(index, path, &cover)
@@ -497,12 +503,33 @@ impl View {
             .ok_or(io::ErrorKind::InvalidInput)?
             .try_clone()?;
         let target = open_beneath(&root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        let mode = rustix::fs::fstat(&target)?.st_mode & 0o777;
-        drop(target);
+        let status = rustix::fs::fstat(&target)?;
+        let mode = status.st_mode & 0o777;
+        let is_folder = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
         // In the mediator's view stands a mount of its own; what may be written is written there, never here.
         let mediated = self.mediator.is_some();
         let (mount, theirs) = match cover {
             Cover::Itself => (None, None),
+            Cover::ItselfLoose => {
+                let held = |target: &OwnedFd| {
+                    let mount = mounts::clone_descriptor(target)?;
+                    mounts::restrict(&mount, READ_ONLY)?;
+                    io::Result::Ok(mount)
+                };
+                let theirs = match mediated {
+                    true => Some(held(&target)?),
+                    false => None,
+                };
+                (Some(held(&target)?), theirs)
+            }
+            Cover::Nothing => {
+                let name = if is_folder { "nothing" } else { "closed" };
+                let theirs = match mediated {
+                    true => Some(self.store.mount(name)?),
+                    false => None,
+                };
+                (Some(self.store.mount(name)?), theirs)
+            }
             Cover::Bytes(bytes) => {
                 let theirs = match mediated {
                     true => Some(self.store.mount_bytes(bytes, mode)?),
@@ -520,6 +547,7 @@ impl View {
                 mounts
             }
         };
+        drop(target);
         if let Some(mediator) = &self.mediator {
             mediator.cover(tree, path, theirs.as_ref())?;
         }

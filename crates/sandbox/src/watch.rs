@@ -44,6 +44,7 @@ impl Watch {
         for tree in trees {
             paths.extend(tree.guards.iter().map(|guard| tree.path.join(&guard.path)));
             paths.extend(tree.twins.iter().map(|twin| tree.path.join(&twin.path)));
+            paths.extend(tree.hidden.iter().map(|path| tree.path.join(path)));
         }
         let mut watch = Watch {
             inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,

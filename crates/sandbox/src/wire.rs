@@ -62,8 +62,12 @@ pub(crate) enum Order {
 /// What stands over a path of a tree.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Cover {
-    /// The path itself, read-only.
+    /// The path itself, read-only, and the folders on the way pinned.
     Itself,
+    /// The path itself, read-only.
+    ItselfLoose,
+    /// Nothing that can be read: a closed file, or an empty folder.
+    Nothing,
     /// These bytes, read-only.
     Bytes(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
     /// These bytes, which the inside may write over.
