@@ -12,7 +12,7 @@ use tagout_catalog::pack_for_host;
 use tagout_core::{Action, Fault, FaultKind, HostName, HostPattern, Refusal, Target, Transport};
 use tagout_credentials::login::Logins;
 use tagout_net::{
-    Captured, ClientHello, Destination, Opening, Protocol, Replayed, SessionCa, Upstream,
+    Captured, ClientHello, Destination, Names, Opening, Protocol, Replayed, SessionCa, Upstream,
     pass_through, refuse_handshake,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,12 +32,22 @@ use crate::understand::{bare_request, fault, mismatch, understand, unparsable};
 /// Servers of which it is remembered what they speak.
 const MOST_REMEMBERED: usize = 4096;
 
+/// How many requests a plain connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requests {
+    AsTheyCome,
+    /// The next one on it may be for another host.
+    One,
+}
+
 /// The HTTP gate of one session. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     pub(crate) inner: Arc<Inner>,
     pub(crate) logins: Arc<Logins>,
     pub(crate) history: Option<Arc<dyn crate::History>>,
+    /// Where what is asked of the proxy leads; without it there is no proxy.
+    pub(crate) names: Option<Arc<Names>>,
     pub(crate) git_credentials: Option<Arc<dyn crate::GitCredentials>>,
 }
 
@@ -76,6 +86,7 @@ impl Gate {
             }),
             logins: Arc::default(),
             history: None,
+            names: None,
             git_credentials: None,
         }
     }
@@ -86,20 +97,32 @@ impl Gate {
         Self { logins, ..self }
     }
 
+    /// With a proxy for tools that insist on one, which leads where these names lead.
+    #[must_use]
+    pub fn with_proxy(self, names: Arc<Names>) -> Self {
+        let names = Some(names);
+        Self { names, ..self }
+    }
+
     /// Serves one captured connection to its end. Returns when it is closed, whatever happened.
     pub async fn serve(&self, captured: Captured) {
+        self.serve_requests(captured, Requests::AsTheyCome).await;
+    }
+
+    pub(crate) async fn serve_requests(&self, captured: Captured, requests: Requests) {
         let (destination, port) = (captured.destination.clone(), captured.port);
         let Ok(opening) = captured.open().await else {
             return;
         };
         match destination {
-            Destination::Known(host) => self.serve_known(host, port, opening).await,
+            Destination::Known(host) => self.serve_known(host, port, opening, requests).await,
             Destination::Unknown => self.serve_unknown(port, opening).await,
+            Destination::Proxy => self.serve_proxy(opening).await,
         }
     }
 
     /// A connection to the address of a granted name.
-    async fn serve_known(&self, host: HostName, port: u16, opening: Opening) {
+    async fn serve_known(&self, host: HostName, port: u16, opening: Opening, requests: Requests) {
         let transport = match &opening {
             Opening::Plain(_) => Transport::Plain,
             Opening::Tls(..) | Opening::Broken(..) => Transport::Tls,
@@ -137,7 +160,7 @@ impl Gate {
             }
             (Ok(admission), Opening::Plain(stream)) => {
                 let server = self.server(admission, Protocol::Http1);
-                self.serve_http1(stream, server).await;
+                self.serve_http1(stream, server, requests).await;
             }
             (Err(refusal), Opening::Tls(hello, stream)) => {
                 self.refuse_encrypted(&hello, stream, &target, refusal)
@@ -250,7 +273,7 @@ impl Gate {
         }
     }
 
-    async fn record_nameless(&self, port: u16, reason: &str) {
+    pub(crate) async fn record_nameless(&self, port: u16, reason: &str) {
         let fields = json!({
             "host": null,
             "port": port,
@@ -377,7 +400,7 @@ impl Gate {
             return;
         };
         match protocol {
-            Protocol::Http1 => self.serve_http1(tls, server).await,
+            Protocol::Http1 => self.serve_http1(tls, server, Requests::AsTheyCome).await,
             Protocol::Http2 => self.serve_http2(tls, server).await,
         }
     }
@@ -402,7 +425,7 @@ impl Gate {
         protocol
     }
 
-    async fn serve_http1<S>(&self, stream: S, server: Server)
+    async fn serve_http1<S>(&self, stream: S, server: Server, requests: Requests)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -414,6 +437,9 @@ impl Gate {
                 Ok(None) | Err(ClientError::Gone | ClientError::Slow) => break,
             };
             let (mut asking, mut answering) = connection.exchange(head.as_ref().ok());
+            if requests == Requests::One {
+                answering.close_after();
+            }
             self.exchange(head, &mut asking, &mut answering, &server)
                 .await;
             if !answering.can_go_on() {

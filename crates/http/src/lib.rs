@@ -24,6 +24,7 @@ mod http2;
 mod login;
 mod messages;
 mod outgoing;
+mod proxy;
 mod refusal;
 mod server;
 mod streaming;

@@ -39,6 +39,8 @@ pub enum Destination {
     Known(HostName),
     /// The address that all other names have, or one that stands for none.
     Unknown,
+    /// The HTTP proxy for tools that insist on one: what is said on the connection tells the rest.
+    Proxy,
 }
 
 /// A connection that a program in the sandbox made.
@@ -48,6 +50,8 @@ pub struct Captured {
     pub destination: Destination,
     /// The port that was dialled.
     pub port: u16,
+    /// What was read of it already.
+    read: Vec<u8>,
     stream: TcpStream,
     place: Option<OwnedSemaphorePermit>,
 }
@@ -69,6 +73,7 @@ impl Captured {
         Self {
             destination,
             port,
+            read: Vec::new(),
             stream,
             place: None,
         }
@@ -89,17 +94,17 @@ impl Captured {
     }
 
     async fn read_opening(mut self) -> Result<Opening, NetError> {
-        let mut bytes = Vec::with_capacity(4096);
+        let mut bytes = std::mem::take(&mut self.read);
+        let mut is_at_hand = !bytes.is_empty();
         loop {
-            let count = self
-                .stream
-                .read_buf(&mut bytes)
-                .await
-                .map_err(NetError::Client)?;
-            if count == 0 {
-                let end = io::ErrorKind::UnexpectedEof;
-                return Err(NetError::Client(end.into()));
+            if !is_at_hand {
+                let read = self.stream.read_buf(&mut bytes).await;
+                if read.map_err(NetError::Client)? == 0 {
+                    let end = io::ErrorKind::UnexpectedEof;
+                    return Err(NetError::Client(end.into()));
+                }
             }
+            is_at_hand = false;
             if bytes.first() != Some(&TLS_HANDSHAKE) {
                 return Ok(Opening::Plain(self.replay(bytes)));
             }
@@ -120,7 +125,7 @@ impl Captured {
             bytes,
             position: 0,
             stream: self.stream,
-            _place: self.place,
+            place: self.place,
         }
     }
 }
@@ -132,7 +137,23 @@ pub struct Replayed<S> {
     bytes: Vec<u8>,
     position: usize,
     stream: S,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Replayed<TcpStream> {
+    /// The connection as one that was made for something else: it begins with `read`, which was taken
+    /// from it, and goes on with what is left.
+    #[must_use]
+    pub fn captured_for(self, destination: Destination, port: u16, mut read: Vec<u8>) -> Captured {
+        read.extend_from_slice(self.bytes.get(self.position..).unwrap_or_default());
+        Captured {
+            destination,
+            port,
+            read,
+            stream: self.stream,
+            place: self.place,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
@@ -233,15 +254,14 @@ async fn accept_all(
             sleep(BREATHER).await;
             continue;
         };
-        let destination = stream
-            .local_addr()
-            .ok()
-            .and_then(|address| names.lookup(plain_address(address)))
-            .map_or(Destination::Unknown, Destination::Known);
+        let destination = stream.local_addr().map_or(Destination::Unknown, |address| {
+            names.destination(plain_address(address), port)
+        });
         let _ = stream.set_nodelay(true);
         let captured = Captured {
             destination,
             port,
+            read: Vec::new(),
             stream,
             place: Some(place),
         };
@@ -271,6 +291,7 @@ mod tests {
         first: Ipv4Addr::new(127, 18, 1, 0),
         last: Ipv4Addr::new(127, 18, 255, 254),
         refused: Ipv4Addr::new(127, 19, 255, 254),
+        proxy: Ipv4Addr::new(127, 19, 255, 253),
     };
 
     async fn connect(listeners: &mut Listeners, at: (Ipv4Addr, u16)) -> (TcpStream, Captured) {

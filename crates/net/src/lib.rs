@@ -21,7 +21,7 @@ pub use address::{AddressClass, refused_class};
 pub use capture::{Captured, Destination, Listeners, Opening, Replayed};
 pub use client_hello::{ClientHello, parse_client_hello};
 pub use error::NetError;
-pub use names::{AddressRange, NameServer, Names, Question, Reply, answer_message};
+pub use names::{AddressRange, NameServer, Names, PROXY_PORT, Question, Reply, answer_message};
 pub use pass::{Passed, pass_through};
 pub use protocol::Protocol;
 pub use proxy::Proxy;

@@ -12,9 +12,12 @@ mod server;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tagout_core::{HostName, HostPattern};
 use tokio::sync::{Notify, watch};
+
+use crate::capture::Destination;
 
 pub use message::{Reply, answer_message};
 pub use server::NameServer;
@@ -22,6 +25,11 @@ pub use server::NameServer;
 /// Distinct refused names that are remembered; what an agent asks for beyond that is answered alike
 /// and not listed.
 const MOST_REFUSED_NAMES: usize = 4096;
+
+/// The port of the HTTP proxy, on its own address alone.
+pub const PROXY_PORT: u16 = 3128;
+/// How long a client of the proxy waits for what has to be found out about a name.
+const LONGEST_QUESTION: Duration = Duration::from_secs(10);
 
 /// Where synthetic addresses come from.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +40,8 @@ pub struct AddressRange {
     pub last: Ipv4Addr,
     /// What every other name resolves to.
     pub refused: Ipv4Addr,
+    /// Where the HTTP proxy for tools that insist on one stands.
+    pub proxy: Ipv4Addr,
 }
 
 impl AddressRange {
@@ -41,6 +51,7 @@ impl AddressRange {
         first: Ipv4Addr::new(198, 18, 1, 0),
         last: Ipv4Addr::new(198, 18, 255, 254),
         refused: Ipv4Addr::new(198, 19, 255, 254),
+        proxy: Ipv4Addr::new(198, 19, 255, 253),
     };
 }
 
@@ -133,6 +144,32 @@ impl Names {
         }
         question.asked.notify_one();
         Some(settled)
+    }
+
+    /// What a connection to that address and port was made for.
+    pub(crate) fn destination(&self, address: IpAddr, port: u16) -> Destination {
+        if address == self.range.proxy && port == PROXY_PORT {
+            return Destination::Proxy;
+        }
+        self.lookup(address)
+            .map_or(Destination::Unknown, Destination::Known)
+    }
+
+    /// What a connection would be made for by a client that looks `host` up by itself. Waits for what
+    /// has to be found out about it, as the name server does.
+    pub async fn resolved(&self, host: &HostName) -> Destination {
+        let question = self.book().questions.get(host).map(Arc::clone);
+        if let Some(question) = question {
+            let mut settled = question.settled.subscribe();
+            if !*settled.borrow() {
+                question.asked.notify_one();
+                let settled = settled.wait_for(|settled| *settled);
+                let _ = tokio::time::timeout(LONGEST_QUESTION, settled).await;
+            }
+        }
+        let address = self.address(host);
+        self.lookup(address.into())
+            .map_or(Destination::Unknown, Destination::Known)
     }
 
     /// The name that a synthetic address stands for.
@@ -278,6 +315,39 @@ mod tests {
         assert_eq!(names.address(&host("a.example.org")), range.first);
         assert_eq!(names.address(&host("b.example.org")), range.refused);
         assert_eq!(names.address(&host("a.example.org")), range.first);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_the_same_through_the_proxy_as_by_its_address() {
+        let names = names();
+        for (name, expected) in [
+            ("api.example.com", Some("api.example.com")),
+            ("evil.example.net", None),
+            ("localhost", None),
+        ] {
+            let expected =
+                expected.map_or(Destination::Unknown, |name| Destination::Known(host(name)));
+            let found = names.resolved(&host(name)).await;
+            assert_eq!(found, expected);
+            let address = names.address(&host(name));
+            assert_eq!(names.destination(address.into(), PROXY_PORT), expected);
+        }
+        let proxy = AddressRange::SYNTHETIC.proxy.into();
+        assert_eq!(names.destination(proxy, PROXY_PORT), Destination::Proxy);
+        assert_eq!(names.destination(proxy, 443), Destination::Unknown);
+        assert_eq!(
+            names.destination(AddressRange::SYNTHETIC.refused.into(), PROXY_PORT),
+            Destination::Unknown
+        );
+        // What is found out when a name is first asked for is found out for the proxy as well.
+        let question = names.question(host("api.example.com"));
+        let settle = async {
+            question.asked().await;
+            question.settle();
+        };
+        let name = host("api.example.com");
+        let (found, ()) = tokio::join!(names.resolved(&name), settle);
+        assert_eq!(found, Destination::Known(name));
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl Gates {
         }
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
+        let gate = gate.with_proxy(Arc::clone(&names));
         self.git_logins.answer_to(authority.clone());
         let gate = gate.with_git_credentials(self.git_logins);
         let gate = match &self.git_folder {

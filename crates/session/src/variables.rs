@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tagout_net::{AddressRange, PROXY_PORT};
+
 use crate::{stand_ins, trust_stores};
 
 /// Passed on when set outside. None of them names a socket, a token, a proxy or a loader path.
@@ -180,6 +182,7 @@ pub(crate) fn build(sources: &Sources<'_>) -> Vec<(String, String)> {
         .filter(|path| !path.is_empty())
         .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".to_owned());
     let path = format!("{}:{path}", stand_ins::FOLDER);
+    let proxy = format!("http://{}:{PROXY_PORT}", AddressRange::SYNTHETIC.proxy);
     let shell = (sources.outside)("SHELL").unwrap_or_else(|| "/bin/sh".to_owned());
     for (name, value) in [
         ("PATH", path.as_str()),
@@ -187,6 +190,8 @@ pub(crate) fn build(sources: &Sources<'_>) -> Vec<(String, String)> {
         ("HOME", sources.home),
         ("USER", sources.user),
         ("LOGNAME", sources.user),
+        // Under no name that tools look for: they work without it, and some do not work with it.
+        ("TAGOUT_PROXY", &proxy),
     ] {
         inside.insert(name.to_owned(), value.to_owned());
     }

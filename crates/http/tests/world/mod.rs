@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tagout_core::HostName;
+use tagout_core::{HostName, HostPattern};
 use tagout_http::Gate;
-use tagout_net::{Captured, Destination, Protocol, SessionCa, Upstream, UpstreamConfig};
+use tagout_net::{
+    AddressRange, Captured, Destination, Names, Protocol, SessionCa, Upstream, UpstreamConfig,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -122,13 +124,18 @@ impl World {
         .unwrap();
         let authority = authority::Judged::new(folder.path(), hold_wait, credentialed).await;
         let ca = Arc::new(SessionCa::generate().unwrap());
+        let names = Arc::new(Names::new(AddressRange::SYNTHETIC, |_| ()));
+        for host in [HOST, OPAQUE, PACKED] {
+            names.grant(HostPattern::parse(host).unwrap());
+        }
         Self {
             gate: Gate::new(
                 authority.authority.clone(),
                 Arc::new(upstream),
                 Arc::clone(&ca),
                 vec![],
-            ),
+            )
+            .with_proxy(names),
             origin,
             authority,
             ca,
