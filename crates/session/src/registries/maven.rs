@@ -76,7 +76,7 @@ fn read(text: &str, found: &mut Found) -> bool {
         let of = first(mirror, "mirrorOf").unwrap_or_default();
         mirrored |= of.split(',').any(|of| {
             let of = of.trim();
-            of == "central" || of == "*" || of.starts_with("external:")
+            ["central", "*", "external:*"].contains(&of)
         });
     }
     let mut hosts = Vec::new();
