@@ -192,7 +192,7 @@ pub enum Placeholder {
     /// An empty folder.
     Folder,
     /// A file with these bytes.
-    File(#[serde(with = "bytes_as_text")] Vec<u8>),
+    File(#[serde(with = "octets")] Vec<u8>),
 }
 
 /// A file of a tree that is shown with other contents.
@@ -201,7 +201,7 @@ pub struct Twin {
     /// Relative to the tree; no `..`, no symbolic link on the way.
     pub path: PathBuf,
     /// What is read inside.
-    #[serde(with = "bytes_as_text")]
+    #[serde(with = "octets")]
     pub bytes: Vec<u8>,
     /// Whether the command may write to what it sees. The file behind it stays as it is: the supervisor reads what was written through
     /// [`crate::Control::open_twin`].
@@ -214,7 +214,7 @@ pub struct OverlayFile {
     /// Absolute path inside.
     pub path: PathBuf,
     /// What is read there.
-    #[serde(with = "bytes_as_text")]
+    #[serde(with = "octets")]
     pub bytes: Vec<u8>,
     /// Permission bits, such as `0o644`.
     pub mode: u32,
@@ -272,33 +272,48 @@ impl Streams {
     }
 }
 
-/// Bytes as a JSON string with one character a byte (U+0000 to U+00FF): a certificate bundle travels at the cost of a copy, where an
-/// array of numbers would be four times as long and parsed digit by digit.
-pub(crate) mod bytes_as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+/// Bytes in one piece: a certificate bundle travels at the cost of a copy. serde by itself takes a `Vec<u8>` for a list of numbers.
+pub(crate) mod octets {
+    use std::fmt;
+
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if text.is_ascii() => serializer.serialize_str(text),
-            _ => serializer.serialize_str(
-                &bytes
-                    .iter()
-                    .map(|&byte| char::from(byte))
-                    .collect::<String>(),
-            ),
-        }
+        serializer.serialize_bytes(bytes)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_ascii() {
-            return Ok(text.into_bytes());
+        deserializer.deserialize_byte_buf(Octets)
+    }
+
+    struct Octets;
+
+    impl<'de> Visitor<'de> for Octets {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("bytes")
         }
-        text.chars()
-            .map(|c| u8::try_from(u32::from(c)).map_err(|_| D::Error::custom("not a byte")))
-            .collect()
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+
+        /// How JSON has them, in the journal of placeholders.
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = numbers.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
     }
 }
 
@@ -311,8 +326,10 @@ mod tests {
         #[test]
         fn bytes_of_any_kind_survive_the_wire(bytes: Vec<u8>) {
             let twin = Twin { path: PathBuf::from("a"), bytes: bytes.clone(), editable: false };
-            let text = serde_json::to_string(&twin).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Twin>(&text).unwrap().bytes, bytes);
+            let sent = postcard::to_stdvec(&twin).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<Twin>(&sent).unwrap().bytes, bytes.clone());
+            let written = serde_json::to_string(&Placeholder::File(bytes.clone())).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Placeholder>(&written).unwrap(), Placeholder::File(bytes));
         }
     }
 }

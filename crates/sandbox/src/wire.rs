@@ -1,4 +1,4 @@
-//! The one channel between supervisor and inside: a Unix stream socket that carries length-framed JSON and descriptors.
+//! The one channel between supervisor and inside: a Unix stream socket that carries length-framed messages (postcard's format) and descriptors.
 //!
 //! What must stay true: everything the inside is told travels here, so its end-of-file means that the supervisor is gone. The supervisor
 //! reads the inside's messages as foreign bytes: bounded, parsed, never trusted with more than their type says.
@@ -69,9 +69,9 @@ pub(crate) enum Cover {
     /// Nothing that can be read: a closed file, or an empty folder.
     Nothing,
     /// These bytes, read-only.
-    Bytes(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
+    Bytes(#[serde(with = "crate::spec::octets")] Vec<u8>),
     /// These bytes, which the inside may write over.
-    Editable(#[serde(with = "crate::spec::bytes_as_text")] Vec<u8>),
+    Editable(#[serde(with = "crate::spec::octets")] Vec<u8>),
 }
 
 /// From the inside to the supervisor.
@@ -114,8 +114,8 @@ pub(crate) fn send<T: Serialize>(
     message: &T,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut frame = vec![0; 4];
-    serde_json::to_writer(&mut frame, message)?;
+    let mut frame =
+        postcard::to_extend(message, vec![0; 4]).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length =
         u32::try_from(frame.len() - 4).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     frame[..4].copy_from_slice(&length.to_le_bytes());
@@ -170,12 +170,14 @@ pub(crate) fn receive<T: DeserializeOwned>(
     if length > MAX_FRAME {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut body = Vec::new();
+    // What is announced is believed only as far as it costs little.
+    let mut body = Vec::with_capacity(length.min(1 << 20));
     reader.take(length as u64).read_to_end(&mut body)?;
     if body.len() != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Some((serde_json::from_slice(&body)?, descriptors)))
+    let message = postcard::from_bytes(&body).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(Some((message, descriptors)))
 }
 
 /// Repeats a call that a signal interrupted.
