@@ -48,13 +48,18 @@ for_each_person! {
     fn an_edit_is_outside_while_the_session_runs(person: Person) {
         let world = World::new(person);
         world.write(".env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
-        let line = "echo PORT=3000 >> .env; while ! grep -q HOST .env; do :; done; cat .env; echo LAST=1 >> .env";
+        let line = "echo PORT=3000 >> .env; until test -e go; do sleep 0.05; done; cat .env; echo LAST=1 >> .env";
         let session = world.start(&mut world.run_command(&[], line));
         let edited = format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nPORT=3000\n");
         eventually("the edit of the inside", || world.read(".env").as_deref() == Some(&*edited));
-        // As editors save: a new file in the old one's place.
+        // As editors save: a new file in the old one's place. Its twin is there when the ledger says so.
         world.write("saved", &format!("{edited}HOST=1\n"));
         std::fs::rename(world.workspace().join("saved"), world.workspace().join(".env")).expect("a rename");
+        let id = world.sessions().remove(0);
+        eventually("the new twin", || {
+            world.json(&["log", &id]).iter().any(|entry| entry["kind"] == "host_replaced")
+        });
+        world.write("go", "");
         let finished = session.end();
         assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
         assert!(finished.stdout.contains("PORT=3000\nHOST=1\n"), "{finished}");

@@ -13,6 +13,7 @@ mod difference;
 mod disclosure;
 mod evaluation;
 mod file_errors;
+mod globs;
 mod manifest;
 mod path_pattern;
 mod pin;

@@ -12,6 +12,7 @@ use tagout_catalog::profiles;
 use tagout_core::{EnvironmentName, HostPattern};
 
 use crate::file_errors::FileErrors;
+use crate::globs::glob_of_the_workspace;
 use crate::pin::Pin;
 use crate::section::{Lined, Mistakes, Section, TomlFile};
 use crate::task::{Environment, LocalPort, Methods, Task};
@@ -215,20 +216,16 @@ impl Reading<'_> {
         let Some(section) = root.section("workspace", &mut self.mistakes, &keys) else {
             return;
         };
-        for (key, message) in [
-            ("hidden", "workspace.hidden comes with a later version"),
-            (
-                "read_only",
-                "workspace.read_only comes with a later version",
-            ),
+        for (key, globs) in [
+            ("hidden", &mut task.hidden),
+            ("read_only", &mut task.read_only),
         ] {
-            let globs = section.strings(key, &mut self.mistakes);
-            if globs.is_some_and(|globs| !globs.is_empty()) {
-                let line = section.line_of_key(key, &self.mistakes);
-                self.not_yet.push(Lined {
-                    value: message,
-                    line,
-                });
+            let found = section.strings(key, &mut self.mistakes);
+            for glob in found.unwrap_or_default() {
+                match glob_of_the_workspace(&glob.value) {
+                    Ok(()) => globs.push(glob.value),
+                    Err(why) => self.mistakes.add(glob.line, &format!("`{key}`: {why}")),
+                }
             }
         }
         for name in section

@@ -34,6 +34,10 @@ pub struct Task {
     pub remotes: Vec<Remote>,
     /// Ports of this machine's own loopback that are let in.
     pub local_ports: Vec<LocalPort>,
+    /// Globs of what is absent inside, below the workspace.
+    pub hidden: Vec<String>,
+    /// Globs of what cannot be changed inside, below the workspace.
+    pub read_only: Vec<String>,
     /// Folders whose contents may be written at native speed and cannot be undone.
     pub bulk: Vec<String>,
     /// The agent profile, `auto` unless the manifest names one.
@@ -162,6 +166,8 @@ impl Task {
             registries: Registries::default(),
             remotes: Vec::new(),
             local_ports: Vec::new(),
+            hidden: Vec::new(),
+            read_only: Vec::new(),
             bulk: Vec::new(),
             agent_profile: "auto".to_owned(),
             agent_variables: Vec::new(),

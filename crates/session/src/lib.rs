@@ -8,6 +8,7 @@ mod agent_state;
 mod caches;
 pub mod check;
 pub mod control;
+mod control_files;
 mod gates;
 mod git_credentials;
 mod git_filter;

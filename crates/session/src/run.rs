@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
+use crate::control_files::{self, Since};
 use crate::gates::{self, Gates};
 use crate::git_credentials;
 use crate::home::Home;
@@ -34,6 +35,7 @@ use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
 use crate::twins::Twins;
 use crate::vault::LazyVault;
+use crate::view::Looked;
 use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
 use crate::{caches, keys, nested, publish, registries, remotes, specify, sweep, view, watcher};
@@ -239,8 +241,9 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let inside = PathBuf::from(specify::home_inside());
     let caches = caches::of_workspace(&home, &workspace.path, &inside)
         .map_err(io("making the workspace's caches"))?;
-    let editable =
-        view::editable(&workspace, &scan.twins).map_err(io("looking at the files with secrets"))?;
+    let looked = Looked::at(&workspace, &task);
+    let editable = view::editable(&workspace, &looked, &scan.twins)
+        .map_err(io("looking at the files with secrets"))?;
     let spec = specify(&SpecSources {
         options,
         workspace: &workspace,
@@ -249,6 +252,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         laid: laid.as_ref(),
         broker: &broker,
         scan: &scan,
+        looked: &looked,
         editable: &editable,
         bundle: &bundle.pem,
         ca: &ca.ca_pem(),
@@ -298,7 +302,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         .map_err(|error| RunError::Option(error.to_string()))?;
     let watching = watcher::start(
         &sandbox,
-        &workspace,
+        (&workspace, looked),
         decoy_key,
         &broker,
         (&runtime, &ledger),
@@ -318,9 +322,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let before = before.ready();
     let ours = sandbox.placeholders();
 
+    let since = Since::now();
     let ended = sandbox.attach();
     drop(watching);
-    let remarks = twins.finish();
+    let mut remarks = twins.finish();
+    remarks.extend(control_files::remarks(&workspace.path, since));
     drop(pane);
     let report = session.end(&ended, runtime, remarks, || {
         let twins: Vec<PathBuf> = scan.twins.iter().map(|file| file.path.clone()).collect();

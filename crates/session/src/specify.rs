@@ -16,6 +16,7 @@ use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
 use crate::scan::Scan;
 use crate::twins::Editable;
+use crate::view::Looked;
 use crate::workspace::Workspace;
 use crate::{
     git_credentials, git_filter, git_identity, keys, local_port, nested, remotes, stand_ins,
@@ -31,6 +32,7 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) laid: Option<&'a Laid>,
     pub(crate) broker: &'a Broker,
     pub(crate) scan: &'a Scan,
+    pub(crate) looked: &'a Looked,
     pub(crate) editable: &'a Editable,
     pub(crate) bundle: &'a str,
     pub(crate) ca: &'a str,
@@ -42,8 +44,13 @@ pub(crate) struct SpecSources<'a> {
 }
 
 pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
-    let (tree, extra_trees) = view::trees(sources.workspace, &sources.scan.twins, sources.editable)
-        .map_err(io("opening the workspace"))?;
+    let (tree, extra_trees) = view::trees(
+        sources.workspace,
+        sources.looked,
+        &sources.scan.twins,
+        sources.editable,
+    )
+    .map_err(io("opening the workspace"))?;
     let home = home_inside();
     let mut set: Vec<(String, String)> = sources.learned.variables.clone();
     set.extend(git_identity::variables(sources.git.settings()));

@@ -8,9 +8,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::{WalkBuilder, WalkState};
+use tagout_policy::Task;
 use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
+use crate::control_files::{self, Protection};
 use crate::scan::FoundFile;
 use crate::twins::Editable;
 use crate::workspace::{Git, Workspace};
@@ -22,8 +25,12 @@ const LARGEST_COPY: u64 = 16 * 1024 * 1024;
 const CONTROL_FILES: &[&str] = &["tagout.toml", "policy.cedar"];
 
 /// The twins that the agent may edit: those of files that nothing else protects.
-pub(crate) fn editable(workspace: &Workspace, found: &[FoundFile]) -> io::Result<Editable> {
-    let (tree, _) = guarded_trees(workspace)?;
+pub(crate) fn editable(
+    workspace: &Workspace,
+    looked: &Looked,
+    found: &[FoundFile],
+) -> io::Result<Editable> {
+    let (tree, _) = guarded_trees(workspace, looked)?;
     let candidates = found.iter().filter(|file| {
         let guarded = tree
             .guards
@@ -40,10 +47,11 @@ pub(crate) fn editable(workspace: &Workspace, found: &[FoundFile]) -> io::Result
 /// The trees of a session: the workspace, and what a linked worktree shares with others.
 pub(crate) fn trees(
     workspace: &Workspace,
+    looked: &Looked,
     found: &[FoundFile],
     editable: &Editable,
 ) -> io::Result<(Tree, Vec<Tree>)> {
-    let (mut tree, extra) = guarded_trees(workspace)?;
+    let (mut tree, extra) = guarded_trees(workspace, looked)?;
     let mut twins: Vec<Twin> = found
         .iter()
         .map(|file| Twin {
@@ -52,7 +60,7 @@ pub(crate) fn trees(
             editable: editable.contains(&file.path),
         })
         .collect();
-    for twin in covered(&tree.path) {
+    for twin in looked.covered.iter().cloned() {
         if !twins.iter().any(|known| known.path == twin.path) {
             twins.push(twin);
         }
@@ -70,9 +78,38 @@ pub(crate) fn trees(
     Ok((tree, extra))
 }
 
+/// Globs of the manifest's `[workspace]`.
+struct Globs {
+    whole: GlobSet,
+}
+
+impl Globs {
+    /// What is no glob was refused with the manifest.
+    fn of(globs: &[String]) -> Self {
+        let mut whole = GlobSetBuilder::new();
+        for glob in globs {
+            // All in a folder is the folder: what appears in it later is in it too.
+            let glob = glob.trim_end_matches('/');
+            let glob = glob.strip_suffix("/**").unwrap_or(glob);
+            if let Ok(glob) = GlobBuilder::new(glob).literal_separator(true).build() {
+                whole.add(glob);
+            }
+        }
+        Self {
+            whole: whole.build().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a glob matches this very path.
+    fn match_here(&self, path: &Path) -> bool {
+        !self.whole.is_empty() && !path.as_os_str().is_empty() && self.whole.is_match(path)
+    }
+}
+
 /// The trees with their guards alone.
-fn guarded_trees(workspace: &Workspace) -> io::Result<(Tree, Vec<Tree>)> {
+fn guarded_trees(workspace: &Workspace, looked: &Looked) -> io::Result<(Tree, Vec<Tree>)> {
     let mut tree = Tree::open(&workspace.path)?;
+    tree.hidden.clone_from(&looked.hidden);
     tree.guards.extend(CONTROL_FILES.iter().map(Guard::folder));
     let mut extra = Vec::new();
     match &workspace.git {
@@ -91,14 +128,57 @@ fn guarded_trees(workspace: &Workspace) -> io::Result<(Tree, Vec<Tree>)> {
             }
         }
     }
+    for guard in control_files::guards(&tree.path, &looked.control) {
+        let known = tree.guards.iter().any(|known| known.path == guard.path);
+        if !known && !looked.hides(&guard.path) {
+            tree.guards.push(guard);
+        }
+    }
+    for path in &looked.read_only {
+        tree.guards.push(Guard::folder(path).loose());
+    }
     Ok((tree, extra))
+}
+
+/// What lies in a workspace that is not shown as it is, found in one walk.
+#[derive(Default)]
+pub(crate) struct Looked {
+    covered: Vec<Twin>,
+    /// Control files and repositories.
+    control: Vec<PathBuf>,
+    /// What the manifest hides, and what it keeps as it is.
+    hidden: Vec<PathBuf>,
+    read_only: Vec<PathBuf>,
+}
+
+impl Looked {
+    /// Looks through a workspace once, before the command runs.
+    pub(crate) fn at(workspace: &Workspace, task: &Task) -> Self {
+        let (hidden, read_only) = (Globs::of(&task.hidden), Globs::of(&task.read_only));
+        let mut looked = look(&workspace.path, &hidden, &read_only);
+        for paths in [
+            &mut looked.control,
+            &mut looked.hidden,
+            &mut looked.read_only,
+        ] {
+            paths.sort();
+        }
+        looked
+    }
+
+    /// Whether the manifest hides `path`, relative to the workspace.
+    pub(crate) fn hides(&self, path: &Path) -> bool {
+        self.hidden.iter().any(|hidden| path.starts_with(hidden))
+    }
 }
 
 /// What in a workspace reaches further than a file: sockets and pipes, behind which a program of the
 /// host may listen whatever network the inside is in, are covered by an empty file; programs with set-id
 /// bits, which writing through a mapping would not clear, by a copy that cannot be written.
-fn covered(workspace: &Path) -> Vec<Twin> {
-    let found = Mutex::new(Vec::new());
+///
+/// Control files and what the manifest's globs match are noted on the way.
+fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
+    let found = Mutex::new(Looked::default());
     WalkBuilder::new(workspace)
         .standard_filters(false)
         .hidden(false)
@@ -123,14 +203,41 @@ fn covered(workspace: &Path) -> Vec<Twin> {
                     }
                     _ => None,
                 };
-                if let (Some(bytes), Ok(path)) = (bytes, entry.path().strip_prefix(workspace))
-                    && let Ok(mut found) = found.lock()
-                {
-                    found.push(Twin {
-                        path: path.to_owned(),
-                        bytes,
-                        editable: false,
-                    });
+                let Ok(path) = entry.path().strip_prefix(workspace) else {
+                    return WalkState::Continue;
+                };
+                let link = entry.file_type().is_none_or(|kind| kind.is_symlink());
+                let top = path.as_os_str().is_empty();
+                let (hides, keeps) = (hidden.match_here(path), read_only.match_here(path));
+                let controls = !top
+                    && (path.ends_with(".git") && path != Path::new(".git")
+                        || matches!(
+                            control_files::protection(path),
+                            Some(Protection::Held | Protection::Kept)
+                        ))
+                    && control_files::is_looked_into(path);
+                if let Ok(mut found) = found.lock() {
+                    // Nothing is mounted over a link, and what it names has a name of its own.
+                    if let Some(bytes) = bytes {
+                        let (path, editable) = (path.to_owned(), false);
+                        found.covered.push(Twin {
+                            path,
+                            bytes,
+                            editable,
+                        });
+                    }
+                    if !link && hides {
+                        found.hidden.push(path.to_owned());
+                    }
+                    if !link && keeps {
+                        found.read_only.push(path.to_owned());
+                    }
+                    if !link && controls {
+                        found.control.push(path.to_owned());
+                    }
+                }
+                if !link && hides {
+                    return WalkState::Skip;
                 }
                 WalkState::Continue
             })
@@ -141,8 +248,11 @@ fn covered(workspace: &Path) -> Vec<Twin> {
 }
 
 /// The places of a session's trees that cannot be changed, absolute, with what stands there when nothing does.
-pub(crate) fn guards(workspace: &Workspace) -> io::Result<HashMap<PathBuf, Placeholder>> {
-    let (tree, extra) = guarded_trees(workspace)?;
+pub(crate) fn guards(
+    workspace: &Workspace,
+    looked: &Looked,
+) -> io::Result<HashMap<PathBuf, Placeholder>> {
+    let (tree, extra) = guarded_trees(workspace, looked)?;
     Ok(std::iter::once(tree)
         .chain(extra)
         .flat_map(|tree| {

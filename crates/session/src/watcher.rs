@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::run::RunError;
 use crate::scan::{FoundFile, find_in};
 use crate::twins::Shared as Twins;
-use crate::view;
+use crate::view::{self, Looked};
 use crate::workspace::Workspace;
 
 /// How often the store is asked whether somebody changed it.
@@ -93,7 +93,7 @@ pub(crate) async fn watch_store(home: PathBuf, changed: watch::Sender<u64>, noti
 /// than it lives: it is ended.
 pub(crate) fn start(
     sandbox: &Sandbox,
-    workspace: &Workspace,
+    (workspace, looked): (&Workspace, Looked),
     key: DecoyKey,
     broker: &Arc<Broker>,
     (runtime, ledger): (&Runtime, &Arc<Ledger>),
@@ -101,7 +101,7 @@ pub(crate) fn start(
 ) -> Result<Watching, RunError> {
     let watch = sandbox.watch()?;
     let control = sandbox.control();
-    let guards = view::guards(workspace).map_err(|source| RunError::Io {
+    let guards = view::guards(workspace, &looked).map_err(|source| RunError::Io {
         doing: "looking at the protected places",
         source,
     })?;
@@ -144,6 +144,7 @@ pub(crate) fn start(
                 }
                 let relative = path.strip_prefix(&root).unwrap_or(&path);
                 let mounted = match read_file(&path) {
+                    _ if looked.hides(relative) => control.hide(&path),
                     Ok(bytes) => match find_in(relative, &bytes, &key) {
                         Some((file, known)) => {
                             broker.learn(

@@ -1,0 +1,82 @@
+//! Files that programs outside run or believe, and what a manifest hides or keeps.
+
+use tagout_tests::{World, for_each_person};
+
+for_each_person! {
+    fn invariant_9_control_files_cannot_be_changed_present_or_absent(person: Person) {
+        let world = World::new(person);
+        for path in [".vscode/tasks.json", "app/.vscode/settings.json", ".envrc", "app/.ENVRC"] {
+            world.write(path, "as before\n");
+        }
+        world.git(&["init", "-q", "vendor/inner"]).success();
+        world.write("vendor/inner/.git/hooks/pre-commit.sample", "sample\n");
+        let archive = world.workspace().join("evil.tar");
+        let made = world.outside("bash").args(["-c", &format!(
+            "cd $(mktemp -d) && mkdir -p .claude .cursor .vscode vendor/inner/.git/hooks && \
+             for f in .claude/settings.json .cursor/mcp.json .vscode/tasks.json .mcp.json vendor/inner/.git/hooks/pre-commit; \
+             do echo evil > $f; done && tar cf {} .", archive.display()
+        )]).status().expect("bash runs");
+        assert!(made.success());
+        // Absent ones made, present ones written, renamed, replaced, linked away; by tar, by git.
+        let line = "try() { \"$@\" 2>/dev/null && echo \"done: $*\"; }; w() { echo evil > \"$1\"; }; \
+             for f in .claude/settings.json .claude/hooks.json .mcp.json .cursor/mcp.json .codex/config.toml .gemini/settings.json \
+                      .vscode/tasks.json .vscode/new.json app/.vscode/settings.json app/.vscode/new.json .envrc app/.ENVRC \
+                      vendor/inner/.git/config vendor/inner/.git/hooks/pre-commit; do \
+                try mkdir -p $(dirname $f); try w $f; echo evil > /tmp/e; try mv /tmp/e $f; try ln -sf /tmp/e $f; try rm -f $f; done; \
+             for f in .claude .mcp.json .cursor .codex .gemini .vscode .envrc app/.vscode; do \
+                try mv $f away; try rmdir $f; try ln -sfn /tmp $f/x; try ln -sfn /tmp $f; done; \
+             tar xf evil.tar; tar xf evil.tar --overwrite; tar xf evil.tar --unlink-first; \
+             git init -q; mkdir -p b/.claude && echo evil > b/.claude/settings.json && git -C b init -q && \
+             git -C b add -A && git -C b -c user.name=a -c user.email=a@example.com commit -qm x && git fetch -q ./b HEAD && git checkout -q FETCH_HEAD -- .claude; \
+             grep -rl evil .claude .mcp.json .cursor .codex .gemini .vscode .envrc app vendor; echo end";
+        let finished = world.run(&[], line);
+        assert!(finished.stdout.ends_with("end\n"), "{finished}");
+        assert!(!finished.stdout.contains("evil\n") && !finished.stdout.contains(".json\n"), "{finished}");
+        for path in [".vscode/tasks.json", "app/.vscode/settings.json", ".envrc", "app/.ENVRC"] {
+            assert_eq!(world.read(path).as_deref(), Some("as before\n"), "{path}: {finished}");
+        }
+        for path in [".claude", ".mcp.json", ".cursor", ".codex", ".gemini", "vendor/inner/.git/hooks/pre-commit"] {
+            let left = std::fs::symlink_metadata(world.workspace().join(path));
+            assert!(left.is_err(), "{path} is left behind: {finished}");
+        }
+        // What can only be told is told.
+        assert!(finished.stderr.contains("b/.claude/settings.json"), "{finished}");
+        assert!(finished.stderr.contains("git repositories whose configuration"), "{finished}");
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
+    fn what_a_session_writes_for_programs_outside_is_named(person: Person) {
+        let world = World::new(person);
+        world.write("package.json", "{}\n");
+        world.write("untouched/package.json", "{}\n");
+        let line = "echo '{\"scripts\":{}}' > package.json; mkdir -p .github/workflows; echo on: > .github/workflows/ci.yml; echo hello > AGENTS.md";
+        let finished = world.run(&[], line).success();
+        let told = "run or believed by programs outside: .github/workflows/ci.yml, AGENTS.md, package.json";
+        assert!(finished.stderr.contains(told), "{finished}");
+        assert!(!finished.stderr.contains("untouched"), "{finished}");
+    }
+}
+
+for_each_person! {
+    fn invariant_9_what_the_manifest_hides_or_keeps_is_so(person: Person) {
+        let world = World::new(person);
+        for path in ["ops/prod.yaml", "ops/deep/key", "infra/main.tf", "infra/deep/x.tf", "notes/plan.secret", "src/a"] {
+            world.write(path, "as before\n");
+        }
+        world.manifest(
+            "[task]\nname = \"t\"\n[workspace]\nhidden = [\"ops/**\", \"**/*.secret\"]\nread_only = [\"infra/**\", \"src/a\"]\n",
+        );
+        let line = "find ops notes -type f -exec cat {} +; cat ops/prod.yaml notes/plan.secret; \
+             echo x > ops/new; echo x >> notes/plan.secret; rm -rf ops notes/plan.secret; chmod 644 notes/plan.secret; cat notes/plan.secret; \
+             for f in infra/main.tf infra/new.tf infra/deep/x.tf src/a; do echo evil > $f && echo wrote $f; rm -f $f && test ! -e $f && echo removed $f; done; \
+             mv infra gone; cat infra/main.tf; echo fine > src/b && cat src/b";
+        let finished = world.run(&[], line).success();
+        assert_eq!(finished.stdout, "as before\nfine\n", "{finished}");
+        for path in ["ops/prod.yaml", "ops/deep/key", "infra/main.tf", "infra/deep/x.tf", "notes/plan.secret", "src/a"] {
+            assert_eq!(world.read(path).as_deref(), Some("as before\n"), "{path}");
+        }
+        assert_eq!(world.read("infra/new.tf"), None);
+    }
+}
