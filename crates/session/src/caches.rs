@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use tagout_core::Digest;
@@ -59,14 +59,29 @@ pub(crate) fn of_workspace(
         // For whoever looks at the folder later and wonders whose it is.
         fs::write(&about, format!("{}\n", workspace.display()))?;
     }
+    let folder = folder.canonicalize()?;
     CACHES
         .iter()
         // A workspace that is a cache itself stays the workspace.
         .filter(|cache| !inside.join(cache).starts_with(workspace))
         .map(|cache| {
             let outside = folder.join(cache.trim_start_matches('.').replace('/', "-"));
-            make(&outside)?;
-            PrivateFolder::open(&outside, inside.join(cache))
+            let own = match fs::symlink_metadata(&outside) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    make(&outside)?;
+                    fs::symlink_metadata(&outside)?
+                }
+                other => other?,
+            };
+            if !own.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            Ok(PrivateFolder {
+                inside: inside.join(cache),
+                outside,
+                device: own.dev(),
+                inode: own.ino(),
+            })
         })
         .collect()
 }

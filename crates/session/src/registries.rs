@@ -77,8 +77,11 @@ impl Outside<'_> {
     fn program(&self, name: &str) -> Option<PathBuf> {
         let search = self.set("PATH")?;
         std::env::split_paths(&search).find_map(|folder| {
-            let place = self.ours(&folder)?.join(name);
-            place.is_file().then(|| self.ours(&place)).flatten()
+            // Most entries have no such program; resolving their links would cost more than all else here.
+            if !folder.join(name).is_file() {
+                return None;
+            }
+            self.ours(&self.ours(&folder)?.join(name))
         })
     }
 

@@ -139,7 +139,8 @@ fn certificates(bundle: &str) -> Vec<Vec<u8>> {
         .skip(1)
         .filter_map(|rest| {
             let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-            let body: String = body.split_whitespace().collect();
+            let mut body = body.as_bytes().to_vec();
+            body.retain(|byte| !byte.is_ascii_whitespace());
             STANDARD.decode(body).ok()
         })
         .collect()

@@ -118,7 +118,8 @@ fn write(path: &Path, keys: bool, rows: &[Object]) -> rusqlite::Result<()> {
     // A file that is read once and removed needs to survive nothing.
     database.pragma_update(None, "journal_mode", "off")?;
     database.pragma_update(None, "synchronous", "off")?;
-    database.execute_batch(&format!("BEGIN; {schema} COMMIT;"))?;
+    database.pragma_update(None, "locking_mode", "exclusive")?;
+    database.execute_batch(&format!("BEGIN; {schema}"))?;
     for (id, row) in (1_i64..).zip(rows) {
         let columns: String = row.iter().map(|(name, _)| format!(", a{name}")).collect();
         let places = ", ?".repeat(row.len());
@@ -131,5 +132,6 @@ fn write(path: &Path, keys: bool, rows: &[Object]) -> rusqlite::Result<()> {
             rusqlite::params_from_iter(values),
         )?;
     }
+    database.execute_batch("COMMIT;")?;
     database.close().map_err(|(_, error)| error)
 }
