@@ -415,11 +415,11 @@ fn follow(path: &Path) -> io::Result<Option<PathBuf>> {
 fn rebuild_folder(folder: &Path, added: &Path) -> io::Result<()> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let metadata = path.symlink_metadata()?;
-        let piece = if metadata.is_symlink() {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let piece = if kind.is_symlink() {
             Piece::Link(fs::read_link(&path)?)
-        } else if metadata.is_dir() {
+        } else if kind.is_dir() {
             Piece::Folder(mounts::clone_path(&path)?)
         } else {
             Piece::File(mounts::clone_path(&path)?)
