@@ -19,6 +19,7 @@ use pg_query::ParserOptions;
 use tagout_core::Flag;
 
 use crate::statement::{Act, Class, Object, Statement, Statements, Unreadable};
+pub(crate) use rows::names_a_row;
 use tree::{Message, Value, tree_of};
 
 /// How many bodies and texts may stand in one another: functions that make functions.
