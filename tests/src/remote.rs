@@ -1,9 +1,87 @@
 //! A git remote over HTTP, by the program that comes with git.
 
-use crate::{Answer, Person, Received};
+use crate::{Answer, Person, Received, Server, TestAuthority, World, eventually};
+use serde_json::Value;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+
+/// Where the remote is.
+pub const HOST: &str = "git.example.com";
+
+/// A workspace with a commit on `main`, and a remote that has it.
+pub struct Remote {
+    /// The person's world.
+    pub world: World,
+    /// What arrives.
+    pub server: Server,
+    /// The repository of the server, bare.
+    pub app: PathBuf,
+}
+
+impl Remote {
+    /// The remote is named over SSH, as people write it. `format` is that of its objects.
+    pub fn new(person: Person, format: &str) -> Remote {
+        let authority = TestAuthority::new();
+        let mut world = World::new(person);
+        let root = world.second_workspace();
+        let app = root.join("team/app.git");
+        let path = app.display().to_string();
+        let format = format!("--object-format={format}");
+        world.git(&["init", "--quiet", "--bare", &format, &path]);
+        for (name, value) in [
+            ("http.receivepack", "true"),
+            ("uploadpack.allowFilter", "true"),
+            ("uploadpack.allowAnySHA1InWant", "true"),
+            ("receive.advertisePushOptions", "true"),
+        ] {
+            world.git(&["-C", &path, "config", name, value]);
+        }
+        let served = root.clone();
+        let server = Server::start(&authority, &[HOST], move |request| {
+            backend(person, &served, request)
+        });
+        world.believe(&authority);
+        world.route(HOST, 443, &server);
+        std::fs::remove_dir_all(world.workspace().join(".git")).expect("the world made one");
+        world.git(&["init", "--quiet", &format]);
+        world.write("a.txt", "one\n");
+        world.commit("one");
+        world.git(&["push", "--quiet", &path, "main"]);
+        let url = format!("git@{HOST}:team/app.git");
+        world.git(&["remote", "add", "origin", &url]);
+        Remote { world, server, app }
+    }
+
+    /// Runs git in the server's repository.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let path = self.app.display().to_string();
+        let words = [&["-C", &path], arguments].concat();
+        self.world.git(&words).stdout.trim().to_owned()
+    }
+}
+
+/// Waits for the next hold, which is of `operation`, and gives it one of `tagout`'s answers; the hold, and
+/// what the person saw.
+pub fn answer(world: &World, operation: &str, word: &str) -> (Value, String) {
+    let mut found = None;
+    eventually(&format!("a hold of {operation}"), || {
+        found = world
+            .json(&["holds"])
+            .into_iter()
+            .find(|hold| hold["state"] == "pending");
+        found.is_some()
+    });
+    let hold = found.expect("just found");
+    assert!(hold.to_string().contains(operation), "{operation}: {hold}");
+    let id = hold["id"].as_str().expect("an id");
+    let shown = match word {
+        "approve" => world.tagout(&["approve", id, "--yes"]),
+        word => world.tagout(&[word, id]),
+    };
+    let shown = shown.success().everything();
+    (hold, shown)
+}
 
 /// Answers a request about a repository below `root` as a server of git does (git-http-backend(1)).
 pub fn backend(person: Person, root: &Path, request: &Received) -> Answer {

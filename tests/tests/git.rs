@@ -2,37 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use tagout_tests::remote::backend;
-use tagout_tests::{Person, Server, TestAuthority, World, eventually, for_each_person};
-
-const HOST: &str = "git.example.com";
+use tagout_tests::remote::{HOST, Remote, answer};
+use tagout_tests::{Person, Server, World, for_each_person};
 
 /// A world whose workspace has a commit on `main` and a remote, over SSH as people write it.
 fn world(person: Person) -> (World, Server, PathBuf) {
-    let authority = TestAuthority::new();
-    let mut world = World::new(person);
-    let root = world.second_workspace();
-    for name in ["team/app.git", "team/other.git"] {
-        let path = root.join(name).display().to_string();
-        world.git(&["init", "--quiet", "--bare", &path]);
-        world.git(&["-C", &path, "config", "http.receivepack", "true"]);
-    }
-    let served = root.clone();
-    let server = Server::start(&authority, &[HOST], move |request| {
-        backend(person, &served, request)
-    });
-    world.believe(&authority);
-    world.route(HOST, 443, &server);
-    world.write("a.txt", "one\n");
-    world.commit("one");
-    let app = root.join("team/app.git");
-    world.git(&["push", "--quiet", &app.display().to_string(), "main"]);
-    world.git(&[
-        "remote",
-        "add",
-        "origin",
-        &format!("git@{HOST}:team/app.git"),
-    ]);
+    let Remote { world, server, app } = Remote::new(person, "sha1");
+    let other = app.with_file_name("other.git").display().to_string();
+    world.git(&["init", "--quiet", "--bare", &other]);
     (world, server, app)
 }
 
@@ -40,33 +17,6 @@ fn tip(world: &World, repository: &Path, name: &str) -> String {
     let path = repository.display().to_string();
     let listed = world.git(&["-C", &path, "for-each-ref", "--format=%(objectname)", name]);
     listed.stdout.trim().to_owned()
-}
-
-/// Waits for the next hold and answers it.
-fn answer(world: &World, operation: &str, word: &str) {
-    let mut found = None;
-    eventually(&format!("a hold of {operation}"), || {
-        found = world
-            .json(&["holds"])
-            .into_iter()
-            .find(|hold| hold["state"] == "pending");
-        found.is_some()
-    });
-    let hold = found.expect("just found");
-    let text = hold.to_string();
-    assert!(text.contains(operation), "{operation}: {text}");
-    let id = hold["id"].as_str().expect("an id");
-    let shown = match word {
-        "approve" => world.tagout(&["approve", id, "--yes"]),
-        word => world.tagout(&[word, id]),
-    }
-    .success();
-    if operation == "git.push" {
-        assert!(
-            shown.everything().contains("until the session ends"),
-            "what is granted is shown: {shown}"
-        );
-    }
 }
 
 for_each_person! {
@@ -96,7 +46,8 @@ for_each_person! {
              git push -q origin :main || echo refused-deletion; \
              git push -q origin HEAD:refs/heads/other || echo refused-other";
         let session = world.start(&mut world.run_command(&["--hold-wait", "60"], line));
-        answer(&world, "git.push", "approve");
+        let (_, shown) = answer(&world, "git.push", "approve");
+        assert!(shown.contains("until the session ends"), "what is granted is shown: {shown}");
         for operation in ["git.push_force", "git.delete_ref", "git.create_ref"] {
             answer(&world, operation, "deny");
         }

@@ -50,7 +50,9 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
     for resource in &facts.operation.resources {
         line("resource", resource.as_str());
     }
-    line("environment", facts.environment);
+    if !facts.environment.is_empty() {
+        line("environment", facts.environment);
+    }
     for credential in facts.action.credentials() {
         line("credential", &credential.name);
     }

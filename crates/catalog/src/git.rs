@@ -7,6 +7,9 @@
 //! wire does not say whether an update keeps the history that was there; until somebody has proved it
 //! from the commits themselves ([`prove`]), an update counts as forced.
 
+pub mod pack;
+mod told;
+
 use serde_json::{Value as Json, json};
 use tagout_core::{
     Effect, FaultKind, Flags, HttpRequest, Method, Operation, OperationName, ResourceId, Scope,
@@ -67,6 +70,14 @@ pub enum Client {
     Fetching,
     /// Pushes these refs: shows the report about each.
     Pushing(Vec<String>),
+}
+
+/// Where the pack of a push begins in its content, and how many digits the names of its objects have.
+/// `None` where there is none.
+pub fn pack_of(content: &[u8]) -> Option<(usize, usize)> {
+    let push = Push::read(content).ok()?;
+    let digits = push.commands.first()?.new.len();
+    (push.pack_length > 0).then(|| (content.len() - push.pack_length, digits))
 }
 
 /// Says what a request to a git server means; `None` for a request that no git server would take for
@@ -292,6 +303,24 @@ impl<'o> Pushed<'o> {
     }
 }
 
+/// Adds what the pack has for it to a push's operation, for whoever is asked about it.
+pub fn describe(operation: &mut Operation, contents: &pack::Contents) {
+    let Some(new) = Pushed::of(operation).map(|push| push.new.to_owned()) else {
+        return;
+    };
+    let (commits, newest) = contents.commits_to(&new, told::MOST_COMMITS);
+    let (files, paths) = contents.files(told::MOST_FILES);
+    if let Some(arguments) = operation.arguments.as_object_mut() {
+        arguments.insert("commits".to_owned(), json!(commits));
+        arguments.insert("newest".to_owned(), json!(newest));
+        arguments.insert("files".to_owned(), json!(files));
+        arguments.insert("paths".to_owned(), json!(paths));
+    }
+}
+
+/// What a push does, in the words of whoever has to answer for it; nothing for other operations.
+pub(crate) use told::told;
+
 /// Asks `is_ancestor` about a branch's update (old and new commit), and where the answer is yes calls it
 /// what it is: a push that keeps what was there. Everything else stays forced.
 pub fn prove(operation: &mut Operation, is_ancestor: impl FnOnce(&str, &str) -> bool) {
@@ -311,6 +340,8 @@ pub fn prove(operation: &mut Operation, is_ancestor: impl FnOnce(&str, &str) -> 
 struct Push {
     commands: Vec<Command>,
     options: Vec<String>,
+    /// Octets of the pack behind them.
+    pack_length: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -397,7 +428,10 @@ impl Push {
             .any(|command| !matches!(command.change(), Change::Delete));
         match (has_pack, rest) {
             (false, []) => Ok(push),
-            (true, rest) if rest.starts_with(b"PACK") => Ok(push),
+            (true, rest) if rest.starts_with(b"PACK") => {
+                push.pack_length = rest.len();
+                Ok(push)
+            }
             _ => Err("a push has something else than a pack behind its commands"),
         }
     }

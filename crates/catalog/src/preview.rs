@@ -8,7 +8,7 @@ use crate::resolution::{Resolved, ResolvedResource};
 /// What `operation` will do to what the provider said it acts on, a line a fact. The text holds names
 /// that the provider or the agent chose: who shows it escapes it.
 pub fn preview(operation: &Operation, resolved: &Resolved) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines = crate::git::told(operation);
     for resource in &resolved.resources {
         describe(resource, &mut lines);
     }

@@ -187,7 +187,9 @@ impl Gate {
                     let new: Vec<_> = new.collect();
                     faults.extend(new);
                 }
-                (self.prove_pushes(meaning.operations).await, meaning.graphql)
+                let (looked, fault) = self.look_into_push(&mut request, meaning.operations).await;
+                faults.extend(fault);
+                (self.prove_pushes(looked).await, meaning.graphql)
             }
         };
         if self.is_credentialed(&request.target.host) {

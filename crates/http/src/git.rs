@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use tagout_catalog::git::pack::Kind;
 use tagout_catalog::git::{Client, Pushed, prove};
 use tagout_core::{CredentialUse, Operation, Refusal};
 
@@ -20,6 +21,15 @@ pub trait History: Send + Sync {
     /// Whether the commit `old` is among the ancestors of `new`, proved from contents that hash to
     /// their names. Whatever cannot be proved is not so. May take seconds, and blocks.
     fn is_ancestor(&self, old: &str, new: &str) -> bool;
+
+    /// Reads objects whose names have so many digits.
+    fn objects(&self, digits: usize) -> Option<Box<dyn Objects>>;
+}
+
+/// Objects of the workspace. They are the agent's to have written: who needs them hashes them.
+pub trait Objects: Send {
+    /// The object of that name; `None` where it is not there, or is too large.
+    fn object(&mut self, name: &str) -> Option<(Kind, Vec<u8>)>;
 }
 
 /// What somebody waits for.

@@ -25,6 +25,7 @@ mod login;
 mod messages;
 mod outgoing;
 mod proxy;
+mod pushes;
 mod refusal;
 mod server;
 mod streaming;
@@ -35,6 +36,6 @@ mod websocket;
 
 pub use frames::{BadFrame, Message, Reader as FrameReader, Side};
 pub use gate::Gate;
-pub use git::{GitCredentials, History, Waiting};
+pub use git::{GitCredentials, History, Objects, Waiting};
 pub use head::{Framing, Malformed, RequestHead, Version, parse_head};
 pub use understand::names_target;

@@ -13,13 +13,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sha1::Digest as _;
-use tagout_http::History;
+use tagout_catalog::git::pack::{Kind, hash};
+use tagout_http::{History, Objects};
 
 /// Commits that are looked at for one proof.
 const MOST_COMMITS: usize = 20_000;
 /// Octets of one commit.
 const LARGEST_COMMIT: u64 = 1 << 20;
+/// Octets of an object that a push builds on.
+const LARGEST_BASE: u64 = 128 << 20;
 /// How long a proof may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,42 @@ impl History for WorkspaceHistory {
         let _ = child.wait();
         drop(folder);
         proved
+    }
+
+    fn objects(&self, digits: usize) -> Option<Box<dyn Objects>> {
+        let Reader {
+            mut child,
+            input,
+            output,
+            folder,
+        } = Reader::open(&self.objects, digits).ok()?;
+        let (ends, ended) = mpsc::channel::<()>();
+        // The same: an answer that does not come ends with the process.
+        std::thread::spawn(move || {
+            let _ = ended.recv_timeout(PATIENCE);
+            let _ = child.kill();
+            let _ = child.wait();
+            drop(folder);
+        });
+        Some(Box::new(WorkspaceObjects {
+            input,
+            output,
+            _ends: ends,
+        }))
+    }
+}
+
+/// Objects by name, until the process that reads them has had its time.
+struct WorkspaceObjects {
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Dropped with it, which ends the process.
+    _ends: mpsc::Sender<()>,
+}
+
+impl Objects for WorkspaceObjects {
+    fn object(&mut self, name: &str) -> Option<(Kind, Vec<u8>)> {
+        object(name, LARGEST_BASE, &mut self.input, &mut self.output)
     }
 }
 
@@ -144,6 +182,17 @@ fn walk(old: &str, new: &str, mut input: impl Write, mut output: impl BufRead) -
 /// The content of a commit that hashes to `id`. After an answer that is not of the expected form
 /// nothing more is read: `None` then is the answer to whatever is asked.
 fn read(id: &str, input: &mut impl Write, output: &mut impl BufRead) -> Option<Vec<u8>> {
+    let (kind, content) = object(id, LARGEST_COMMIT, input, output)?;
+    (kind == Kind::Commit && hash(kind, &content, id.len()) == id).then_some(content)
+}
+
+/// What git says that `id` is, up to so many octets.
+fn object(
+    id: &str,
+    largest: u64,
+    input: &mut impl Write,
+    output: &mut impl BufRead,
+) -> Option<(Kind, Vec<u8>)> {
     writeln!(input, "{id}").ok()?;
     input.flush().ok()?;
     let mut line = String::new();
@@ -153,41 +202,23 @@ fn read(id: &str, input: &mut impl Write, output: &mut impl BufRead) -> Option<V
     if name != id || kind == "missing" {
         return None;
     }
-    let size: u64 = size?.parse().ok()?;
-    let mut content = Vec::new();
-    if kind != "commit" || size > LARGEST_COMMIT {
-        std::io::copy(
-            &mut output.by_ref().take(size.checked_add(1)?),
-            &mut std::io::sink(),
-        )
-        .ok()?;
-        return None;
-    }
-    output
-        .by_ref()
-        .take(size + 1)
-        .read_to_end(&mut content)
-        .ok()?;
-    (content.pop() == Some(b'\n') && content.len() as u64 == size && hash(&content, id.len()) == id)
-        .then_some(content)
-}
-
-/// The name that a commit of this content has, in so many digits.
-fn hash(content: &[u8], digits: usize) -> String {
-    let head = format!("commit {}\0", content.len());
-    let bytes = match digits {
-        64 => sha2::Sha256::new()
-            .chain_update(&head)
-            .chain_update(content)
-            .finalize()
-            .to_vec(),
-        _ => sha1::Sha1::new()
-            .chain_update(&head)
-            .chain_update(content)
-            .finalize()
-            .to_vec(),
+    let kind = match kind {
+        "commit" => Some(Kind::Commit),
+        "tree" => Some(Kind::Tree),
+        "blob" => Some(Kind::Blob),
+        "tag" => Some(Kind::Tag),
+        _ => None,
     };
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let size: u64 = size?.parse().ok()?;
+    let Some(kind) = kind.filter(|_| size <= largest) else {
+        let mut rest = output.by_ref().take(size.checked_add(1)?);
+        std::io::copy(&mut rest, &mut std::io::sink()).ok()?;
+        return None;
+    };
+    let mut content = Vec::new();
+    let mut rest = output.by_ref().take(size + 1);
+    rest.read_to_end(&mut content).ok()?;
+    (content.pop() == Some(b'\n') && content.len() as u64 == size).then_some((kind, content))
 }
 
 /// The parents that a commit names: lines directly behind that of its tree.
