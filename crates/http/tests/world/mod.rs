@@ -22,6 +22,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 pub(crate) mod authority;
+pub(crate) mod frames;
 pub(crate) mod http2;
 pub(crate) mod websocket;
 
