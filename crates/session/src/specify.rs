@@ -19,8 +19,8 @@ use crate::twins::Editable;
 use crate::view::Looked;
 use crate::workspace::Workspace;
 use crate::{
-    git_credentials, git_filter, git_identity, keys, local_port, nested, remotes, stand_ins,
-    trust_stores, variables, view,
+    git_credentials, git_filter, git_identity, keys, local_port, login_shell, nested, remotes,
+    stand_ins, trust_stores, variables, view,
 };
 
 /// What the sandbox is specified from.
@@ -114,6 +114,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .into_iter()
             .chain(sources.learned.copies.iter().cloned())
             .chain(stand_ins::files())
+            .chain(login_shell::files(&home, &search_path))
             .chain(sources.git.helper())
             .chain(trust_stores::copies(sources.ca, &home))
             .collect(),

@@ -1,0 +1,719 @@
+//! Puts back what a session changed.
+//!
+//! It runs outside, on folders that the inside has filled as it pleased: every step resolves beneath the tree's own descriptor and follows
+//! no link. First what came in the session goes and what was moved is taken aside, deepest first, so that nothing is in the way; then
+//! everything from before is put where it was, folders first; at last the times of folders, which each step before has changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid,
+};
+use rustix::io::Errno;
+
+use crate::history::{Changed, History};
+use crate::journal::{self, Attributes, Kept, Mark, NAME, Name, Record, Was, is_plain, last};
+
+/// Why nothing can be undone.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// Nothing was kept, or it was pruned.
+    #[error("nothing is kept of this session: it changed nothing, or what was kept is pruned")]
+    NothingKept,
+    /// A path that the session did not change.
+    #[error("{0} was not changed by this session; see what was with --list")]
+    NotChanged(PathBuf),
+    /// The tree is not where it was.
+    #[error("cannot open {path}, which the session worked in: {source}")]
+    Tree {
+        /// The tree.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The journal.
+    #[error("cannot read what was kept: {0}")]
+    Journal(#[from] io::Error),
+}
+
+/// How something was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It came in the session.
+    Added,
+    /// Its content.
+    Changed,
+    /// Its mode or times alone.
+    Attributes,
+    /// It is gone.
+    Deleted,
+    /// It is there, under another name; its content may differ as well.
+    Moved(PathBuf),
+}
+
+/// One changed file or folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it was at the start; where it is now, if it came in the session. Absolute.
+    pub path: PathBuf,
+    /// How it was changed.
+    pub kind: Kind,
+}
+
+/// What a restoration did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is as it was again.
+    pub restored: Vec<PathBuf>,
+    /// What is not, and why.
+    pub left: Vec<(PathBuf, String)>,
+}
+
+/// What was kept of one session.
+pub struct Undo {
+    folder: PathBuf,
+    history: History,
+    /// What lay at the changed places when the session ended.
+    marks: HashMap<PathBuf, Mark>,
+}
+
+/// Writes down what lies at the changed places, once the session in `folder` is over. Does nothing when that was done before, or when
+/// there is no journal.
+///
+/// # Errors
+/// The journal cannot be read or written.
+pub fn finish(folder: &Path) -> io::Result<()> {
+    let records = match journal::read(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        records => records?,
+    };
+    if records.contains(&Record::Ended) {
+        return Ok(());
+    }
+    let history = History::of(&records);
+    let roots = Roots::open(&history.trees).map_err(io::Error::other)?;
+    let mut lines = serde_json::to_vec(&Record::Ended)?;
+    lines.push(b'\n');
+    for changed in history.changed() {
+        let Some(path) = changed.last else { continue };
+        if let Ok(Some((mark, _))) = roots.look(&path) {
+            let path = Name(path);
+            serde_json::to_writer(&mut lines, &Record::Final { path, mark })?;
+            lines.push(b'\n');
+        }
+    }
+    let mut journal = std::fs::OpenOptions::new()
+        .append(true)
+        .open(folder.join(NAME))?;
+    io::Write::write_all(&mut journal, &lines)
+}
+
+impl Undo {
+    /// Reads what was kept in `folder`.
+    ///
+    /// # Errors
+    /// See [`UndoError`].
+    pub fn open(folder: &Path) -> Result<Undo, UndoError> {
+        let records = match journal::read(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(UndoError::NothingKept);
+            }
+            records => records?,
+        };
+        let marks = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Final { path, mark } => Some((path.0.clone(), *mark)),
+                _ => None,
+            })
+            .collect();
+        Ok(Undo {
+            folder: folder.to_path_buf(),
+            history: History::of(&records),
+            marks,
+        })
+    }
+
+    /// Everything that the session changed, by path.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self
+            .history
+            .changed()
+            .iter()
+            .filter_map(entry)
+            .collect();
+        entries.sort_by(|one, other| one.path.cmp(&other.path));
+        entries
+    }
+
+    /// Changes that were refused, since what they would have lost could not be kept.
+    pub fn refused(&self) -> &[PathBuf] {
+        &self.history.refused
+    }
+
+    /// The trees that the session could change.
+    pub fn trees(&self) -> &[PathBuf] {
+        &self.history.trees
+    }
+
+    /// Puts everything back that lies at or below one of `paths` (absolute; none: everything). `force`: also what the host changed since.
+    /// `dry`: nothing is done, the outcome says what would be.
+    ///
+    /// # Errors
+    /// See [`UndoError`]. What cannot be put back by itself is in the outcome.
+    pub fn restore(
+        &self,
+        paths: &[PathBuf],
+        force: bool,
+        dry: bool,
+    ) -> Result<Outcome, UndoError> {
+        let roots = Roots::open(&self.history.trees)?;
+        let changed = self.history.changed();
+        let is_meant = |changed: &Changed| {
+            let places = [&changed.original, &changed.last];
+            paths.is_empty()
+                || places.into_iter().flatten().any(|place| {
+                    paths.iter().any(|path| place.starts_with(path))
+                })
+        };
+        for path in paths {
+            let below = |place: &Option<PathBuf>| {
+                place.as_ref().is_some_and(|place| place.starts_with(path))
+            };
+            if !changed
+                .iter()
+                .any(|changed| below(&changed.original) || below(&changed.last))
+            {
+                return Err(UndoError::NotChanged(path.clone()));
+            }
+        }
+        let mut restoration = Restoration {
+            undo: self,
+            roots,
+            force,
+            outcome: Outcome::default(),
+            aside: BTreeMap::new(),
+            gone: BTreeSet::new(),
+        };
+        let meant: Vec<Changed> = changed.into_iter().filter(is_meant).collect();
+        let meant = restoration.without_conflicts(meant);
+        if dry {
+            restoration.outcome.restored = meant
+                .iter()
+                .filter_map(entry)
+                .map(|entry| entry.path)
+                .collect();
+            restoration.outcome.restored.sort();
+            return Ok(restoration.outcome);
+        }
+        restoration.clear(&meant);
+        restoration.put_back(&meant);
+        restoration.roots.remove_aside();
+        restoration.roots.set_touched();
+        restoration.set_folders(&meant);
+        restoration.outcome.restored.sort();
+        Ok(restoration.outcome)
+    }
+}
+
+/// What is worth telling of a change: folders whose time alone changed are not.
+fn entry(changed: &Changed) -> Option<Entry> {
+    let (path, kind) = match (&changed.original, &changed.last) {
+        (None, None) => return None,
+        (None, Some(last)) => (last, Kind::Added),
+        (Some(original), None) => (original, Kind::Deleted),
+        (Some(original), Some(last)) if original != last => {
+            (original, Kind::Moved(last.clone()))
+        }
+        (Some(original), Some(_)) if changed.kept.is_some() => (original, Kind::Changed),
+        (Some(original), Some(_)) => (original, Kind::Attributes),
+    };
+    Some(Entry {
+        path: path.clone(),
+        kind,
+    })
+}
+
+/// One restoration that is going on.
+struct Restoration<'a> {
+    undo: &'a Undo,
+    roots: Roots,
+    force: bool,
+    outcome: Outcome,
+    /// What was moved, taken aside: by where it belongs.
+    aside: BTreeMap<PathBuf, String>,
+    gone: BTreeSet<PathBuf>,
+}
+
+impl Restoration<'_> {
+    /// Leaves out what the host changed since the session ended.
+    fn without_conflicts(&mut self, meant: Vec<Changed>) -> Vec<Changed> {
+        let mut left = Vec::new();
+        for changed in meant {
+            match self.conflict(&changed) {
+                Some(why) if !self.force => {
+                    let path = changed.original.or(changed.last).unwrap_or_default();
+                    self.outcome.left.push((path, why));
+                }
+                _ => left.push(changed),
+            }
+        }
+        left
+    }
+
+    fn conflict(&self, changed: &Changed) -> Option<String> {
+        let since = || Some("it was changed since; --force puts it back all the same".to_owned());
+        if let Some(last) = &changed.last
+            && let Ok(found) = self.roots.look(last)
+        {
+            match (found, self.undo.marks.get(last)) {
+                (None, _) => {}
+                // A folder's time changes with what is in it, and nothing of it is lost.
+                (Some((_, FileType::Directory)), _) => {}
+                (Some((mark, _)), Some(then)) if mark == *then => {}
+                _ => return since(),
+            }
+        }
+        // Something has come to where it belongs.
+        if let Some(original) = &changed.original
+            && changed.last.as_ref() != Some(original)
+            && let Ok(Some((mark, kind))) = self.roots.look(original)
+            && kind != FileType::Directory
+            && self.undo.marks.get(original) != Some(&mark)
+        {
+            return since();
+        }
+        None
+    }
+
+    /// Removes what came in the session and takes aside what was moved.
+    fn clear(&mut self, meant: &[Changed]) {
+        let mut open: Vec<&Changed> = meant
+            .iter()
+            .filter(|changed| changed.last.is_some() && changed.last != changed.original)
+            .collect();
+        open.sort_by_key(|changed| std::cmp::Reverse(depth(changed.last.as_deref())));
+        for changed in open {
+            let Some(last) = &changed.last else { continue };
+            let done = match &changed.original {
+                None => self.roots.remove(last),
+                Some(original) => self.roots.set_aside(last).map(|name| {
+                    self.aside.insert(original.clone(), name);
+                }),
+            };
+            match done {
+                Ok(()) => {
+                    self.gone.insert(last.clone());
+                    if changed.original.is_none() {
+                        self.outcome.restored.push(last.clone());
+                    }
+                }
+                // The host was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.fail(last, &error),
+            }
+        }
+    }
+
+    /// Puts everything from before where it was.
+    fn put_back(&mut self, meant: &[Changed]) {
+        let mut open: Vec<&Changed> = meant
+            .iter()
+            .filter(|changed| changed.original.is_some())
+            .collect();
+        open.sort_by_key(|changed| depth(changed.original.as_deref()));
+        for changed in open {
+            let Some(original) = &changed.original else {
+                continue;
+            };
+            match self.put_one_back(original, changed) {
+                Ok(true) => self.outcome.restored.push(original.clone()),
+                Ok(false) => {}
+                Err(error) => self.fail(original, &error),
+            }
+        }
+    }
+
+    /// Whether something was put back.
+    fn put_one_back(&mut self, original: &Path, changed: &Changed) -> io::Result<bool> {
+        if let Some(name) = self.aside.get(original) {
+            self.roots.take_back(name, original, self.force)?;
+        }
+        let is_there = self.roots.look(original)?;
+        if let Some(kept) = &changed.kept {
+            self.write(original, kept, changed.attributes, is_there.is_some())?;
+            return Ok(true);
+        }
+        if changed.last.is_none() {
+            let Some(was) = &changed.was else {
+                return Ok(false);
+            };
+            if let Some((_, kind)) = is_there {
+                if matches!(was, Was::Folder(_)) && kind == FileType::Directory {
+                    return Ok(false);
+                }
+                // Nothing of the host's: that was looked at before.
+                self.roots.remove(original)?;
+            }
+            self.make(original, was, changed.attributes)?;
+            return Ok(true);
+        }
+        if let Some(attributes) = changed.attributes
+            && is_there.is_some_and(|(_, kind)| kind != FileType::Directory)
+        {
+            self.roots.set_attributes(original, attributes)?;
+            return Ok(true);
+        }
+        Ok(changed.last.as_deref() != Some(original))
+    }
+
+    fn make(&self, path: &Path, was: &Was, earlier: Option<Attributes>) -> io::Result<()> {
+        match was {
+            Was::File(kept) => self.write(path, kept, earlier, false),
+            // Its mode comes at the end: it may not let anything be put in it.
+            Was::Folder(_) => self.roots.make_folder(path),
+            Was::Link { target, attributes } => {
+                self.roots.make_link(path, &target.0)?;
+                self.roots.set_times(path, *attributes)
+            }
+            Was::Pipe(attributes) => {
+                self.roots.make_pipe(path)?;
+                self.roots.set_attributes(path, *attributes)
+            }
+            Was::Other => Err(io::Error::other("it was a socket or a device")),
+        }
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        kept: &Kept,
+        earlier: Option<Attributes>,
+        is_there: bool,
+    ) -> io::Result<()> {
+        if !is_plain(&kept.copy) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut copy = File::open(self.undo.folder.join(&kept.copy))?;
+        self.roots.write(path, &mut copy, is_there)?;
+        self.roots
+            .set_attributes(path, earlier.unwrap_or(kept.attributes))
+    }
+
+    /// Gives folders their modes and times, deepest first.
+    fn set_folders(&mut self, meant: &[Changed]) {
+        let mut folders: Vec<(&Path, Attributes)> = meant
+            .iter()
+            .filter_map(|changed| {
+                let original = changed.original.as_deref()?;
+                let removed = match &changed.was {
+                    Some(Was::Folder(attributes)) => Some(*attributes),
+                    _ => None,
+                };
+                Some((original, changed.attributes.or(removed)?))
+            })
+            .collect();
+        folders.sort_by_key(|(path, _)| std::cmp::Reverse(depth(Some(path))));
+        for (path, attributes) in folders {
+            if let Ok(Some((_, FileType::Directory))) = self.roots.look(path)
+                && let Err(error) = self.roots.set_attributes(path, attributes)
+            {
+                self.fail(path, &error);
+            }
+        }
+    }
+
+    fn fail(&mut self, path: &Path, error: &io::Error) {
+        self.outcome
+            .left
+            .push((path.to_path_buf(), error.to_string()));
+    }
+}
+
+fn depth(path: Option<&Path>) -> usize {
+    path.map_or(0, |path| path.components().count())
+}
+
+/// The trees, each with a folder for what is taken aside.
+struct Roots {
+    trees: Vec<(PathBuf, OwnedFd)>,
+    aside: String,
+    count: std::cell::Cell<u64>,
+    /// Folders in which a name came or went by us, and what they were before.
+    touched: std::cell::RefCell<BTreeMap<PathBuf, Attributes>>,
+}
+
+impl Roots {
+    fn open(trees: &[PathBuf]) -> Result<Roots, UndoError> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let trees = trees
+            .iter()
+            .map(|path| match rustix::fs::open(path, flags, Mode::empty()) {
+                Ok(root) => Ok((path.clone(), root)),
+                Err(error) => Err(UndoError::Tree {
+                    path: path.clone(),
+                    source: error.into(),
+                }),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Roots {
+            trees,
+            aside: format!(".tagout-undo-{}", std::process::id()),
+            count: std::cell::Cell::new(0),
+            touched: std::cell::RefCell::default(),
+        })
+    }
+
+    /// The folder of `path`, and the last name in it.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+        let (tree, root) = self.tree_of(path)?;
+        let relative = path.strip_prefix(tree).unwrap_or(path);
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        let folder = beneath(root, parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok((folder, last(path)))
+    }
+
+    /// As [`Roots::parent`], for changing what is in it.
+    fn touch<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a std::ffi::OsStr)> {
+        let (folder, name) = self.parent(path)?;
+        if let Some(place) = path.parent() {
+            self.remember(place, &folder)?;
+        }
+        Ok((folder, name))
+    }
+
+    fn remember(&self, path: &Path, folder: &OwnedFd) -> io::Result<()> {
+        let mut touched = self.touched.borrow_mut();
+        if !touched.contains_key(path) {
+            let found = rustix::fs::fstat(folder)?;
+            let attributes = Attributes {
+                mode: found.st_mode & 0o7777,
+                seconds: found.st_mtime,
+                nanoseconds: found.st_mtime_nsec as u32,
+            };
+            touched.insert(path.to_path_buf(), attributes);
+        }
+        Ok(())
+    }
+
+    /// Gives folders their times back, deepest first.
+    fn set_touched(&self) {
+        let touched = self.touched.take();
+        for (path, attributes) in touched.iter().rev() {
+            if let Ok(Some((_, FileType::Directory))) = self.look(path) {
+                // Those that the session changed get theirs next, and tell of it if that fails.
+                let _ = self.set_attributes(path, *attributes);
+            }
+        }
+    }
+
+    fn tree_of(&self, path: &Path) -> io::Result<(&PathBuf, &OwnedFd)> {
+        self.trees
+            .iter()
+            .filter(|(tree, _)| path.starts_with(tree))
+            // Of two that lie in each other, the inner one.
+            .max_by_key(|(tree, _)| depth(Some(tree)))
+            .map(|(tree, root)| (tree, root))
+            .ok_or_else(|| io::Error::other("it is in no folder of the session"))
+    }
+
+    /// What is at `path`; nothing where a folder on the way is not there.
+    fn look(&self, path: &Path) -> io::Result<Option<(Mark, FileType)>> {
+        let found = match self.is_root(path) {
+            Some(root) => rustix::fs::fstat(root),
+            None => match self.parent(path) {
+                Ok((folder, name)) => rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW),
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::NOENT)),
+            },
+        };
+        match found {
+            Ok(found) => Ok(Some((
+                Mark {
+                    inode: found.st_ino,
+                    size: found.st_size as u64,
+                    seconds: found.st_mtime,
+                    nanoseconds: found.st_mtime_nsec as u32,
+                },
+                FileType::from_raw_mode(found.st_mode),
+            ))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_root(&self, path: &Path) -> Option<&OwnedFd> {
+        self.trees
+            .iter()
+            .find(|(tree, _)| tree == path)
+            .map(|(_, root)| root)
+    }
+
+    /// Removes a file, or a folder that is empty.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let (folder, name) = self.touch(path)?;
+        match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => Ok(rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR)?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Moves `path` out of the way; gives the name under which it is found again.
+    fn set_aside(&self, path: &Path) -> io::Result<String> {
+        let (folder, name) = self.touch(path)?;
+        let (tree, root) = self.tree_of(path)?;
+        let place = self.aside_in(tree, root)?;
+        let number = self.count.replace(self.count.get() + 1).to_string();
+        rustix::fs::renameat_with(&folder, name, &place, &*number, RenameFlags::NOREPLACE)?;
+        Ok(number)
+    }
+
+    fn aside_in(&self, tree: &Path, root: &OwnedFd) -> io::Result<OwnedFd> {
+        self.remember(tree, root)?;
+        match rustix::fs::mkdirat(root, &*self.aside, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        beneath(root, Path::new(&self.aside), OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// Moves what was taken aside to where it belongs.
+    fn take_back(&self, name: &str, path: &Path, replace: bool) -> io::Result<()> {
+        let (tree, root) = self.tree_of(path)?;
+        let place = self.aside_in(tree, root)?;
+        let (folder, last) = self.touch(path)?;
+        let flags = match replace {
+            true => RenameFlags::empty(),
+            false => RenameFlags::NOREPLACE,
+        };
+        Ok(rustix::fs::renameat_with(&place, name, &folder, last, flags)?)
+    }
+
+    fn remove_aside(&self) {
+        for (_, root) in &self.trees {
+            // What could not be taken back stays, and was told of.
+            let _ = rustix::fs::unlinkat(root, &*self.aside, AtFlags::REMOVEDIR);
+        }
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let (folder, name) = self.touch(path)?;
+        rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o700))?;
+        self.give_to_owner(path)
+    }
+
+    fn make_link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        let (folder, name) = self.touch(path)?;
+        rustix::fs::symlinkat(target, &folder, name)?;
+        self.give_to_owner(path)
+    }
+
+    fn make_pipe(&self, path: &Path) -> io::Result<()> {
+        let (folder, name) = self.touch(path)?;
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(&folder, name, FileType::Fifo, mode, 0)?;
+        self.give_to_owner(path)
+    }
+
+    /// Writes a file anew. One that is there keeps its further names.
+    fn write(&self, path: &Path, copy: &mut File, is_there: bool) -> io::Result<()> {
+        let (folder, name) = self.touch(path)?;
+        let mut flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        if is_there {
+            let found = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+            if is_file && found.st_nlink > 1 {
+                let file = rustix::fs::openat(&folder, name, flags | OFlags::TRUNC, Mode::empty())?;
+                return io::copy(copy, &mut File::from(file)).map(drop);
+            }
+            if !is_file {
+                self.remove(path)?;
+            }
+        }
+        // Under another name first: a failure on the way leaves what is there.
+        let (tree, root) = self.tree_of(path)?;
+        let place = self.aside_in(tree, root)?;
+        let number = self.count.replace(self.count.get() + 1).to_string();
+        flags |= OFlags::CREATE | OFlags::EXCL;
+        let file = rustix::fs::openat(&place, &*number, flags, Mode::from_raw_mode(0o600))?;
+        let written = io::copy(copy, &mut File::from(file))
+            .and_then(|_| Ok(rustix::fs::renameat(&place, &*number, &folder, name)?));
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(&place, &*number, AtFlags::empty());
+        }
+        written?;
+        self.give_to_owner(path)
+    }
+
+    /// Started as root, what is made belongs to whom the tree belongs to.
+    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let (_, root) = self.tree_of(path)?;
+        let owner = rustix::fs::fstat(root)?;
+        let (folder, name) = self.parent(path)?;
+        let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        Ok(rustix::fs::chownat(&folder, name, Some(user), Some(group), flags)?)
+    }
+
+    /// Mode and time of a file or folder; never through a link.
+    fn set_attributes(&self, path: &Path, attributes: Attributes) -> io::Result<()> {
+        let file = match self.is_root(path) {
+            Some(root) => root.try_clone()?,
+            None => {
+                let (folder, name) = self.parent(path)?;
+                beneath(&folder, Path::new(name), OFlags::PATH | OFlags::NOFOLLOW)?
+            }
+        };
+        let found = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+            return self.set_times(path, attributes);
+        }
+        use std::os::fd::AsRawFd;
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::chmod(&*link, Mode::from_raw_mode(attributes.mode & 0o7777))?;
+        rustix::fs::utimensat(rustix::fs::CWD, &*link, &times(attributes), AtFlags::empty())?;
+        Ok(())
+    }
+
+    fn set_times(&self, path: &Path, attributes: Attributes) -> io::Result<()> {
+        let (folder, name) = self.parent(path)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(&folder, name, &times(attributes), flags)?;
+        Ok(())
+    }
+}
+
+fn times(attributes: Attributes) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: attributes.seconds,
+            tv_nsec: i64::from(attributes.nanoseconds),
+        },
+    }
+}
+
+/// Opens beneath a folder, through no link.
+fn beneath(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    Ok(rustix::fs::openat2(
+        root,
+        path,
+        flags | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?)
+}
