@@ -7,6 +7,7 @@
 //! dashes and spaces Unicode offers to write it, and a span always fits the text that was given.
 
 mod checksum;
+mod companies;
 mod entity;
 mod folded;
 mod lexicon;
@@ -23,7 +24,7 @@ use folded::Folded;
 
 /// Changes whenever the same text could get other labels: labels that were stored under another version
 /// are not labels any more.
-pub const CLASSIFIER_VERSION: &str = "tagout-1";
+pub const CLASSIFIER_VERSION: &str = "tagout-2";
 
 /// Which recognisers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::companies;
 use super::lexicon::{GIVEN_NAMES, Lexicon, PROPER, SURNAMES, WORDS};
 use super::{Entity, EntityKind, Score};
 
@@ -44,106 +45,6 @@ const TITLES: &[&str] = &[
 const PARTICLES: &[&str] = &[
     "de", "del", "der", "den", "van", "von", "da", "di", "la", "le", "du", "dos", "bin", "ibn",
     "al", "el", "af", "ten", "ter", "st", "y",
-];
-
-/// How companies end.
-const COMPANY_ENDINGS: &[&str] = &[
-    "inc",
-    "inc.",
-    "ltd",
-    "ltd.",
-    "llc",
-    "llp",
-    "plc",
-    "corp",
-    "corp.",
-    "corporation",
-    "incorporated",
-    "limited",
-    "company",
-    "co",
-    "co.",
-    "gmbh",
-    "ag",
-    "sa",
-    "s.a.",
-    "nv",
-    "n.v.",
-    "bv",
-    "b.v.",
-    "oy",
-    "oyj",
-    "ab",
-    "asa",
-    "as",
-    "kg",
-    "se",
-    "spa",
-    "s.p.a.",
-    "srl",
-    "group",
-    "holdings",
-    "holding",
-    "bank",
-    "university",
-    "institute",
-    "foundation",
-    "association",
-    "partners",
-    "industries",
-    "technologies",
-    "systems",
-    "solutions",
-    "ventures",
-    "capital",
-    "enterprises",
-    "hospital",
-    "college",
-    "laboratories",
-    "labs",
-    "insurance",
-    "airlines",
-    "motors",
-    "pharmaceuticals",
-    "energy",
-    "media",
-    "services",
-];
-
-/// Words before a company's name.
-const BEFORE_COMPANIES: &[&str] = &[
-    "at",
-    "joined",
-    "company",
-    "employer",
-    "corporation",
-    "firm",
-    "organization",
-    "organisation",
-    "by",
-];
-
-/// Words of work that make `at X` a company rather than a place.
-const WORK: &[&str] = &[
-    "work",
-    "works",
-    "worked",
-    "working",
-    "job",
-    "employed",
-    "employee",
-    "ceo",
-    "cto",
-    "cfo",
-    "engineer",
-    "manager",
-    "director",
-    "consultant",
-    "intern",
-    "position",
-    "hired",
-    "company",
-    "office",
 ];
 
 /// How streets are called.
@@ -228,7 +129,7 @@ const STREET_ENDINGS: &[&str] = &[
 ];
 
 /// Parts of a building.
-const UNITS: &[&str] = &[
+pub(super) const UNITS: &[&str] = &[
     "apt",
     "apt.",
     "suite",
@@ -244,16 +145,16 @@ const UNITS: &[&str] = &[
 ];
 
 /// A word of the text.
-struct Word<'a> {
-    text: &'a str,
-    lower: String,
-    span: Range<usize>,
-    capital: bool,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) lower: String,
+    pub(super) span: Range<usize>,
+    pub(super) capital: bool,
     /// Whether nothing but blanks stands between it and the word before.
-    joined: bool,
+    pub(super) joined: bool,
     /// Whether a sentence begins with it.
-    first: bool,
-    number: bool,
+    pub(super) first: bool,
+    pub(super) number: bool,
 }
 
 /// Adds names and addresses in `text` to `found`.
@@ -274,9 +175,17 @@ pub(super) fn find(text: &str, found: &mut Vec<Entity>) {
             at += 1;
             continue;
         };
+        if let Some((behind, company)) = companies::partnership(text, &words, at) {
+            found.push(company);
+            at = behind;
+            continue;
+        }
         let run = words.get(at..end).unwrap_or_default();
         let before = words.get(..at).unwrap_or_default();
-        found.extend(company(run, before).or_else(|| person(run, before)));
+        let after = words.get(end..).unwrap_or_default();
+        let company = companies::company(run, before, after)
+            .or_else(|| companies::in_address_block(text, run, found.last()));
+        found.extend(company.or_else(|| person(run, before)));
         at = end;
     }
 }
@@ -348,43 +257,6 @@ fn run_of_capitals(words: &[Word<'_>], at: usize) -> Option<usize> {
         end += 1;
     }
     Some(end)
-}
-
-fn company(run: &[Word<'_>], before: &[Word<'_>]) -> Option<Entity> {
-    let span = run.first()?.span.start..run.last()?.span.end;
-    let entity = |percent, span| Entity {
-        kind: EntityKind::Organization,
-        span,
-        score: Score::percent(percent),
-    };
-    let ending = run
-        .iter()
-        .rposition(|word| COMPANY_ENDINGS.contains(&word.lower.as_str()))
-        .filter(|place| *place > 0);
-    if let Some(place) = ending {
-        let end = run.get(place)?.span.end;
-        // "The Group" and "Our Company" name nobody.
-        let named = run.get(..place)?.iter().any(|word| {
-            !matches!(
-                word.lower.as_str(),
-                "the" | "our" | "a" | "this" | "your" | "my"
-            )
-        });
-        return named.then(|| entity(75, span.start..end));
-    }
-    let last = before.last()?;
-    let near: Vec<&str> = before
-        .iter()
-        .rev()
-        .take(6)
-        .map(|word| word.lower.as_str())
-        .collect();
-    let place = run.iter().all(|word| PROPER.has(&word.lower));
-    let works = BEFORE_COMPANIES.contains(&last.lower.as_str())
-        && near.iter().any(|word| WORK.contains(word));
-    let first = run.first()?;
-    let given = GIVEN_NAMES.has(&first.lower) && !WORDS.has(&first.lower);
-    (works && first.joined && !place && !(given && run.len() > 1)).then(|| entity(60, span))
 }
 
 fn person(run: &[Word<'_>], before: &[Word<'_>]) -> Option<Entity> {
@@ -504,7 +376,7 @@ fn weight(word: &Word<'_>) -> i32 {
 }
 
 /// Whether a list has the word, or each part of a double name.
-fn has(list: &Lexicon, word: &Word<'_>) -> bool {
+pub(super) fn has(list: &Lexicon, word: &Word<'_>) -> bool {
     list.has(&word.lower)
         || (word.lower.contains('-') && word.lower.split('-').all(|part| list.has(part)))
 }

@@ -165,6 +165,56 @@ fn names_are_told_by_lists_and_neighbours() {
 }
 
 #[test]
+fn organisations_are_told_by_their_endings_and_by_what_is_said_of_them() {
+    for (text, company) in [
+        ("He moved to Barnes & Noble last year", "Barnes & Noble"),
+        (
+            "She is with Owens, Duran & Oneal now",
+            "Owens, Duran & Oneal",
+        ),
+        (
+            "Tom is a clerk at Owens, Duran and Oneal",
+            "Owens, Duran and Oneal",
+        ),
+        ("Flightaware is a provider of flight data", "Flightaware"),
+        ("I work for Socrata", "Socrata"),
+        ("The company was acquired by Zynerba in May", "Zynerba"),
+        ("the Verdafero headquarters moved", "Verdafero"),
+        (
+            "Ann Lee\nOpencounter\n12 Main Street\nSpringfield",
+            "Opencounter",
+        ),
+        ("It went to the Walden Research people", "Walden Research"),
+    ] {
+        assert!(
+            names(text).contains(&("organization", company)),
+            "{text}: {:?}",
+            names(text)
+        );
+    }
+    for text in [
+        "Tom & Jerry is a cartoon",
+        "The guests were Eklund, Michael and Hodge",
+        "He is a manager of the bank",
+        "This is a company",
+        "Monday is a day for the company",
+        "I work for Ann Lee",
+        "She lives in Springfield\n12 Main Street",
+        "Ann Lee\nOpencounter",
+        "The office is closed. It is a bank.",
+        "Research & development",
+    ] {
+        assert!(
+            names(text)
+                .iter()
+                .all(|(label, _)| *label != "organization"),
+            "{text}: {:?}",
+            names(text)
+        );
+    }
+}
+
+#[test]
 fn anonymised_text_holds_none_of_it() {
     let text = "SSN 219-09-9999 of ann@example.com";
     let found = entities(text, Recognisers { names: false });
