@@ -28,10 +28,10 @@ for_each_person! {
              tar xf evil.tar; tar xf evil.tar --overwrite; tar xf evil.tar --unlink-first; \
              git init -q; mkdir -p b/.claude && echo evil > b/.claude/settings.json && git -C b init -q && \
              git -C b add -A && git -C b -c user.name=a -c user.email=a@example.com commit -qm x && git fetch -q ./b HEAD && git checkout -q FETCH_HEAD -- .claude; \
-             grep -rl evil .claude .mcp.json .cursor .codex .gemini .vscode .envrc app vendor; echo end";
+             grep -rl evil .claude .mcp.json .cursor .codex .gemini .vscode .envrc app vendor | sed 's/^/evil in /'; echo end";
         let finished = world.run(&[], line);
         assert!(finished.stdout.ends_with("end\n"), "{finished}");
-        assert!(!finished.stdout.contains("evil\n") && !finished.stdout.contains(".json\n"), "{finished}");
+        assert!(!finished.stdout.contains("evil") && !finished.stdout.contains("done: w"), "{finished}");
         for path in [".vscode/tasks.json", "app/.vscode/settings.json", ".envrc", "app/.ENVRC"] {
             assert_eq!(world.read(path).as_deref(), Some("as before\n"), "{path}: {finished}");
         }
@@ -70,7 +70,7 @@ for_each_person! {
         );
         let line = "find ops notes -type f -exec cat {} +; cat ops/prod.yaml notes/plan.secret; \
              echo x > ops/new; echo x >> notes/plan.secret; rm -rf ops notes/plan.secret; chmod 644 notes/plan.secret; cat notes/plan.secret; \
-             for f in infra/main.tf infra/new.tf infra/deep/x.tf src/a; do echo evil > $f && echo wrote $f; rm -f $f && test ! -e $f && echo removed $f; done; \
+             for f in infra/main.tf infra/new.tf infra/deep/x.tf src/a; do echo evil > $f && echo wrote $f; test -e $f && rm -f $f && echo removed $f; done; \
              mv infra gone; cat infra/main.tf; echo fine > src/b && cat src/b";
         let finished = world.run(&[], line).success();
         assert_eq!(finished.stdout, "as before\nfine\n", "{finished}");

@@ -3,6 +3,7 @@
 //! allow comment, say - changes nothing.
 
 mod by_kind;
+pub(crate) mod encoded;
 
 use std::ops::Range;
 use std::path::Path;
@@ -36,6 +37,10 @@ enum Lead {
     KeyBlock,
     Putty,
     UserOption,
+    Base64,
+    Percent,
+    KubernetesSecret,
+    Login,
 }
 
 /// Parts of names under which credentials stand.
@@ -53,11 +58,22 @@ const STRUCTURES: &[(&str, Lead)] = &[
     (" -u ", Lead::UserOption),
     (" --user ", Lead::UserOption),
     (" --proxy-user ", Lead::UserOption),
+    ("%3a%2f%2f", Lead::Percent),
+    ("%22%3a%22", Lead::Percent),
+    ("kind: secret", Lead::KubernetesSecret),
+    ("\"kind\": \"secret\"", Lead::KubernetesSecret),
+    (".login(", Lead::Login),
+    ("basicauth(", Lead::Login),
+    ("usernamepasswordcredentials(", Lead::Login),
+    ("networkcredential(", Lead::Login),
+    ("passwordauthentication(", Lead::Login),
 ];
 
 /// How far behind a keyword a match may reach before the window grows.
 const WINDOW: usize = 256;
 const WIDEST_WINDOW: usize = 64 * 1024;
+/// How many encodings deep a value is looked for: one in another.
+const DEEPEST: usize = 2;
 
 /// Extensions of files whose values are literals.
 #[rustfmt::skip]
@@ -86,6 +102,11 @@ impl Detector {
             texts.push(text);
             leads.push(*lead);
         }
+        let encoded = encoded::words();
+        for word in &encoded {
+            texts.push(word);
+            leads.push(Lead::Base64);
+        }
         for (index, rule) in rules.iter().enumerate() {
             for keyword in &rule.keywords {
                 texts.push(keyword);
@@ -109,7 +130,12 @@ impl Detector {
     /// The credentials in `bytes`, the content of a file at `path`, in order and without overlap. The
     /// path decides how strictly the content is read; nothing is opened.
     pub fn scan(&self, path: &Path, bytes: &[u8]) -> Vec<Finding> {
-        if let Some(wide) = Wide::of(bytes) {
+        self.scan_as(path, bytes, Wide::of(bytes))
+    }
+
+    /// As [`Detector::scan`], for a part of a file whose beginning told that it is UTF-16, or not.
+    pub(crate) fn scan_as(&self, path: &Path, bytes: &[u8], wide: Option<Wide>) -> Vec<Finding> {
+        if let Some(wide) = wide {
             let mut findings = self.scan_narrow(path, &wide.narrowed(bytes));
             for finding in &mut findings {
                 let end = (finding.span.end * 2).min(bytes.len());
@@ -137,15 +163,31 @@ impl Detector {
             config: is_config(path),
             extension: extension(path),
             findings: Vec::new(),
+            depth: DEEPEST,
         };
         self.follow_keywords(&mut scan);
         scan.read_by_kind();
         scan.finish()
     }
 
+    /// What is in `bytes`, taken out of an encoding; looks into `depth` more.
+    fn scan_within(&self, bytes: &[u8], kind: FileKind, depth: usize) -> Vec<Finding> {
+        let mut scan = Scan {
+            bytes,
+            kind,
+            config: true,
+            extension: String::new(),
+            findings: Vec::new(),
+            depth,
+        };
+        self.follow_keywords(&mut scan);
+        scan.finish()
+    }
+
     fn follow_keywords(&self, scan: &mut Scan<'_>) {
         let mut name_end = 0;
         let mut key_end = 0;
+        let (mut base64_end, mut percent_end) = (0, 0);
         // Up to where each rule has looked, so that a run of keywords is looked at once.
         let mut looked = vec![0; self.rules.len()];
         for hit in self.keywords.find_overlapping_iter(scan.bytes) {
@@ -180,6 +222,17 @@ impl Detector {
                     }
                 }
                 Some(Lead::UserOption) => scan.user_option(hit.end()),
+                Some(Lead::Base64) if hit.start() >= base64_end => {
+                    base64_end = scan.base64_around(self, &hit.range()).unwrap_or(base64_end);
+                }
+                Some(Lead::Percent) if hit.start() >= percent_end => {
+                    percent_end = scan
+                        .percent_around(self, &hit.range())
+                        .unwrap_or(percent_end);
+                }
+                Some(Lead::Base64 | Lead::Percent) => {}
+                Some(Lead::KubernetesSecret) => scan.kubernetes_secret(self, &hit.range()),
+                Some(Lead::Login) => scan.login(hit.end()),
             }
         }
     }
@@ -199,6 +252,8 @@ struct Scan<'a> {
     /// Of its name, in lower case.
     extension: String,
     findings: Vec<Finding>,
+    /// How many encodings more are looked into.
+    depth: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -453,6 +508,25 @@ impl<'a> Scan<'a> {
             if self.slice(span.clone()).len() >= 4 {
                 self.password(span, "password");
             }
+        }
+    }
+
+    /// The arguments of a call that takes a user and a password, from `at` on: `login('me@x', 'secret')`.
+    fn login(&mut self, at: usize) {
+        let Some((user, after)) = reader::literal(self.bytes, at) else {
+            return;
+        };
+        let Some((password, _)) =
+            reader::comma(self.bytes, after).and_then(|comma| reader::literal(self.bytes, comma))
+        else {
+            return;
+        };
+        let text = self.slice(password.clone());
+        // Two words are anything; an address and a word are a login.
+        if self.slice(user).contains(&b'@')
+            || judge(text, Name::Password, Setting::Code, true).is_some()
+        {
+            self.password(password, "password");
         }
     }
 

@@ -2,8 +2,8 @@
 //! opens a file, waits, or knows a session.
 //!
 //! Four rooms, each usable alone:
-//! - finding: [`Detector`] reads bytes of a named file and answers [`Finding`]s; [`file_kind`] says
-//!   what a path promises before anyone reads it;
+//! - finding: [`Detector`] reads bytes of a named file and answers [`Finding`]s, [`StreamScan`] those
+//!   of a stream; [`file_kind`] says what a path promises before anyone reads it;
 //! - replacing: [`DecoyKey`] shapes a worthless value like a real one, [`twin`] makes the decoy copy
 //!   of a file, [`Edits`] carries an edit of the copy over to the file;
 //! - recognising: [`KnownSecrets`] finds values that are known, in every encoding that Tagout
@@ -26,6 +26,7 @@ pub mod personal;
 mod reader;
 mod redactor;
 mod rules;
+mod stream;
 mod twin;
 
 pub use decoy::DecoyKey;
@@ -37,4 +38,5 @@ pub use finding::{Confidence, Finding};
 pub use judge::is_guessable;
 pub use known::{Hit, KnownSecrets, StreamFinder};
 pub use redactor::Redactor;
-pub use twin::{known_values, twin};
+pub use stream::{StreamFinding, StreamScan};
+pub use twin::{is_utf16, known_values, twin};

@@ -326,6 +326,23 @@ pub(crate) fn quoted_pairs(bytes: &[u8]) -> Vec<Field> {
     fields
 }
 
+/// The literal in quotes that begins at `at`, behind blanks, and where it ends with its quote.
+pub(crate) fn literal(bytes: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
+    let open = skip_white(bytes, at);
+    let quote = bytes
+        .get(open)
+        .copied()
+        .filter(|byte| matches!(byte, b'"' | b'\'' | b'`'))?;
+    let close = closing_quote(bytes, open + 1, quote, true)?;
+    (close > open + 1 && close - open < LONGEST_NAME * 2).then_some((open + 1..close, close + 1))
+}
+
+/// What is behind the comma that stands at `at`, behind blanks.
+pub(crate) fn comma(bytes: &[u8], at: usize) -> Option<usize> {
+    let comma = skip_white(bytes, at);
+    (bytes.get(comma) == Some(&b',')).then_some(comma + 1)
+}
+
 /// Whether the quoted text that begins at `at` is the first of its list: `(` or `[` stands before it.
 fn opens_list(bytes: &[u8], at: usize) -> bool {
     let front = bytes.get(at.saturating_sub(8)..at).unwrap_or_default();

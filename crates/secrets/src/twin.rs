@@ -1,6 +1,7 @@
 //! The decoy copy of a file: the same bytes, with each found value replaced where it stands.
 
 use crate::decoy::DecoyKey;
+use crate::detector::encoded::{ENCODED, inner};
 use crate::encoding::{Escapes, unescaped};
 use crate::finding::Finding;
 use base64::Engine as _;
@@ -41,6 +42,16 @@ fn decoy_of(value: &[u8], finding: &Finding, key: &DecoyKey) -> Vec<u8> {
             return encoded;
         }
     }
+    // What is encoded stays so: a program that decodes it finds a decoy of the same shape.
+    if finding.kind.starts_with(ENCODED)
+        && let Some(decoded) = decoded_base64(value)
+    {
+        let replaced = twin(&decoded, &inner(&decoded), key);
+        let encoded = STANDARD.encode(replaced).into_bytes();
+        if encoded.len() == value.len() && encoded != value {
+            return encoded;
+        }
+    }
     key.decoy(value)
 }
 
@@ -75,6 +86,20 @@ pub fn known_values(bytes: &[u8], finding: &Finding) -> Vec<Vec<u8>> {
         }
         add(decoded);
     }
+    if finding.kind.starts_with(ENCODED)
+        && let Some(decoded) = decoded_base64(&raw)
+    {
+        for finding in inner(&decoded) {
+            known_values(&decoded, &finding)
+                .into_iter()
+                .for_each(&mut add);
+        }
+    }
+    if finding.kind == "kubernetes-secret"
+        && let Some(decoded) = decoded_base64(&raw)
+    {
+        add(decoded);
+    }
     values
 }
 
@@ -89,7 +114,13 @@ pub(crate) fn decoded_base64(text: &[u8]) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// UTF-16 with a byte order mark.
+/// Whether a file is UTF-16, with a mark at its beginning or without: text, though every second byte of
+/// it may be zero.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    Wide::of(bytes).is_some()
+}
+
+/// UTF-16, in one of its byte orders.
 #[derive(Clone, Copy)]
 pub(crate) enum Wide {
     Little,
@@ -97,11 +128,31 @@ pub(crate) enum Wide {
 }
 
 impl Wide {
-    /// The byte order that the mark at the beginning of a file tells.
+    /// The byte order that the mark at the beginning of a file tells, or, without one, that almost every
+    /// second byte of its beginning is zero, as in text of Western languages and in all configuration.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0xFF, 0xFE, ..] => Some(Self::Little),
             [0xFE, 0xFF, ..] => Some(Self::Big),
+            _ => Self::without_mark(bytes.get(..bytes.len().min(1024))?),
+        }
+    }
+
+    fn without_mark(beginning: &[u8]) -> Option<Self> {
+        let units = beginning.len() / 2;
+        let text = |byte: u8| (b' '..=b'~').contains(&byte) || byte.is_ascii_whitespace();
+        let (mut little, mut big) = (0, 0);
+        for unit in beginning.chunks_exact(2) {
+            match unit {
+                [low, 0] if text(*low) => little += 1,
+                [0, low] if text(*low) => big += 1,
+                _ => {}
+            }
+        }
+        let most = |count: usize| units >= 6 && count * 10 >= units * 9;
+        match (most(little), most(big)) {
+            (true, _) => Some(Self::Little),
+            (_, true) => Some(Self::Big),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ignore::{WalkBuilder, WalkState};
 use tagout_secrets::{
-    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, known_values, twin,
+    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_utf16, known_values, twin,
 };
 
 /// Larger files are not read, unless their name promises credentials.
@@ -322,10 +322,6 @@ fn add_other_names(found: &mut Scan) {
     }
 }
 
-fn is_utf16(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
-}
-
 /// Values that earlier versions of the found files held: git can still print them.
 fn scan_history(workspace: &Path, found: &mut Scan) {
     if found.twins.is_empty() || !workspace.join(".git").exists() {
@@ -370,7 +366,7 @@ fn scan_history(workspace: &Path, found: &mut Scan) {
 /// `git` with nothing in its configuration that runs a program: the repository's own configuration
 /// is the agent's to have written in an earlier, ungoverned session.
 fn git(workspace: &Path) -> Command {
-    let mut git = Command::new("git");
+    let mut git = crate::git_outside::command(workspace);
     git.arg("--no-pager")
         .args([
             "-c",

@@ -357,3 +357,179 @@ proptest! {
         prop_assert!(!shown || (kept && one_symbol), "{}", password);
     }
 }
+
+mod encodings {
+    use super::super::*;
+    use crate::{DecoyKey, known_values, twin};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    const URL: &str = "postgres://app:kJ8s0qW2zR5tXv@db.example.com/app";
+    const TOKEN: &str = "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";
+
+    fn scan(path: &str, bytes: &[u8]) -> Vec<Finding> {
+        Detector::builtin().scan(Path::new(path), bytes)
+    }
+
+    /// The twin of a file, and whether each value of its findings is among those that become known.
+    fn replaced(path: &str, bytes: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let findings = scan(path, bytes);
+        let shown = twin(
+            bytes,
+            &findings,
+            &DecoyKey::derive(b"install", b"workspace"),
+        );
+        let known = findings
+            .iter()
+            .flat_map(|finding| known_values(bytes, finding))
+            .collect();
+        (shown, known)
+    }
+
+    #[test]
+    fn base64_around_something_is_looked_into_once_and_twice() {
+        let once = STANDARD.encode(format!("{{\"url\":\"{URL}\"}}"));
+        let twice = STANDARD.encode(format!("GITHUB_TOKEN={TOKEN}\n{once}"));
+        for (encoded, value) in [
+            (&once, "kJ8s0qW2zR5tXv"),
+            (&twice, TOKEN),
+            (&twice, "kJ8s0qW2zR5tXv"),
+        ] {
+            let text = format!("settings:\n  blob: {encoded}\n  other: 1\n");
+            let (shown, known) = replaced("values.yaml", text.as_bytes());
+            assert!(
+                known.iter().any(|known| known == value.as_bytes()),
+                "{text}"
+            );
+            let shown = String::from_utf8(shown).unwrap();
+            let blob = shown.lines().nth(1).unwrap().trim_start_matches("  blob: ");
+            let decoded = String::from_utf8(STANDARD.decode(blob).unwrap()).unwrap();
+            assert!(
+                !decoded.contains(value) && shown.ends_with("  other: 1\n"),
+                "{shown}"
+            );
+        }
+        // An URL without a password, and an image.
+        let harmless = STANDARD.encode("see https://example.com/a/long/path/to/some/page");
+        assert_eq!(scan("a.yaml", format!("x: {harmless}\n").as_bytes()), []);
+    }
+
+    #[test]
+    fn percent_encoding_and_json_in_json_are_read() {
+        let percent = "u=postgres%3A%2F%2Fapp%3AkJ8s0qW2zR5tXv%40db.example.com%2Fapp\n";
+        let (shown, known) = replaced("a.txt", percent.as_bytes());
+        assert!(
+            known.iter().any(|known| known == b"kJ8s0qW2zR5tXv"),
+            "{:?}",
+            String::from_utf8_lossy(&shown)
+        );
+        assert!(!String::from_utf8_lossy(&shown).contains("kJ8s0qW2zR5tXv"));
+        let json = "{\"body\": \"{\\\"password\\\":\\\"kJ8s0qW2zR5tXv\\\"}\"}";
+        assert_eq!(scan("a.json", json.as_bytes()).len(), 1);
+    }
+
+    #[test]
+    fn utf_16_needs_no_mark() {
+        for (order, mark) in [(0, true), (1, true), (0, false), (1, false)] {
+            let text = format!(
+                "{}name=x\r\nGITHUB_TOKEN={TOKEN}\r\n",
+                if mark { "\u{feff}" } else { "" }
+            );
+            let bytes: Vec<u8> = text
+                .encode_utf16()
+                .flat_map(|unit| {
+                    if order == 0 {
+                        unit.to_le_bytes()
+                    } else {
+                        unit.to_be_bytes()
+                    }
+                })
+                .collect();
+            let (shown, known) = replaced("a.env.txt", &bytes);
+            assert!(
+                known.iter().any(|known| known == TOKEN.as_bytes()),
+                "{order} {mark}"
+            );
+            assert_eq!(shown.len(), bytes.len());
+            assert_ne!(shown, bytes);
+        }
+        // Bytes of programs are not text.
+        let program: Vec<u8> = (0u8..=255).cycle().take(4096).collect();
+        assert!(
+            !crate::is_utf16(&program) && !crate::is_utf16(&[0; 64]) && !crate::is_utf16(b"ab")
+        );
+    }
+
+    #[test]
+    fn every_value_of_a_kubernetes_secret_is_one() {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  MODE: cGxhaW4=\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: app\n\
+             type: Opaque\ndata:\n  DATABASE: {}\n  user: {}\nstringData:\n  WORD: correct-horse\n---\nkind: ConfigMap\ndata:\n  a: plain-text\n",
+            STANDARD.encode(URL),
+            STANDARD.encode("swordfish"),
+        );
+        let (shown, known) = replaced("k8s.yaml", text.as_bytes());
+        for value in ["kJ8s0qW2zR5tXv", "swordfish", "correct-horse"] {
+            assert!(
+                known.iter().any(|known| known == value.as_bytes()),
+                "{value}"
+            );
+        }
+        let shown = String::from_utf8(shown).unwrap();
+        for kept in [
+            "MODE: cGxhaW4=\n",
+            "  name: app\n",
+            "type: Opaque\n",
+            "a: plain-text\n",
+        ] {
+            assert!(shown.contains(kept), "{shown}");
+        }
+        let json = format!(
+            "{{\n  \"kind\": \"Secret\",\n  \"data\": {{\n    \"user\": \"{}\"\n  }},\n  \"type\": \"Opaque\"\n}}\n",
+            STANDARD.encode("swordfish")
+        );
+        assert_eq!(scan("k8s.json", json.as_bytes()).len(), 1);
+    }
+
+    #[test]
+    fn a_comment_allows_nothing() {
+        for comment in [
+            "gitleaks:allow",
+            "betterleaks:allow",
+            "noqa",
+            "pragma: allowlist secret",
+            "nosec",
+            "kingfisher:ignore",
+            "trufflehog:ignore",
+        ] {
+            let text = format!("# {comment}\ngithub_token = \"{TOKEN}\"  # {comment}\n");
+            assert_eq!(scan("a.py", text.as_bytes()).len(), 1, "{comment}");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_pair_is_found_where_it_stands() {
+        let text = "aws_access_key_id = AKIAYRWQG5EJLPZLBYNP\naws_secret_access_key = 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\n";
+        let lines: Vec<usize> = scan("config/aws", text.as_bytes())
+            .iter()
+            .map(|finding| text[..finding.span.start].matches('\n').count())
+            .collect();
+        assert_eq!(lines, [0, 1]);
+    }
+
+    #[test]
+    fn the_password_of_a_login_call_is_found() {
+        for (text, count) in [
+            ("conn.login('me@example.com', 'salesforcepassword', cb)", 1),
+            (
+                "requests.get(u, auth=HTTPBasicAuth('deploy', 'h4Kx92mQ'))",
+                1,
+            ),
+            ("await page.login(user, 'x')", 0),
+            ("form.login('user', 'name')", 0),
+            ("api.login(\"me@example.com\", \"password\")", 0),
+        ] {
+            assert_eq!(scan("a.js", text.as_bytes()).len(), count, "{text}");
+        }
+    }
+}
