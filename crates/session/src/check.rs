@@ -2,11 +2,14 @@
 //! asked about a request in a file or a line of JSON. No provider is contacted, so an environment is
 //! known only as far as the manifest's pins tell.
 
+mod sql;
+
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::json;
+pub use tagout_catalog_sql::Dialect;
 use tagout_core::json::Json;
 use tagout_core::{
     CanonicalPath, CanonicalQuery, EnvironmentName, Fault, FaultKind, Flags, HostName, HttpBody,
@@ -19,6 +22,7 @@ pub struct Checker {
     task: Option<Task>,
     policy: Policy,
     session: SessionId,
+    statements: sql::Statements,
 }
 
 /// An answer, with the exit code that `tagout check` gives for it.
@@ -41,6 +45,7 @@ impl Checker {
             task,
             policy,
             session,
+            statements: sql::Statements::default(),
         })
     }
 
@@ -104,7 +109,8 @@ impl Checker {
     /// with the reason.
     pub fn line(&self, line: &str) -> Json {
         let (id, answer) = match parse_line(line) {
-            Ok((id, request)) => (id, self.http(&request).answer),
+            Ok((id, Asked::Http(request))) => (id, self.http(&request).answer),
+            Ok((id, Asked::Sql(dialect, text))) => (id, self.sql(dialect, &text).answer),
             Err((id, why)) => (id, denied(&why)),
         };
         let mut object = serde_json::Map::new();
@@ -196,6 +202,49 @@ impl Checker {
             (_, None) => None,
         };
         (decision, shown)
+    }
+}
+
+impl Checker {
+    /// Decides about an operation as if everything was granted, in the task's own environment, so that
+    /// the operation alone decides.
+    fn decide_everything_granted(
+        &self,
+        channel: &str,
+        target: &Target,
+        method: &Method,
+        path: &CanonicalPath,
+        operation: &Operation,
+    ) -> Decision {
+        let own = EnvironmentName::development();
+        self.policy.decide(
+            &Question {
+                session: &self.session,
+                channel,
+                target,
+                method,
+                path,
+                operation,
+                faults: &[],
+                granted: true,
+                operation_granted: true,
+                has_pack: true,
+                credential: None,
+                resources: &operation.resources,
+                unresolved: None,
+                environment: Some(&own),
+                protected: false,
+                disposable: false,
+                task_environment: &own,
+                in_task_environment: true,
+                in_credential_environments: true,
+                manifest_has_protected: false,
+                only_task_resources: true,
+                fields_withheld: false,
+                two_approvers_enrolled: false,
+            },
+            false,
+        )
     }
 }
 
@@ -321,12 +370,22 @@ impl Default for Headers {
     }
 }
 
-fn parse_line(line: &str) -> Result<(Json, HttpRequest), (Json, String)> {
+/// What a line asks about.
+enum Asked {
+    Http(Box<HttpRequest>),
+    Sql(Dialect, String),
+}
+
+fn parse_line(line: &str) -> Result<(Json, Asked), (Json, String)> {
     let value = tagout_core::json::parse(line.as_bytes())
         .map_err(|error| (Json::Null, format!("the line is {error}")))?;
     let id = value.get("id").cloned().unwrap_or(Json::Null);
     let fail = |why: String| (id.clone(), why);
-    for later in ["shell", "sql", "mcp"] {
+    if value.get("sql").is_some() {
+        let (dialect, text) = sql::parse(&value).map_err(fail)?;
+        return Ok((id, Asked::Sql(dialect, text)));
+    }
+    for later in ["shell", "mcp"] {
         if value.get(later).is_some() {
             return Err(fail(format!(
                 "`{later}` cannot be judged yet: its gate comes later"
@@ -336,7 +395,7 @@ fn parse_line(line: &str) -> Result<(Json, HttpRequest), (Json, String)> {
     let http = value
         .get("http")
         .cloned()
-        .ok_or_else(|| fail("the line has no `http`".to_owned()))?;
+        .ok_or_else(|| fail("the line has neither `http` nor `sql`".to_owned()))?;
     let http: HttpLine = serde_json::from_value(http)
         .map_err(|error| fail(format!("`http` cannot be read: {error}")))?;
     let headers = match http.headers {
@@ -358,7 +417,7 @@ fn parse_line(line: &str) -> Result<(Json, HttpRequest), (Json, String)> {
         (None, None) => Vec::new(),
     };
     let request = build(&http.method, &http.url, headers, body).map_err(fail)?;
-    Ok((id, request))
+    Ok((id, Asked::Http(Box::new(request))))
 }
 
 fn words(decision: &Decision) -> (&'static str, Option<String>, u8) {

@@ -80,6 +80,10 @@ pub(crate) enum Command {
         /// The session, as `tagout sessions` names it
         id: String,
     },
+    /// Put back what a session changed or destroyed in its workspace
+    ///
+    /// Without a path, everything. What you changed since stays as it is, and is named.
+    Undo(UndoArguments),
     /// What a session did and what was decided about it
     Log {
         /// The session; without it, the newest
@@ -195,7 +199,7 @@ pub(crate) struct CheckArguments {
     /// Read one question a line from standard input, answer one a line
     #[arg(long)]
     pub(crate) jsonl: bool,
-    /// A statement (comes with the database gate)
+    /// A SQL text, as PostgreSQL reads it; --jsonl takes MySQL's and SQLite's too
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["http", "jsonl"])]
     pub(crate) sql: Option<String>,
     /// A command (comes with the commands gate)
@@ -264,4 +268,23 @@ pub(crate) enum ApproverCommand {
     },
     /// Who can approve
     List,
+}
+
+/// `tagout undo`.
+#[derive(Args)]
+pub(crate) struct UndoArguments {
+    /// The session, as `tagout sessions` names it
+    pub(crate) id: String,
+    /// Only these files and folders; relative to where you are, else to the workspace
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Show what the session changed, and do nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    pub(crate) list: bool,
+    /// Show what would be put back, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also put back what you changed since; your change is lost
+    #[arg(long)]
+    pub(crate) force: bool,
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 
 use anyhow::Context;
 use tagout_policy::{Manifest, Policy};
-use tagout_session::check::{Checker, parse_http};
+use tagout_session::check::{Checker, Dialect, parse_http};
 
 use crate::arguments::CheckArguments;
 use crate::screen;
@@ -14,14 +14,14 @@ use crate::screen;
 const USAGE: u8 = 2;
 
 pub(crate) fn check(arguments: CheckArguments) -> anyhow::Result<u8> {
-    if arguments.sql.is_some() || !arguments.command.is_empty() {
+    if !arguments.command.is_empty() {
         screen::say(
-            "commands and statements cannot be judged yet: their gates come later; --http and --jsonl can",
+            "commands cannot be judged yet: their gate comes later; --sql, --http and --jsonl can",
         );
         return Ok(USAGE);
     }
-    if arguments.http.is_none() && !arguments.jsonl {
-        screen::say("name what to check: --http FILE, or --jsonl");
+    if arguments.http.is_none() && arguments.sql.is_none() && !arguments.jsonl {
+        screen::say("name what to check: --sql TEXT, --http FILE, or --jsonl");
         return Ok(USAGE);
     }
     let (task, policy) = match &arguments.manifest {
@@ -47,6 +47,11 @@ pub(crate) fn check(arguments: CheckArguments) -> anyhow::Result<u8> {
             output.flush()?;
         }
         return Ok(0);
+    }
+    if let Some(text) = arguments.sql {
+        let checked = checker.sql(Dialect::Postgres, &text);
+        println!("{}", checked.answer);
+        return Ok(checked.exit);
     }
     let Some(path) = arguments.http else {
         return Ok(USAGE);
