@@ -83,12 +83,12 @@ for_each_person! {
             git config user.email a@example.com; git config user.name A; \
             seq 5000 > seq.txt; git add -A; git commit -qm seq; git push -q origin main && echo first; \
             echo more >> seq.txt; git commit -qam more; git push origin main || echo thin; \
-            git push -q --no-thin origin main && echo second";
+            git -c pack.window=0 -c pack.depth=0 push -q origin main && echo second";
         let session = remote.world.start(&mut remote.world.run_command(&["--hold-wait", "60"], line));
         answer(&remote.world, "git.push_force", "approve");
         answer(&remote.world, "git.push_force", "approve");
         let finished = session.end();
-        for word in ["first", "leaves out an object", "--no-thin", "thin", "second"] {
+        for word in ["first", "leaves out an object", "pack.depth=0", "thin", "second"] {
             assert!(finished.stdout.contains(word), "{word}: {finished}");
         }
     }

@@ -136,7 +136,7 @@ fn unreadable(why: &Unreadable) -> Fault {
     let (kind, how_to_proceed) = match why {
         Unreadable::BaseMissing(_) => (
             FaultKind::Unparsable,
-            "Push with `git push --no-thin`, so that the push has everything that it builds on.",
+            "Push with `git -c pack.window=0 -c pack.depth=0 push …`, so that the push has everything that it builds on.",
         ),
         Unreadable::TooLarge(_) => (
             FaultKind::TooLarge,

@@ -1,7 +1,6 @@
 //! The gates of a session: name server, HTTP gate, the authority that both ask, and whatever must be
 //! running for it to answer.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +45,7 @@ pub(crate) struct Gates {
     /// What the operator's configuration of package managers names.
     pub(crate) registries: Vec<Target>,
     /// Where the workspace's repository keeps its objects.
-    pub(crate) git_folder: Option<PathBuf>,
+    pub(crate) history: Option<WorkspaceHistory>,
     pub(crate) git_logins: Arc<GitLogins>,
     /// Those that have not said yet where their downloads lie.
     pub(crate) indexes: Vec<Index>,
@@ -148,8 +147,8 @@ impl Gates {
         let gate = gate.with_proxy(Arc::clone(&names));
         self.git_logins.answer_to(authority.clone());
         let gate = gate.with_git_credentials(self.git_logins);
-        let gate = match &self.git_folder {
-            Some(folder) => gate.with_history(Arc::new(WorkspaceHistory::of(folder))),
+        let gate = match self.history {
+            Some(history) => gate.with_history(Arc::new(history)),
             None => gate,
         };
         local_port::serve(sockets.loopback, &self.task, &gate, authority.record())?;

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tagout_catalog::git::pack::{Kind, hash};
 use tagout_http::{History, Objects};
 
+use crate::git_outside;
+
 /// Commits that are looked at for one proof.
 const MOST_COMMITS: usize = 20_000;
 /// Octets of one commit.
@@ -28,20 +30,57 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The commits in a workspace's object store.
 pub(crate) struct WorkspaceHistory {
     objects: PathBuf,
+    /// Which git reads them is not the agent's to choose.
+    workspace: PathBuf,
 }
 
 impl WorkspaceHistory {
     /// Of the repository whose git folder (the shared one, of a worktree) is `git_folder`.
-    pub(crate) fn of(git_folder: &Path) -> Self {
+    pub(crate) fn of(git_folder: &Path, workspace: &Path) -> Self {
         Self {
             objects: git_folder.join("objects"),
+            workspace: workspace.to_owned(),
         }
+    }
+
+    /// What a command of git's prints that knows nothing but the objects, whose names have so many digits,
+    /// and `input`; `None` where it fails, or takes too long.
+    pub(crate) fn run(
+        &self,
+        digits: usize,
+        words: &[&str],
+        input: String,
+        most: u64,
+    ) -> Option<Vec<u8>> {
+        let folder = empty_repository(digits).ok()?;
+        let mut command = self.command(folder.path());
+        let answer = git_outside::answer_of(command.args(words), input.into(), most)?;
+        answer.succeeded.then(|| answer.printed.to_vec())
+    }
+
+    /// git in an empty repository that borrows the objects.
+    fn command(&self, repository: &Path) -> Command {
+        let mut command = git_outside::command(&self.workspace);
+        command
+            .arg("--no-replace-objects")
+            .current_dir(repository)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("GIT_DIR", repository)
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.objects))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        command
     }
 }
 
 impl History for WorkspaceHistory {
     fn is_ancestor(&self, old: &str, new: &str) -> bool {
-        let Ok(reader) = Reader::open(&self.objects, old.len()) else {
+        let Ok(reader) = Reader::open(self, old.len()) else {
             return false;
         };
         let Reader {
@@ -70,7 +109,7 @@ impl History for WorkspaceHistory {
             input,
             output,
             folder,
-        } = Reader::open(&self.objects, digits).ok()?;
+        } = Reader::open(self, digits).ok()?;
         let (ends, ended) = mpsc::channel::<()>();
         // The same: an answer that does not come ends with the process.
         std::thread::spawn(move || {
@@ -110,32 +149,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(objects: &Path, digits: usize) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("tagout-git-").tempdir()?;
-        let git = folder.path();
-        std::fs::create_dir_all(git.join("objects/info"))?;
-        std::fs::create_dir_all(git.join("refs"))?;
-        std::fs::write(git.join("HEAD"), "ref: refs/heads/none\n")?;
-        let format = match digits {
-            64 => {
-                "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tcommitGraph = false\n[extensions]\n\tobjectFormat = sha256\n"
-            }
-            _ => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tcommitGraph = false\n",
-        };
-        std::fs::write(git.join("config"), format)?;
-        let mut child = Command::new("git")
-            .args(["--no-replace-objects", "cat-file", "--batch"])
-            .current_dir(git)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("GIT_DIR", git)
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(objects))
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_NO_LAZY_FETCH", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+    fn open(history: &WorkspaceHistory, digits: usize) -> std::io::Result<Self> {
+        let folder = empty_repository(digits)?;
+        let mut child = history
+            .command(folder.path())
+            .args(["cat-file", "--batch"])
             .spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -147,6 +165,23 @@ impl Reader {
             folder,
         })
     }
+}
+
+/// A repository without objects, of a configuration of ours.
+fn empty_repository(digits: usize) -> std::io::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("tagout-git-").tempdir()?;
+    let git = folder.path();
+    std::fs::create_dir_all(git.join("objects/info"))?;
+    std::fs::create_dir_all(git.join("refs"))?;
+    std::fs::write(git.join("HEAD"), "ref: refs/heads/none\n")?;
+    let format = match digits {
+        64 => {
+            "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tcommitGraph = false\n[extensions]\n\tobjectFormat = sha256\n"
+        }
+        _ => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tcommitGraph = false\n",
+    };
+    std::fs::write(git.join("config"), format)?;
+    Ok(folder)
 }
 
 /// A path as the variable takes it, in which a colon separates (git(1)).
@@ -270,7 +305,7 @@ mod tests {
     fn ancestors_are_proved_loose_and_packed() {
         for format in ["sha1", "sha256"] {
             let (folder, commits) = repository(format);
-            let history = WorkspaceHistory::of(&folder.path().join(".git"));
+            let history = WorkspaceHistory::of(&folder.path().join(".git"), Path::new("/nowhere"));
             assert!(history.is_ancestor(&commits[0], &commits[3]), "{format}");
             assert!(!history.is_ancestor(&commits[3], &commits[0]), "{format}");
             git(folder.path(), &["gc", "-q"]);
@@ -283,7 +318,7 @@ mod tests {
     fn invariant_6_forged_objects_prove_nothing() {
         let (folder, commits) = repository("sha1");
         let path = folder.path();
-        let history = WorkspaceHistory::of(&path.join(".git"));
+        let history = WorkspaceHistory::of(&path.join(".git"), Path::new("/nowhere"));
         let place = |id: &str| path.join(".git/objects").join(&id[..2]).join(&id[2..]);
         // A commit without history, and what would give it one.
         let tree = git(path, &["rev-parse", "HEAD^{tree}"]);

@@ -5,9 +5,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tagout_sandbox::OverlayFile;
+
+use crate::git_outside;
 
 /// What is carried over: none of these names a program or a secret.
 const KEYS: &[(&str, &str)] = &[
@@ -33,8 +35,8 @@ pub(crate) fn variables(more: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// The file to lay over `~/.gitconfig`: who the person is, as far as git knows, and `more`. `None` where
 /// there is nothing to say.
-pub(crate) fn overlay(home: &str, more: &str) -> Option<OverlayFile> {
-    let person = is_configured(home, |name| std::env::var_os(name)).then(|| ask(home));
+pub(crate) fn overlay(home: &str, more: &str, workspace: &Path) -> Option<OverlayFile> {
+    let person = is_configured(home, |name| std::env::var_os(name)).then(|| ask(home, workspace));
     let known = person.flatten().map(|listing| configuration(&listing));
     let text = known.unwrap_or_default() + more;
     (!text.is_empty()).then(|| OverlayFile {
@@ -77,12 +79,12 @@ fn configuration(listing: &str) -> String {
 
 /// Asks git itself, once, since the person's configuration may include further files. In the home and
 /// of the global configuration alone: what the workspace's repository says is not the person's word.
-fn ask(home: &str) -> Option<String> {
+fn ask(home: &str, workspace: &Path) -> Option<String> {
     let names: Vec<String> = KEYS
         .iter()
         .map(|(section, name)| format!("{section}[.]{}", name.to_ascii_lowercase()))
         .collect();
-    let answer = Command::new("git")
+    let answer = git_outside::command(workspace)
         .args(["config", "--global", "--includes", "-z", "--get-regexp"])
         .arg(format!("^({})$", names.join("|")))
         .current_dir(home)
@@ -96,6 +98,7 @@ fn ask(home: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn values_stay_values() {

@@ -217,7 +217,6 @@ impl Outside {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GCM_INTERACTIVE", "never")
             .env_remove("SSH_ASKPASS")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
@@ -243,36 +242,63 @@ impl Outside {
                     .env(format!("GIT_CONFIG_VALUE_{number}"), value);
             }
         }
-        let mut child = command.spawn().map_err(|_| Unanswered::NoGit)?;
-        let group = i32::try_from(child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            if let Some(mut stdin) = child.stdin.take() {
-                // Who does not read it answers without it.
-                let _ = stdin.write_all(input.as_bytes());
-            }
-            let mut answer = Zeroizing::new(Vec::new());
-            if let Some(stdout) = child.stdout.take() {
-                let _ = stdout.take(MOST_ANSWER).read_to_end(&mut answer);
-            }
-            let succeeded = child.wait().is_ok_and(|status| status.success());
-            let _ = sender.send((succeeded, answer));
-        });
-        match receiver.recv_timeout(PATIENCE) {
-            Ok((true, answer)) => Ok(answer),
-            Ok((false, _)) => Err(Unanswered::NoLogin),
-            Err(_) => {
-                if let Some(group) = group {
-                    use rustix::process::{Signal, kill_process_group};
-                    // It may have ended in this moment.
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-                Err(Unanswered::Late)
-            }
+        let answer = answer_of(&mut command, input, MOST_ANSWER).ok_or(Unanswered::Late)?;
+        match answer.succeeded {
+            true => Ok(answer.printed),
+            false => Err(Unanswered::NoLogin),
         }
     }
+}
+
+/// git, as the person has it outside of the workspace, where an agent may have left another.
+pub(crate) fn command(workspace: &Path) -> Command {
+    let searched = std::env::var_os("PATH");
+    let found = find_program("git", searched.as_deref(), workspace);
+    Command::new(found.unwrap_or_else(|| PathBuf::from("/usr/bin/git")))
+}
+
+/// How a program ended, and what it printed.
+pub(crate) struct Ended {
+    pub(crate) succeeded: bool,
+    pub(crate) printed: Zeroizing<Vec<u8>>,
+}
+
+/// Runs a program in a process group of its own, gives it `input`, and reads up to `most` octets. `None`
+/// when it does not start, or took too long and was killed.
+pub(crate) fn answer_of(
+    command: &mut Command,
+    input: Zeroizing<String>,
+    most: u64,
+) -> Option<Ended> {
+    let mut child = command.process_group(0).spawn().ok()?;
+    let group = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let (sender, receiver) = mpsc::channel();
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    std::thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            // Who does not read it answers without it.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+    });
+    std::thread::spawn(move || {
+        let mut printed = Zeroizing::new(Vec::new());
+        if let Some(stdout) = stdout {
+            let _ = stdout.take(most).read_to_end(&mut printed);
+        }
+        let succeeded = child.wait().is_ok_and(|status| status.success());
+        let _ = sender.send(Ended { succeeded, printed });
+    });
+    let ended = receiver.recv_timeout(PATIENCE);
+    if ended.is_err()
+        && let Some(group) = group
+    {
+        use rustix::process::{Signal, kill_process_group};
+        // It may have ended in this moment.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    ended.ok()
 }
 
 impl Asked {

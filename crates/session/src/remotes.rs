@@ -6,7 +6,7 @@
 //! initialised, and for fetching only.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use tagout_core::Target;
 use tagout_policy::{Remote, Task};
@@ -42,7 +42,7 @@ pub(crate) fn grant(workspace: &Workspace, task: &mut Task) -> Vec<Named> {
     let Some(config) = git_folder(workspace).map(|folder| folder.join("config")) else {
         return Vec::new();
     };
-    let named = list(&config).map_or_else(Vec::new, |text| remotes(&text));
+    let named = list(&config, &workspace.path).map_or_else(Vec::new, |text| remotes(&text));
     for Named { remote, .. } in &named {
         if !task.remotes.contains(remote) {
             task.remotes.push(remote.clone());
@@ -77,11 +77,11 @@ pub(crate) fn rewriting(task: &Task) -> String {
 }
 
 /// Every entry of the file, as `git config -z` prints them.
-fn list(config: &Path) -> Option<String> {
+fn list(config: &Path, workspace: &Path) -> Option<String> {
     if !config.is_file() {
         return None;
     }
-    let answer = Command::new("git")
+    let answer = git_outside::command(workspace)
         .args(["config", "--no-includes", "-z", "--list", "--file"])
         .arg(config)
         .current_dir("/")
@@ -163,7 +163,7 @@ mod tests {
             other.display()
         );
         std::fs::write(&config, text).unwrap();
-        let found: Vec<_> = remotes(&list(&config).unwrap())
+        let found: Vec<_> = remotes(&list(&config, Path::new("/nowhere")).unwrap())
             .into_iter()
             .map(|it| it.remote)
             .map(|it| (it.target.host.to_string(), it.path, it.pushed))

@@ -22,7 +22,7 @@ use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
 use crate::control_files::{self, Since};
 use crate::gates::{self, Gates};
-use crate::git_credentials;
+use crate::git_history::WorkspaceHistory;
 use crate::home::Home;
 use crate::login::Agent;
 use crate::notify::Notifier;
@@ -38,7 +38,9 @@ use crate::vault::LazyVault;
 use crate::view::Looked;
 use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
-use crate::{caches, keys, nested, publish, registries, remotes, specify, sweep, view, watcher};
+use crate::{
+    caches, git_commits, git_credentials, keys, nested, publish, registries, remotes, specify, sweep, undo, view, watcher,
+};
 use tagout_catalog::Profile;
 
 /// What `tagout run` was asked for.
@@ -244,6 +246,11 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let looked = Looked::at(&workspace, &task);
     let editable = view::editable(&workspace, &looked, &scan.twins)
         .map_err(io("looking at the files with secrets"))?;
+    let mediation =
+        undo::mediation(&home, &id, &task).map_err(io("making the folder of what is kept"))?;
+    if undo::is_switched_on() && mediation.is_none() {
+        screen.say("warning: this kernel is older than Linux 5.19: what the session changes cannot be undone");
+    }
     let spec = specify(&SpecSources {
         options,
         workspace: &workspace,
@@ -261,6 +268,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         caches: &caches,
         journal: presence.journal(),
         id: &id,
+        mediation: &mediation,
     })?;
     let built = tagout_sandbox::launch(spec)?;
     let ledger = Arc::new(opening.opened()?);
@@ -289,7 +297,8 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         hold_wait: options.hold_wait,
         notifier: Notifier::new(&id, &workspace.path, variable),
         registries: learned.targets().cloned().collect(),
-        git_folder: remotes::git_folder(&workspace),
+        history: remotes::git_folder(&workspace)
+            .map(|folder| WorkspaceHistory::of(&folder, &workspace.path)),
         git_logins: git.into_logins(&broker, &workspace),
         indexes: std::mem::take(&mut learned.indexes),
         memory,
@@ -323,10 +332,14 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
     let ours = sandbox.placeholders();
 
     let since = Since::now();
+    let commits = git_commits::Before::look(&workspace);
     let ended = sandbox.attach();
     drop(watching);
     let mut remarks = twins.finish();
+    remarks.extend(undo::finish(&home, &id));
     remarks.extend(control_files::remarks(&workspace.path, since));
+    let made = commits.map(|commits| commits.remarks(&decoys(&scan, &broker)));
+    remarks.extend(made.into_iter().flatten());
     drop(pane);
     let report = session.end(&ended, runtime, remarks, || {
         let twins: Vec<PathBuf> = scan.twins.iter().map(|file| file.path.clone()).collect();

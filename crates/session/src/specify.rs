@@ -41,6 +41,7 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) caches: &'a [PrivateFolder],
     pub(crate) journal: PathBuf,
     pub(crate) id: &'a SessionId,
+    pub(crate) mediation: &'a Option<tagout_sandbox::Mediation>,
 }
 
 pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
@@ -132,6 +133,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             .chain(git_identity::overlay(
                 &home.to_string_lossy(),
                 &(remotes::rewriting(sources.task) + &sources.git.configuration() + &filtering),
+                &sources.workspace.path,
             ))
             .chain(filter.iter().flat_map(|(facts, _)| facts.overlays()))
             .chain([nested::mark(sources.id)])
@@ -144,7 +146,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
         umask: keys::umask(),
         streams: Streams::of_this_process(),
         placeholder_journal: Some(sources.journal.clone()),
-        mediation: None,
+        mediation: sources.mediation.clone(),
         stage_executable: None,
     })
 }
