@@ -18,8 +18,17 @@ pub(crate) struct Anchor {
 
 /// hudsucker with handlers that do nothing.
 pub(crate) fn hudsucker(subject: &Subject, place: &Place) -> Result<Option<Anchor>> {
+    pass_through("hudsucker, pass-through", subject, place)
+}
+
+/// Another one, for HTTP/2: each has a processor time of its own.
+pub(crate) fn hudsucker_http2(subject: &Subject, place: &Place) -> Result<Option<Anchor>> {
+    pass_through("hudsucker, pass-through, HTTP/2", subject, place)
+}
+
+fn pass_through(name: &'static str, subject: &Subject, place: &Place) -> Result<Option<Anchor>> {
     let program = subject.anchors.join("hudsucker-pass-through");
-    start("hudsucker, pass-through", &program, |command, port| {
+    start(name, &program, |command, port| {
         command
             .arg(port.to_string())
             .arg(&place.files.ca)

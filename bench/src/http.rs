@@ -8,11 +8,15 @@ use anyhow::{Context, Result};
 
 use crate::Subject;
 use crate::anchors::{self, Anchor};
+use crate::load::STREAMS;
 use crate::page::{Section, machine};
 use crate::process::{median, processor_time, resident, threads};
 use crate::session::{Generator, HOST, Home, Place};
 
 const CONNECTIONS: usize = 50;
+/// Words of the load generator.
+const H1: &str = "h1";
+const H2: &str = "h2";
 /// How long each burst, and the paced run, takes.
 const SECONDS: u64 = 5;
 /// A pace that every proxy here but mitmproxy can keep.
@@ -49,22 +53,30 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
     let bound = place.home("bound", &format!("{MANIFEST}{CREDENTIAL}"))?;
     bound.trust(&subject.tagout)?;
 
-    let mut courses = vec![direct(&place)?];
-    for (name, home) in [
-        ("tagout, a granted host", &plain),
-        ("tagout, a host that a credential is bound to", &bound),
+    let second = place.home_of("second", MANIFEST, place.http2_port)?;
+    second.trust(&subject.tagout)?;
+
+    let mut courses = vec![direct(&place, H1)?];
+    for (name, home, protocol) in [
+        ("tagout, a granted host", &plain, H1),
+        ("tagout, a host that a credential is bound to", &bound, H1),
+        ("tagout, a granted host, HTTP/2", &second, H2),
     ] {
-        let generator = Generator::start(&mut governed(subject, home, CONNECTIONS))
+        let generator = Generator::start(&mut governed(subject, home, CONNECTIONS, protocol))
             .with_context(|| name.to_owned())?;
         courses.push(Course::new(name, generator));
     }
     let proxies = [
-        anchors::hudsucker(subject, &place)?,
-        anchors::mitmproxy(subject, &place)?,
+        (anchors::hudsucker(subject, &place)?, H1),
+        (anchors::hudsucker_http2(subject, &place)?, H2),
+        (anchors::mitmproxy(subject, &place)?, H1),
     ];
-    for proxy in proxies.into_iter().flatten() {
-        courses.push(through(&place, proxy)?);
+    for (proxy, protocol) in proxies {
+        if let Some(proxy) = proxy {
+            courses.push(through(&place, proxy, protocol)?);
+        }
     }
+    courses.push(direct(&place, H2)?);
     for round in 0..ROUNDS {
         for course in &mut courses {
             course.burst(round > 0)?;
@@ -92,7 +104,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
         title: "HTTP gate",
         about: format!(
             "{CONNECTIONS} kept-alive connections, answers of 1 kB by nginx, HTTP/1.1 over TLS on both \
-             sides, on {machine}; {} bursts of {SECONDS} s each, in turn. Each request through Tagout is judged and has two synced entries in the \
+             sides, on {machine}; with HTTP/2, as many streams, {STREAMS} to a connection; {} bursts of {SECONDS} s each, in turn. Each request through Tagout is judged and has two synced entries in the \
              ledger. `p50` and `p99 added` are at {RATE} requests a second, over going there directly. \
              Client and server take part of the same processors, so requests a second say little.",
             ROUNDS - 1
@@ -110,7 +122,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
     })
 }
 
-fn load(home_ca: &str, host: &str, port: u16, connections: usize) -> Vec<String> {
+fn load(home_ca: &str, host: &str, port: u16, connections: usize, protocol: &str) -> Vec<String> {
     ["load", home_ca, host]
         .map(str::to_owned)
         .into_iter()
@@ -119,11 +131,12 @@ fn load(home_ca: &str, host: &str, port: u16, connections: usize) -> Vec<String>
             connections.to_string(),
             SECONDS.to_string(),
             RATE.to_string(),
+            protocol.to_owned(),
         ])
         .collect()
 }
 
-fn governed(subject: &Subject, home: &Home, connections: usize) -> Command {
+fn governed(subject: &Subject, home: &Home, connections: usize, protocol: &str) -> Command {
     let mut command = home.command(&subject.tagout);
     command
         .args(["run", "--", "./tagout-bench"])
@@ -133,24 +146,33 @@ fn governed(subject: &Subject, home: &Home, connections: usize) -> Command {
             HOST,
             443,
             connections,
+            protocol,
         ));
     command
 }
 
-fn direct(place: &Place) -> Result<Course> {
+fn direct(place: &Place, protocol: &str) -> Result<Course> {
+    let (name, port) = match protocol {
+        H2 => ("nothing: directly, HTTP/2", place.http2_port),
+        _ => ("nothing: directly", place.port),
+    };
     let ca = place.files.ca.display().to_string();
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(load(&ca, "localhost", place.port, CONNECTIONS));
-    let mut course = Course::new("nothing: directly", Generator::start(&mut command)?);
+    command.args(load(&ca, "localhost", port, CONNECTIONS, protocol));
+    let mut course = Course::new(name, Generator::start(&mut command)?);
     course.through = None;
     Ok(course)
 }
 
-fn through(place: &Place, proxy: Anchor) -> Result<Course> {
+fn through(place: &Place, proxy: Anchor, protocol: &str) -> Result<Course> {
+    let port = match protocol {
+        H2 => place.http2_port,
+        _ => place.port,
+    };
     let ca = place.files.ca.display().to_string();
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(load(&ca, "localhost", place.port, CONNECTIONS))
+        .args(load(&ca, "localhost", port, CONNECTIONS, protocol))
         .arg(&proxy.address);
     let generator = Generator::start(&mut command).with_context(|| proxy.name.to_owned())?;
     let mut course = Course::new(proxy.name, generator);
@@ -240,10 +262,10 @@ fn memory(subject: &Subject, home: &Home) -> Result<Vec<Vec<String>>> {
         row.push(memory);
         row
     };
-    let idle = Generator::start(&mut governed(subject, home, 1))?;
+    let idle = Generator::start(&mut governed(subject, home, 1, H1))?;
     let alone = resident(idle.id())?;
     drop(idle);
-    let mut many = Generator::start(&mut governed(subject, home, MANY))?;
+    let mut many = Generator::start(&mut governed(subject, home, MANY, H1))?;
     let first = resident(many.id())?;
     std::thread::sleep(MEMORY_FOR);
     let last = resident(many.id())?;

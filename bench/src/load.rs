@@ -1,5 +1,5 @@
-//! A client that costs little: every connection is a task of one thread, which writes the same request
-//! and reads the answer. It runs outside for the anchors and inside a session for Tagout, so it
+//! A client that costs little: every connection, or stream of HTTP/2, is a task of one thread, which
+//! sends the same request and reads the answer. It runs outside for the anchors and inside a session for Tagout, so it
 //! talks to its parent through its standard input and output alone:
 //!
 //! it connects, says `ready`, and then runs once for each line that it reads: `burst` (each connection
@@ -35,8 +35,25 @@ pub(crate) struct Plan {
     pub(crate) seconds: u64,
     /// Requests a second of a paced run, in all.
     pub(crate) rate: u32,
+    /// Whether `connections` are streams of HTTP/2, [`STREAMS`] to a connection.
+    pub(crate) http2: bool,
     /// `address:port` of a proxy that takes CONNECT.
     pub(crate) proxy: Option<String>,
+}
+
+/// Streams of HTTP/2 that share a connection.
+pub(crate) const STREAMS: usize = 10;
+
+/// Where one request is on its way at a time.
+enum Line {
+    Http1(Connection),
+    Http2(Stream),
+}
+
+/// A place in a connection of HTTP/2, and what is asked there.
+struct Stream {
+    sender: h2::client::SendRequest<bytes::Bytes>,
+    uri: String,
 }
 
 /// One connection, and what was read of it.
@@ -50,19 +67,25 @@ struct Connection {
 pub(crate) fn run(plan: &Plan) -> Result<()> {
     ensure!(plan.connections > 0, "CONNECTIONS is 0");
     runtime()?.block_on(async {
-        let request = request(plan, "GET", "/1k");
-        let mut connections = connect_all(plan, &request).await?;
+        let mut lines = match plan.http2 {
+            true => open_streams(plan).await?,
+            false => {
+                let request = request(plan, "GET", "/1k");
+                let connections = connect_all(plan, &request).await?;
+                connections.into_iter().map(Line::Http1).collect()
+            }
+        };
         say("ready")?;
         while let Some(word) = hear().await? {
             match word.as_str() {
                 "burst" => {
-                    let figures = all(&mut connections, plan, None).await?;
+                    let figures = all(&mut lines, plan, None).await?;
                     say(&figures.to_string())?;
                 }
                 "paced" => {
                     let every = Duration::from_secs(1) * u32::try_from(plan.connections)?
                         / plan.rate.max(1);
-                    let figures = all(&mut connections, plan, Some(every)).await?;
+                    let figures = all(&mut lines, plan, Some(every)).await?;
                     say(&figures.to_string())?;
                 }
                 "rest" => say("{}")?,
@@ -133,26 +156,22 @@ async fn hear() -> Result<Option<String>> {
 }
 
 fn request(plan: &Plan, method: &str, path: &str) -> Vec<u8> {
-    let authority = match plan.port {
-        443 => plan.host.clone(),
-        port => format!("{}:{port}", plan.host),
-    };
+    let authority = authority(plan);
     format!(
         "{method} {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: tagout-bench\r\naccept: */*\r\n\r\n"
     )
     .into_bytes()
 }
 
-async fn connect_all(plan: &Plan, request: &[u8]) -> Result<Vec<Connection>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&plan.ca).context("CA")? {
-        roots.add(certificate?)?;
+fn authority(plan: &Plan) -> String {
+    match plan.port {
+        443 => plan.host.clone(),
+        port => format!("{}:{port}", plan.host),
     }
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let tls = TlsConnector::from(Arc::new(tls));
+}
+
+async fn connect_all(plan: &Plan, request: &[u8]) -> Result<Vec<Connection>> {
+    let tls = connector(plan, &[])?;
     let mut connections = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
         let mut connection = Connection {
@@ -166,6 +185,44 @@ async fn connect_all(plan: &Plan, request: &[u8]) -> Result<Vec<Connection>> {
         connections.push(connection);
     }
     Ok(connections)
+}
+
+async fn open_streams(plan: &Plan) -> Result<Vec<Line>> {
+    let tls = connector(plan, &[b"h2"])?;
+    let mut lines = Vec::with_capacity(plan.connections);
+    while lines.len() < plan.connections {
+        let stream = connect(plan, &tls).await?;
+        ensure!(
+            stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            "HTTP/2 is not spoken there"
+        );
+        let (sender, connection) = h2::client::handshake(stream).await?;
+        // Its end shows in every stream of it.
+        tokio::spawn(connection);
+        for _ in 0..STREAMS.min(plan.connections - lines.len()) {
+            let mut line = Line::Http2(Stream {
+                sender: sender.clone(),
+                uri: format!("https://{}/1k", authority(plan)),
+            });
+            let status = line.exchange().await?;
+            ensure!(status == 200, "the first answer is {status}");
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+fn connector(plan: &Plan, protocols: &[&[u8]]) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&plan.ca).context("CA")? {
+        roots.add(certificate?)?;
+    }
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 async fn connect(plan: &Plan, tls: &TlsConnector) -> Result<TlsStream<TcpStream>> {
@@ -193,16 +250,16 @@ async fn connect(plan: &Plan, tls: &TlsConnector) -> Result<TlsStream<TcpStream>
     Ok(tls.connect(name, stream).await?)
 }
 
-/// Runs all connections at once, for the time of the plan.
+/// Runs all lines at once, for the time of the plan.
 async fn all(
-    connections: &mut Vec<Connection>,
+    lines: &mut Vec<Line>,
     plan: &Plan,
     every: Option<Duration>,
 ) -> Result<serde_json::Value> {
     let start = Instant::now();
     let end = start + Duration::from_secs(plan.seconds);
     let mut running = JoinSet::new();
-    for (number, mut connection) in connections.drain(..).enumerate() {
+    for (number, mut line) in lines.drain(..).enumerate() {
         running.spawn(async move {
             let mut took = Vec::new();
             // Spread over the interval, so that they do not all come at once.
@@ -216,18 +273,18 @@ async fn all(
                     break;
                 }
                 tokio::time::sleep_until(due).await;
-                let status = connection.exchange().await?;
+                let status = line.exchange().await?;
                 ensure!(status == 200, "an answer is {status}");
                 // From when it was due: a server that stalls is not asked less often.
                 took.push(due.elapsed());
             }
-            Ok((connection, took))
+            Ok((line, took))
         });
     }
     let mut took = Vec::new();
     while let Some(ended) = running.join_next().await {
-        let (connection, mut times) = ended??;
-        connections.push(connection);
+        let (line, mut times) = ended??;
+        lines.push(line);
         took.append(&mut times);
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -243,6 +300,31 @@ async fn all(
         "p50_us": at(0.5),
         "p99_us": at(0.99),
     }))
+}
+
+impl Line {
+    async fn exchange(&mut self) -> Result<u16> {
+        match self {
+            Self::Http1(connection) => connection.exchange().await,
+            Self::Http2(stream) => stream.exchange().await,
+        }
+    }
+}
+
+impl Stream {
+    async fn exchange(&mut self) -> Result<u16> {
+        let request = http::Request::get(&self.uri)
+            .header("user-agent", "tagout-bench")
+            .header("accept", "*/*")
+            .body(())?;
+        let mut sender = self.sender.clone().ready().await?;
+        let (answer, _) = sender.send_request(request, true)?;
+        let (head, mut body) = answer.await?.into_parts();
+        while let Some(part) = body.data().await {
+            body.flow_control().release_capacity(part?.len())?;
+        }
+        Ok(head.status.as_u16())
+    }
 }
 
 impl Connection {

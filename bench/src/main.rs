@@ -24,7 +24,7 @@ use crate::page::Section;
 
 const USAGE: &str = "\
 usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds ...]
-       tagout-bench load CA HOST PORT CONNECTIONS SECONDS RATE [PROXY]
+       tagout-bench load CA HOST PORT CONNECTIONS SECONDS RATE h1|h2 [PROXY]
        tagout-bench hold CA HOST PORT CONNECTIONS DIFFERENT";
 
 /// Measures one area.
@@ -67,6 +67,7 @@ fn main() -> Result<()> {
             connections,
             seconds,
             rate,
+            protocol,
             proxy @ ..,
         ] => load::run(&load::Plan {
             ca: ca.into(),
@@ -75,6 +76,7 @@ fn main() -> Result<()> {
             connections: connections.parse().context("CONNECTIONS")?,
             seconds: seconds.parse().context("SECONDS")?,
             rate: rate.parse().context("RATE")?,
+            http2: *protocol == "h2",
             proxy: proxy.first().map(|proxy| (*proxy).to_owned()),
         }),
         ["hold", ca, host, port, connections, different] => load::hold(
@@ -85,6 +87,7 @@ fn main() -> Result<()> {
                 connections: connections.parse().context("CONNECTIONS")?,
                 seconds: 0,
                 rate: 0,
+                http2: false,
                 proxy: None,
             },
             different.parse().context("DIFFERENT")?,

@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) files: Files,
     pub(crate) port: u16,
+    /// Where it speaks HTTP/2 as well: a proxy must not choose it for clients that do not.
+    pub(crate) http2_port: u16,
     _nginx: Owned,
 }
 
@@ -32,9 +34,12 @@ impl Place {
             .prefix("tagout-bench-")
             .tempdir_in("/var/tmp")?;
         let files = certificate::write(folder.path(), &[HOST, "localhost"])?;
-        let port = free_port()?;
+        let (port, http2_port) = (free_port()?, free_port()?);
         let configuration = folder.path().join("nginx.conf");
-        std::fs::write(&configuration, nginx(folder.path(), &files, port))?;
+        std::fs::write(
+            &configuration,
+            nginx(folder.path(), &files, port, http2_port),
+        )?;
         let nginx = Owned::start(
             Command::new(program("nginx"))
                 .arg("-p")
@@ -48,6 +53,7 @@ impl Place {
             folder,
             files,
             port,
+            http2_port,
             _nginx: nginx,
         })
     }
@@ -55,13 +61,18 @@ impl Place {
     /// A home with a configuration that leads [`HOST`] here, and a workspace with a manifest and the
     /// load generator in it.
     pub(crate) fn home(&self, name: &str, manifest: &str) -> Result<Home> {
+        self.home_of(name, manifest, self.port)
+    }
+
+    /// The same, with [`HOST`] on another port of the server.
+    pub(crate) fn home_of(&self, name: &str, manifest: &str, port: u16) -> Result<Home> {
         let home = self.folder.path().join(name);
         let workspace = home.join("work");
         let state = home.join("state");
         std::fs::create_dir_all(&workspace)?;
         std::fs::create_dir_all(&state)?;
         let mut config = String::from("[address]\n");
-        writeln!(config, "\"{HOST}:443\" = \"127.0.0.1:{}\"", self.port)?;
+        writeln!(config, "\"{HOST}:443\" = \"127.0.0.1:{port}\"")?;
         writeln!(
             config,
             "\n[network]\nca_files = [{:?}]",
@@ -205,7 +216,7 @@ fn program(name: &str) -> PathBuf {
     if system.exists() { system } else { name.into() }
 }
 
-fn nginx(folder: &Path, files: &Files, port: u16) -> String {
+fn nginx(folder: &Path, files: &Files, port: u16, http2_port: u16) -> String {
     let folder = folder.display();
     format!(
         "worker_processes 1;
@@ -224,6 +235,8 @@ http {{
   keepalive_timeout 600s;
   server {{
     listen 127.0.0.1:{port} ssl backlog=4096;
+    listen 127.0.0.1:{http2_port} ssl http2;
+    http2_max_concurrent_streams 256;
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;

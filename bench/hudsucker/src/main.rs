@@ -34,6 +34,7 @@ async fn main() -> Result<(), Failure> {
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
+        .enable_http2()
         .build();
     let key = KeyPair::from_pem(&std::fs::read_to_string(key)?)?;
     let issuer = Issuer::from_ca_cert_pem(&pem, key)?;
