@@ -236,7 +236,8 @@ fn keep_only_looking() -> io::Result<()> {
         None,
         CapabilitySets {
             effective: looking,
-            permitted: looking,
+            // Not in effect: a keeper takes it up for the moment in which it copies what is about to be lost.
+            permitted: looking | CapabilitySet::DAC_READ_SEARCH,
             inheritable: CapabilitySet::empty(),
         },
     )?;
@@ -256,6 +257,22 @@ fn close_all_but(mut kept: [i32; 3]) {
         }
         first = last.saturating_add(1);
     }
+}
+
+/// Whether this kernel can do it: Linux 5.19 and newer.
+pub fn can_mediate() -> bool {
+    let flags =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: without a filter nothing is installed; flags that the kernel knows make it look for the filter first.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
 /// Makes a tree read-only for everything that shares this process's mounts.

@@ -29,6 +29,7 @@ pub fn sweep(home: &Home, store: &Store) {
         if control::lives(home, &id) {
             continue;
         }
+        let _ = tagout_workspace::finish(&crate::undo::folder(home, &id));
         if tagout_sandbox::sweep_placeholders(&folder.path().join("placeholders")).is_ok() {
             let _ = fs::remove_dir_all(folder.path());
         }

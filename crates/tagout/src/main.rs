@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|argument| argument == tagout_sandbox::STAGE_ARGUMENT)
     {
-        tagout_sandbox::stage_main();
+        tagout_sandbox::stage_main_with(tagout_workspace::keeper);
     }
     // git inside a session starts it so, once for each command that looks at files with twins.
     if std::env::args_os()
@@ -70,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Deny { id, reason } => command::holds::deny(&id, reason),
         Command::Sessions { json } => command::sessions::list(json),
         Command::Kill { id } => command::sessions::kill(&id),
+        Command::Undo(options) => command::undo::undo(&options),
         Command::Log { id, json, follow } => command::ledger::log(id, json, follow),
         Command::Verify {
             what,

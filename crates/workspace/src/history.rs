@@ -122,7 +122,10 @@ impl History {
                 // Something that came from outside, after what was there had gone.
                 Some(None) => self.adopt(at, name, None),
                 None => {
-                    let original = self.nodes[at].original.as_ref().map(|path| path.join(&name));
+                    let original = self.nodes[at]
+                        .original
+                        .as_ref()
+                        .map(|path| path.join(&name));
                     self.adopt(at, name, original)
                 }
             };
@@ -239,7 +242,7 @@ mod tests {
             path: name("/w/a"),
             was: None,
         };
-        assert_eq!(places(&[created("/w/a"), removed.clone()]), [(None, None)]);
+        assert_eq!(places(&[created("/w/a"), removed.clone()]), []);
         assert_eq!(places(&[removed]), [place("/w/a", "")]);
     }
 
@@ -270,12 +273,18 @@ mod tests {
             renamed("/w/b", "/w/a"),
             renamed("/w/x", "/w/b"),
         ];
-        assert_eq!(places(&records), [place("/w/a", "/w/b"), place("/w/b", "/w/a")]);
+        assert_eq!(
+            places(&records),
+            [place("/w/a", "/w/b"), place("/w/b", "/w/a")]
+        );
         let records = [Record::Exchanged {
             one: name("/w/a"),
             other: name("/w/b"),
         }];
-        assert_eq!(places(&records), [place("/w/a", "/w/b"), place("/w/b", "/w/a")]);
+        assert_eq!(
+            places(&records),
+            [place("/w/a", "/w/b"), place("/w/b", "/w/a")]
+        );
     }
 
     #[test]

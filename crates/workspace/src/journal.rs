@@ -63,7 +63,10 @@ pub(crate) struct Lost {
 pub(crate) enum Was {
     File(Kept),
     Folder(Attributes),
-    Link { target: Name, attributes: Attributes },
+    Link {
+        target: Name,
+        attributes: Attributes,
+    },
     Pipe(Attributes),
     /// Sockets: nothing of them outlives who made them.
     Other,

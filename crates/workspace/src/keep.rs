@@ -35,7 +35,6 @@ pub fn keeper(
         known: HashSet::new(),
         marked: HashSet::new(),
         copies: 0,
-        in_bulk: false,
         last: Last::Nothing,
     };
     recorder.write(&Record::Began {
@@ -56,8 +55,6 @@ struct Recorder {
     /// Files and folders whose attributes are written down, or that came in the session.
     marked: HashSet<Identity>,
     copies: u64,
-    /// Whether the change that was agreed to is one of a bulk folder.
-    in_bulk: bool,
     last: Last,
 }
 
@@ -270,7 +267,9 @@ impl Recorder {
         // Shares the blocks where the file system can.
         let copied = io::copy(&mut from, &mut to).map_err(number)?;
         // It may have grown meanwhile, from outside.
-        self.budget = self.budget.saturating_sub(copied.saturating_sub(found.size));
+        self.budget = self
+            .budget
+            .saturating_sub(copied.saturating_sub(found.size));
         Ok(Kept {
             copy: name,
             attributes: attributes(found),
@@ -281,9 +280,11 @@ impl Recorder {
         let Some(folder) = path.parent() else {
             return false;
         };
-        folder
-            .components()
-            .any(|part| self.bulk.iter().any(|bulk| part.as_os_str() == bulk.as_str()))
+        folder.components().any(|part| {
+            self.bulk
+                .iter()
+                .any(|bulk| part.as_os_str() == bulk.as_str())
+        })
     }
 
     fn record(&mut self, record: &Record, last: Last) -> Result<(), Errno> {

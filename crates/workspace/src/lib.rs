@@ -10,9 +10,11 @@
 mod history;
 mod journal;
 mod keep;
+mod outside;
 mod restore;
 mod retention;
 
 pub use keep::keeper;
+pub use outside::keep_from_outside;
 pub use restore::{Entry, Kind, Outcome, Undo, UndoError, finish};
 pub use retention::prune;

@@ -140,12 +140,7 @@ impl Undo {
 
     /// Everything that the session changed, by path.
     pub fn entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = self
-            .history
-            .changed()
-            .iter()
-            .filter_map(entry)
-            .collect();
+        let mut entries: Vec<Entry> = self.history.changed().iter().filter_map(entry).collect();
         entries.sort_by(|one, other| one.path.cmp(&other.path));
         entries
     }
@@ -165,20 +160,16 @@ impl Undo {
     ///
     /// # Errors
     /// See [`UndoError`]. What cannot be put back by itself is in the outcome.
-    pub fn restore(
-        &self,
-        paths: &[PathBuf],
-        force: bool,
-        dry: bool,
-    ) -> Result<Outcome, UndoError> {
+    pub fn restore(&self, paths: &[PathBuf], force: bool, dry: bool) -> Result<Outcome, UndoError> {
         let roots = Roots::open(&self.history.trees)?;
         let changed = self.history.changed();
         let is_meant = |changed: &Changed| {
             let places = [&changed.original, &changed.last];
             paths.is_empty()
-                || places.into_iter().flatten().any(|place| {
-                    paths.iter().any(|path| place.starts_with(path))
-                })
+                || places
+                    .into_iter()
+                    .flatten()
+                    .any(|place| paths.iter().any(|path| place.starts_with(path)))
         };
         for path in paths {
             let below = |place: &Option<PathBuf>| {
@@ -226,9 +217,7 @@ fn entry(changed: &Changed) -> Option<Entry> {
         (None, None) => return None,
         (None, Some(last)) => (last, Kind::Added),
         (Some(original), None) => (original, Kind::Deleted),
-        (Some(original), Some(last)) if original != last => {
-            (original, Kind::Moved(last.clone()))
-        }
+        (Some(original), Some(last)) if original != last => (original, Kind::Moved(last.clone())),
         (Some(original), Some(_)) if changed.kept.is_some() => (original, Kind::Changed),
         (Some(original), Some(_)) => (original, Kind::Attributes),
     };
@@ -577,7 +566,11 @@ impl Roots {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        beneath(root, Path::new(&self.aside), OFlags::PATH | OFlags::DIRECTORY)
+        beneath(
+            root,
+            Path::new(&self.aside),
+            OFlags::PATH | OFlags::DIRECTORY,
+        )
     }
 
     /// Moves what was taken aside to where it belongs.
@@ -589,7 +582,9 @@ impl Roots {
             true => RenameFlags::empty(),
             false => RenameFlags::NOREPLACE,
         };
-        Ok(rustix::fs::renameat_with(&place, name, &folder, last, flags)?)
+        Ok(rustix::fs::renameat_with(
+            &place, name, &folder, last, flags,
+        )?)
     }
 
     fn remove_aside(&self) {
@@ -658,7 +653,13 @@ impl Roots {
         let (folder, name) = self.parent(path)?;
         let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        Ok(rustix::fs::chownat(&folder, name, Some(user), Some(group), flags)?)
+        Ok(rustix::fs::chownat(
+            &folder,
+            name,
+            Some(user),
+            Some(group),
+            flags,
+        )?)
     }
 
     /// Mode and time of a file or folder; never through a link.
@@ -677,7 +678,12 @@ impl Roots {
         use std::os::fd::AsRawFd;
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::chmod(&*link, Mode::from_raw_mode(attributes.mode & 0o7777))?;
-        rustix::fs::utimensat(rustix::fs::CWD, &*link, &times(attributes), AtFlags::empty())?;
+        rustix::fs::utimensat(
+            rustix::fs::CWD,
+            &*link,
+            &times(attributes),
+            AtFlags::empty(),
+        )?;
         Ok(())
     }
 

@@ -31,9 +31,7 @@ fn prune_to(folder: &Path, now: SystemTime, most: u64, keep: impl Fn(&Path) -> b
     let mut together = 0;
     for (index, (changed, path)) in sessions.iter().rev().enumerate() {
         let bytes = size(path);
-        let old = now
-            .duration_since(*changed)
-            .is_ok_and(|age| age > LONGEST);
+        let old = now.duration_since(*changed).is_ok_and(|age| age > LONGEST);
         let too_much = index > 0 && together + bytes > most;
         if (old || too_much) && !keep(path) {
             let _ = fs::remove_dir_all(path);

@@ -102,7 +102,8 @@ impl<'a> Caller<'a> {
         let link = self.link(descriptor);
         // A folder may be moved between two of these steps.
         for _ in 0..8 {
-            let path = rustix::fs::readlinkat(self.proc, link.as_str(), Vec::new())?;
+            let path = rustix::fs::readlinkat(self.proc, link.as_str(), Vec::new())
+                .map_err(|_| Errno::BADF)?;
             if !path.as_bytes().starts_with(b"/") {
                 return Err(Errno::NOTDIR);
             }

@@ -96,6 +96,8 @@ impl Entry<'_> {
 pub struct Target<'a> {
     /// Opened as a path in the writable tree.
     pub file: BorrowedFd<'a>,
+    /// A path by which this thread can open `file` anew.
+    pub link: &'a CStr,
     /// Absolute path, as the inside and the host see it.
     pub path: &'a Path,
     /// What it is.
@@ -107,6 +109,8 @@ pub struct Target<'a> {
 pub struct Found {
     /// Device, inode and time of birth (seconds, nanoseconds; zero where the file system keeps none): no two files ever share it.
     pub identity: Identity,
+    /// The mount in which it was found; tells what is mounted over something from what it is mounted over.
+    pub mount: u64,
     /// Type and permission bits.
     pub mode: u32,
     /// Number of names.
@@ -122,7 +126,9 @@ pub type Identity = (u64, u64, i64, u32);
 
 impl Found {
     /// What a query for these fields says.
-    pub const ASKED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+    pub const ASKED: StatxFlags = StatxFlags::BASIC_STATS
+        .union(StatxFlags::BTIME)
+        .union(StatxFlags::MNT_ID);
 
     /// From the kernel's answer.
     pub fn of(status: &Statx) -> Found {
@@ -133,6 +139,7 @@ impl Found {
                 status.stx_btime.tv_sec,
                 status.stx_btime.tv_nsec,
             ),
+            mount: status.stx_mnt_id,
             mode: u32::from(status.stx_mode),
             links: status.stx_nlink,
             size: status.stx_size,

@@ -100,6 +100,7 @@ impl Place {
 /// A file or folder of a mediated tree.
 struct Node {
     file: OwnedFd,
+    link: CString,
     path: PathBuf,
     found: Found,
 }
@@ -108,17 +109,14 @@ impl Node {
     fn target(&self) -> Target<'_> {
         Target {
             file: self.file.as_fd(),
+            link: &self.link,
             path: &self.path,
             found: &self.found,
         }
     }
-
-    /// Its name for calls that take a path: this thread's current folder is /proc.
-    fn link(&self) -> CString {
-        link_of(&self.file)
-    }
 }
 
+/// Its name for calls that take a path: the current folder of a worker is /proc.
 fn link_of(file: &OwnedFd) -> CString {
     CString::new(format!("self/fd/{}", file.as_raw_fd())).unwrap_or_default()
 }
@@ -276,6 +274,8 @@ impl Call<'_> {
         }
         match self.caller.reopen(at.descriptor, OFlags::DIRECTORY) {
             Ok((folder, _)) => Ok(Some(folder)),
+            // A folder that is gone: nothing is in it, though the kernel would first say that it cannot be written.
+            Err(Errno::NOENT) if !at.path.to_bytes().starts_with(b".") => Err(Failed(Errno::NOENT)),
             Err(_) => Err(Elsewhere),
         }
     }
@@ -365,7 +365,12 @@ impl Call<'_> {
             return Err(Elsewhere);
         }
         let found = found(&file)?;
-        Ok(Node { file, path, found })
+        Ok(Node {
+            link: link_of(&file),
+            file,
+            path,
+            found,
+        })
     }
 
     fn path_of(&self, file: &OwnedFd) -> Made<PathBuf> {
@@ -515,7 +520,7 @@ impl Call<'_> {
             return Err(Elsewhere);
         }
         let plainly = wanted - (OFlags::CREATE | OFlags::EXCL | OFlags::TRUNC | OFlags::NOFOLLOW);
-        let link = node.link();
+        let link = &node.link;
         let mut keeper = self.alone()?;
         // Opened first: who may not, loses and costs nothing.
         let file = rustix::fs::open(
@@ -530,7 +535,7 @@ impl Call<'_> {
             if !cutting {
                 Ok(())
             } else if reading {
-                truncate(&link, 0)
+                truncate(link, 0)
             } else {
                 rustix::fs::ftruncate(&file, 0)
             }
@@ -799,11 +804,11 @@ impl Call<'_> {
         if node.found.kind() != FileType::RegularFile {
             return Err(Elsewhere);
         }
-        let link = node.link();
+        let link = &node.link;
         rustix::fs::access(link.as_c_str(), Access::WRITE_OK)?;
         let mut keeper = self.alone()?;
         self.change(&mut keeper, &Change::Write(node.target()), || {
-            truncate(&link, length as i64).map(|()| 0)
+            truncate(link, length as i64).map(|()| 0)
         })
     }
 
@@ -829,9 +834,9 @@ impl Call<'_> {
     /// Changes attributes; `make` gets a path of the file.
     fn set(&self, node: &Node, make: impl FnOnce(&CStr) -> Result<(), Errno>) -> Made {
         let mut keeper = self.alone()?;
-        let link = node.link();
+        let link = &node.link;
         self.change(&mut keeper, &Change::Attributes(node.target()), || {
-            make(&link).map(|()| 0)
+            make(link).map(|()| 0)
         })
     }
 
@@ -842,7 +847,7 @@ impl Call<'_> {
         if node.found.kind() == FileType::Symlink {
             return Ok(0);
         }
-        rustix::fs::access(node.link().as_c_str(), access)?;
+        rustix::fs::access(node.link.as_c_str(), access)?;
         Ok(0)
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod sessions;
 pub(crate) mod trust;
+pub(crate) mod undo;
 pub(crate) mod vault;
 pub(crate) mod watch;
 

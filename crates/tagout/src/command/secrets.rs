@@ -1,17 +1,30 @@
-//! `tagout secrets scan`.
+//! `tagout secrets scan`: on a terminal a table that fits it, elsewhere a line a finding, as compilers
+//! write them; with `--json` one object a line. Never a value.
 
 use std::fs;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use ignore::WalkBuilder;
-use tagout_secrets::Detector;
+use tagout_secrets::{Confidence, Detector, Finding};
 
 use crate::arguments::SecretsCommand;
 use crate::screen::paint;
 
 /// Larger files are named and not read.
 const LARGEST: u64 = 64 * 1024 * 1024;
+/// Where the terminal does not say how wide it is.
+const USUAL_WIDTH: usize = 80;
+/// The longest kinds are `basic-authorization` and names of rules; longer ones are shortened.
+const WIDEST_KIND: usize = 28;
+
+/// A finding as it is shown.
+struct Row {
+    place: String,
+    kind: String,
+    confidence: Confidence,
+}
 
 pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
     let SecretsCommand::Scan { path, json } = command;
@@ -19,55 +32,146 @@ pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
     let walk = WalkBuilder::new(&path)
         .standard_filters(false)
         .follow_links(false)
+        .sort_by_file_path(Path::cmp)
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
+    let table = !json && std::io::stdout().is_terminal();
+    let (mut files, mut with_findings, mut rows) = (0_u64, 0_u64, Vec::new());
     for entry in walk.flatten() {
-        if entry.file_type().is_some_and(|kind| kind.is_file()) {
-            scan(entry.path(), json)?;
+        if !entry.file_type().is_some_and(|kind| kind.is_file()) {
+            continue;
         }
+        files += 1;
+        let Some(bytes) = read(entry.path()) else {
+            continue;
+        };
+        let findings = Detector::builtin().scan(entry.path(), &bytes);
+        with_findings += u64::from(!findings.is_empty());
+        for finding in findings {
+            if json {
+                println!("{}", object(entry.path(), &bytes, &finding));
+                continue;
+            }
+            let (line, column) = place(&bytes, finding.span.start);
+            // In a table the path below the folder says enough.
+            let name = match entry.path().strip_prefix(&path) {
+                Ok(below) if table && !below.as_os_str().is_empty() => below,
+                _ => entry.path(),
+            };
+            let name = name.display().to_string().escape_debug().to_string();
+            if table {
+                rows.push(Row {
+                    place: format!("{name}:{line}"),
+                    kind: finding.kind,
+                    confidence: finding.confidence,
+                });
+            } else {
+                println!("{name}:{line}:{column}  {}", finding.kind);
+            }
+        }
+    }
+    if table {
+        show(&rows)?;
+        let summary = match rows.len() {
+            0 => format!("nothing found in {}", count(files, "file")),
+            found => format!(
+                "{} in {} of {}",
+                count(found as u64, "finding"),
+                count(with_findings, "file"),
+                count(files, "file")
+            ),
+        };
+        println!("{}", paint(&summary, "2"));
     }
     Ok(0)
 }
 
-fn scan(path: &Path, json: bool) -> anyhow::Result<()> {
-    let large = fs::metadata(path).is_ok_and(|found| found.len() > LARGEST);
-    let bytes = match fs::read(path) {
-        Ok(bytes) if !large => bytes,
-        Ok(_) => {
-            eprintln!(
-                "tagout: {} is larger than 64 MiB and was not read",
-                path.display()
-            );
-            return Ok(());
-        }
-        Err(error) => {
-            eprintln!("tagout: {}: {error}", path.display());
-            return Ok(());
-        }
-    };
-    for finding in Detector::builtin().scan(path, &bytes) {
-        let (start_line, start_col) = place(&bytes, finding.span.start);
-        let (end_line, end_col) = place(&bytes, finding.span.end);
-        if json {
-            let line = serde_json::json!({
-                "file": path.display().to_string(),
-                "start_line": start_line,
-                "start_col": start_col,
-                "end_line": end_line,
-                "end_col": end_col,
-                "kind": finding.kind,
-                "confidence": finding.confidence,
-            });
-            println!("{line}");
-        } else {
-            println!(
-                "{}:{start_line}:{start_col}  {}",
-                path.display().to_string().escape_debug(),
-                paint(&finding.kind, "33")
-            );
-        }
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// What is in a file; what cannot be read is said.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    if fs::metadata(path).is_ok_and(|found| found.len() > LARGEST) {
+        eprintln!(
+            "tagout: {} is larger than 64 MiB and was not read",
+            path.display()
+        );
+        return None;
+    }
+    fs::read(path)
+        .inspect_err(|error| eprintln!("tagout: {}: {error}", path.display()))
+        .ok()
+}
+
+fn object(path: &Path, bytes: &[u8], finding: &Finding) -> serde_json::Value {
+    let (start_line, start_col) = place(bytes, finding.span.start);
+    let (end_line, end_col) = place(bytes, finding.span.end);
+    serde_json::json!({
+        "file": path.display().to_string(),
+        "start_line": start_line,
+        "start_col": start_col,
+        "end_line": end_line,
+        "end_col": end_col,
+        "kind": finding.kind,
+        "confidence": finding.confidence,
+    })
+}
+
+/// Shows the rows as a table of the terminal's width.
+fn show(rows: &[Row]) -> std::io::Result<()> {
+    let width = rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(USUAL_WIDTH, |size| usize::from(size.ws_col))
+        .max(40);
+    let mut out = std::io::stdout().lock();
+    for line in lines(rows, width) {
+        writeln!(out, "{line}")?;
     }
     Ok(())
+}
+
+/// The lines of a table that is at most `width` characters wide; of a long path the end is kept.
+fn lines(rows: &[Row], width: usize) -> Vec<String> {
+    const CONFIDENCE: usize = "medium".len();
+    let longest = |text: fn(&Row) -> usize| rows.iter().map(text).max().unwrap_or(0);
+    let kind = longest(|row| row.kind.chars().count())
+        .min(WIDEST_KIND)
+        .min(width / 3);
+    let place = longest(|row| row.place.chars().count())
+        .min(width.saturating_sub(kind + CONFIDENCE + 4))
+        .max(1);
+    rows.iter()
+        .map(|row| {
+            let (confidence, colour) = match row.confidence {
+                Confidence::High => ("high", "31"),
+                Confidence::Medium => ("medium", "33"),
+                Confidence::Low => ("low", "2"),
+            };
+            format!(
+                "{:place$}  {:kind$}  {}",
+                shortened(&row.place, place, true),
+                shortened(&row.kind, kind, false),
+                paint(confidence, colour),
+            )
+        })
+        .collect()
+}
+
+/// At most so many characters, with a sign where some are missing: at the front or at the end.
+fn shortened(text: &str, most: usize, front: bool) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    if front {
+        std::iter::once('…')
+            .chain(text.chars().skip(length - kept))
+            .collect()
+    } else {
+        text.chars().take(kept).chain(['…']).collect()
+    }
 }
 
 /// Line and byte column of an offset, counted from 1.
@@ -81,4 +185,31 @@ fn place(bytes: &[u8], offset: usize) -> (usize, usize) {
         .count()
         + 1;
     (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_fits_and_keeps_the_ends_of_paths() {
+        let row = |place: &str, kind: &str| Row {
+            place: place.to_owned(),
+            kind: kind.to_owned(),
+            confidence: Confidence::Low,
+        };
+        let rows = [
+            row(".env:1", "github-pat"),
+            row(&format!("{}/deep/config.yaml:123", "very-long-folder/".repeat(9)), &"k".repeat(50)),
+        ];
+        for width in [40, 80, 200] {
+            for line in lines(&rows, width) {
+                // Without the colour, where there is one.
+                let plain = line.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
+                assert!(plain.chars().count() <= width, "{width}: {plain}");
+            }
+            assert!(lines(&rows, width)[1].contains(".yaml:123  k"), "{width}");
+        }
+        assert_eq!(place(b"a\nbc", 3), (2, 2));
+    }
 }
