@@ -4,6 +4,7 @@
 //! digested and sent.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -52,6 +53,11 @@ fn write_canonical(value: &Json, text: &mut String) {
         Json::Bool(true) => text.push_str("true"),
         Json::Bool(false) => text.push_str("false"),
         Json::Number(number) => {
+            // What most numbers are. ECMAScript writes an integer that it holds exactly by its digits.
+            if let Some(integer) = number.as_u64().filter(|n| *n <= LARGEST_EXACT_INTEGER) {
+                let _ = write!(text, "{integer}");
+                return;
+            }
             // A document that `parse` accepted has only numbers that a double holds exactly.
             let double = number.as_f64().unwrap_or(f64::NAN);
             text.push_str(ryu_js::Buffer::new().format(double));
@@ -69,7 +75,13 @@ fn write_canonical(value: &Json, text: &mut String) {
         }
         Json::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            // In ASCII the order of UTF-16 is that of the bytes.
+            match members.iter().all(|(key, _)| key.is_ascii()) {
+                true => members.sort_unstable_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes())),
+                false => {
+                    members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+                }
+            }
             text.push('{');
             for (index, (key, member)) in members.into_iter().enumerate() {
                 if index > 0 {
@@ -87,21 +99,30 @@ fn write_canonical(value: &Json, text: &mut String) {
 /// RFC 8785 §3.2.2.2.
 fn write_string(string: &str, text: &mut String) {
     text.push('"');
-    for character in string.chars() {
+    let mut rest = string;
+    // Whatever needs an escape is one byte long, so what lies between is copied as it is.
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        let (plain, escaped) = rest.split_at(at);
+        text.push_str(plain);
+        let (character, behind) = escaped.split_at(1);
         match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\u{c}' => text.push_str("\\f"),
-            '\r' => text.push_str("\\r"),
-            control if control < ' ' => {
-                text.push_str(&format!("\\u{:04x}", u32::from(control)));
+            "\"" => text.push_str("\\\""),
+            "\\" => text.push_str("\\\\"),
+            "\u{8}" => text.push_str("\\b"),
+            "\t" => text.push_str("\\t"),
+            "\n" => text.push_str("\\n"),
+            "\u{c}" => text.push_str("\\f"),
+            "\r" => text.push_str("\\r"),
+            control => {
+                let _ = write!(text, "\\u{:04x}", control.as_bytes()[0]);
             }
-            other => text.push(other),
         }
+        rest = behind;
     }
+    text.push_str(rest);
     text.push('"');
 }
 
