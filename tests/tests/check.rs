@@ -99,3 +99,28 @@ fn invariant_5_one_request_a_line_and_unreadable_lines_are_denied() {
         );
     }
 }
+
+#[test]
+fn a_statement_is_decided_by_what_it_does() {
+    let world = World::new(Person::ordinary());
+    for (text, verdict, exit) in [
+        ("SELECT * FROM users WHERE id = 5", "allow", 0),
+        ("UPDATE users SET name = 'x' WHERE id = 5", "allow", 0),
+        ("ALTER TABLE users ADD COLUMN age int", "allow", 0),
+        ("SELECT 1; DROP TABLE users", "hold", 10),
+        ("DELETE FROM users WHERE 1 = 1", "hold", 10),
+        (
+            "WITH d AS (DELETE FROM users RETURNING *) SELECT 1 FROM d",
+            "hold",
+            10,
+        ),
+        ("COPY users TO PROGRAM 'cat'", "hold", 10),
+        ("SELECT do_it()", "hold", 10),
+        ("DELETE FORM users", "deny", 11),
+    ] {
+        let finished = world.tagout(&["check", "--sql", text]);
+        assert_eq!(finished.status, exit, "{text}: {finished}");
+        let answers = json_lines(&finished.stdout);
+        assert_eq!(answers[0]["verdict"], verdict, "{text}: {finished}");
+    }
+}

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 /// user for the other one.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_debian_packages(tools::TEST_PACKAGES)?;
+    tools::install_postgres()?;
     tools::install_agents()?;
     tools::install_clients()?;
     let railway = tools::install_railway()?;

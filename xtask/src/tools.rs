@@ -134,6 +134,19 @@ pub(crate) fn install_libclang() -> Result<()> {
     install_debian_packages(&[("libclang-dev", "a library, which has no program")])
 }
 
+/// Makes sure that a PostgreSQL server is there, beside whose list of functions the tests put theirs.
+pub(crate) fn install_postgres() -> Result<()> {
+    let versions = std::fs::read_dir("/usr/share/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut lists = versions.map(|version| version.path().join("postgres.bki"));
+    if lists.any(|list| list.exists()) {
+        return Ok(());
+    }
+    install_debian_packages(&[("postgresql", "a server, which is not on PATH")])
+}
+
 /// Installs the pinned agents with npm, unless exactly these are there.
 ///
 /// Their install scripts do not run: the native programs come in packages of their own, and the tests
