@@ -10,6 +10,7 @@ mod certificates;
 pub mod identity;
 pub mod model;
 mod person;
+pub mod providers;
 pub mod qdrant;
 pub mod remote;
 pub mod retrieval;
@@ -18,7 +19,7 @@ mod terminal;
 mod world;
 
 pub use certificates::TestAuthority;
-pub use person::Person;
+pub use person::{FreshAccount, Person};
 pub use server::{Answer, Received, Server};
 pub use terminal::Terminal;
 pub use world::{Finished, Running, World, eventually, finish, json_lines};

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const ACCOUNT: &str = "tagout-test";
@@ -38,24 +38,14 @@ impl Person {
                 gid: me.gid(),
             };
         }
+        // Tests are processes of their own and run at once: one makes the user, the rest wait.
+        let account = || found(ACCOUNT).map(|(person, _)| person);
         account().unwrap_or_else(|| {
-            // Tests are processes of their own and run at once: one makes the user, the rest wait.
-            let lock = File::create("/tmp/tagout-test-account.lock").expect("a lock file in /tmp");
-            lock.lock().expect("the lock on the account");
-            account().unwrap_or_else(|| {
-                let made = Command::new("/usr/sbin/useradd")
-                    .args([
-                        "--create-home",
-                        "--user-group",
-                        "--shell",
-                        "/bin/bash",
-                        ACCOUNT,
-                    ])
-                    .stdin(Stdio::null())
-                    .status()
-                    .expect("useradd starts");
-                assert!(made.success(), "useradd failed: {made}");
-                account().expect("the account that useradd made")
+            alone(|| {
+                account().unwrap_or_else(|| {
+                    make(ACCOUNT);
+                    account().expect("the account that useradd made")
+                })
             })
         })
     }
@@ -99,20 +89,112 @@ impl Person {
     }
 }
 
+/// An account that nobody used before: made for one test, and gone with the value. Who is not root can
+/// make none, and neither needs root one of its own; then the person stays, with a home that is new.
+pub struct FreshAccount {
+    person: Person,
+    made: Option<Made>,
+}
+
+/// What was made. The lock is held as long: another run of the tests on this machine waits.
+struct Made {
+    home: PathBuf,
+    _lock: File,
+}
+
+impl FreshAccount {
+    const NAME: &str = "tagout-evening";
+
+    /// Makes the account, with the home and the files that the machine gives everybody.
+    pub fn of(person: Person) -> FreshAccount {
+        if person.is_root() || own_uid() != 0 {
+            return FreshAccount { person, made: None };
+        }
+        let lock = File::create("/tmp/tagout-evening-account.lock").expect("a lock file in /tmp");
+        lock.lock().expect("the lock on the account");
+        // Of a test that was killed.
+        remove(Self::NAME);
+        alone(|| make(Self::NAME));
+        let (person, home) = found(Self::NAME).expect("the account that useradd made");
+        FreshAccount {
+            person,
+            made: Some(Made { home, _lock: lock }),
+        }
+    }
+
+    /// Who it is.
+    pub fn person(&self) -> Person {
+        self.person
+    }
+
+    /// Its home, where there is one that is its own.
+    pub fn home(&self) -> Option<&Path> {
+        self.made.as_ref().map(|made| made.home.as_path())
+    }
+}
+
+impl Drop for FreshAccount {
+    fn drop(&mut self) {
+        if self.made.is_some() {
+            remove(Self::NAME);
+        }
+    }
+}
+
+/// Changes of the table of accounts, one at a time: its tools do not wait for each other.
+fn alone<T>(change: impl FnOnce() -> T) -> T {
+    let lock = File::create("/tmp/tagout-test-account.lock").expect("a lock file in /tmp");
+    lock.lock().expect("the lock on the table of accounts");
+    change()
+}
+
+fn make(name: &str) {
+    let arguments = [
+        "--create-home",
+        "--user-group",
+        "--shell",
+        "/bin/bash",
+        name,
+    ];
+    let made = Command::new("/usr/sbin/useradd")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status();
+    let made = made.expect("useradd starts");
+    assert!(made.success(), "useradd failed: {made}");
+}
+
+fn remove(name: &str) {
+    alone(|| {
+        if let Some((_, home)) = found(name) {
+            // Its mail folder may not exist, which userdel says, and nothing else is said by its status.
+            let _ = Command::new("/usr/sbin/userdel")
+                .args(["--force", name])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            let _ = std::fs::remove_dir_all(home);
+        }
+    });
+}
+
 fn own_uid() -> u32 {
     std::fs::metadata("/proc/self")
         .expect("/proc is mounted")
         .uid()
 }
 
-fn account() -> Option<Person> {
+/// The account of that name, and its home.
+fn found(name: &str) -> Option<(Person, PathBuf)> {
     let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = accounts
         .lines()
-        .find(|line| line.split(':').next() == Some(ACCOUNT))?;
+        .find(|line| line.split(':').next() == Some(name))?;
     let mut fields = line.split(':').skip(2);
-    Some(Person {
+    let person = Person {
         uid: fields.next()?.parse().ok()?,
         gid: fields.next()?.parse().ok()?,
-    })
+    };
+    Some((person, fields.nth(1)?.into()))
 }

@@ -3,7 +3,7 @@
 //! Everything lies in one temporary folder that goes with the value. The person owns the home and the
 //! workspace, so that a test as root and one as an ordinary user differ in nothing else.
 
-use crate::{Person, Server, TestAuthority};
+use crate::{FreshAccount, Person, Server, TestAuthority};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use tempfile::TempDir;
 pub struct World {
     person: Person,
     folder: TempDir,
+    home: PathBuf,
+    workspace: PathBuf,
     config: String,
 }
 
@@ -105,9 +107,29 @@ impl World {
             .prefix("tagout-test-")
             .tempdir_in("/var/tmp")
             .expect("a folder in /var/tmp");
+        let (home, workspace) = (folder.path().join("home"), folder.path().join("work"));
+        World::in_folders(person, folder, home, workspace)
+    }
+
+    /// The world of an account that was just made: its own home, and the workspace in it.
+    pub fn of_account(account: &FreshAccount) -> World {
+        let Some(home) = account.home() else {
+            return World::new(account.person());
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("tagout-test-")
+            .tempdir_in("/var/tmp")
+            .expect("a folder in /var/tmp");
+        let workspace = home.join("app");
+        World::in_folders(account.person(), folder, home.to_owned(), workspace)
+    }
+
+    fn in_folders(person: Person, folder: TempDir, home: PathBuf, workspace: PathBuf) -> World {
         let world = World {
             person,
             folder,
+            home,
+            workspace,
             config: String::new(),
         };
         person.own(world.folder.path());
@@ -130,21 +152,26 @@ impl World {
 
     /// The person's home.
     pub fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
+        self.home.clone()
     }
 
     /// The workspace, which is the current folder of every command.
     pub fn workspace(&self) -> PathBuf {
-        self.folder.path().join("work")
+        self.workspace.clone()
     }
 
     /// Makes another workspace beside the first.
     pub fn second_workspace(&self) -> PathBuf {
-        let folder = self.folder.path().join("other");
+        let folder = self.second_workspace_path();
         self.folder_at(&folder);
         let mut git = self.outside("git");
         finish(git.args(["init", "--quiet"]).current_dir(&folder)).success();
         folder
+    }
+
+    /// Where that is.
+    pub fn second_workspace_path(&self) -> PathBuf {
+        self.folder.path().join("other")
     }
 
     /// `$TAGOUT_HOME`, where it is by default.
@@ -292,12 +319,14 @@ impl World {
     /// Fails the test if a process of this world still runs or a mount of it is left (invariant 11).
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let mine = self.folder.path().to_string_lossy().into_owned();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
-        assert!(!mounts.contains(&mine), "a mount is left:\n{mounts}");
-        eventually("every process of the session is gone", || {
-            processes_with(&mine).is_empty()
-        });
+        for mine in [self.folder.path(), &self.home] {
+            let mine = mine.to_string_lossy();
+            assert!(!mounts.contains(&*mine), "a mount is left:\n{mounts}");
+            eventually("every process of the session is gone", || {
+                processes_with(&mine).is_empty()
+            });
+        }
     }
 
     /// Fails the test if a session still runs, in a world where other programs (a terminal) may.
@@ -330,6 +359,21 @@ impl World {
                 false => self.place(&path, &to),
             }
         }
+    }
+
+    /// PATH with the Rust that builds this test, put where the person can read it: the account that
+    /// installed it may keep it in a folder of its own.
+    pub fn path_with_rust(&self) -> String {
+        let rustc = Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .output()
+            .expect("rustc runs");
+        let sysroot = PathBuf::from(String::from_utf8(rustc.stdout).expect("a path").trim());
+        let place = self.home().join(".rustup/toolchains/own");
+        for folder in ["bin", "lib"] {
+            self.place_all(&sysroot.join(folder), &place.join(folder));
+        }
+        format!("{}:{}", place.join("bin").display(), self.search_path())
     }
 
     fn search_path(&self) -> String {

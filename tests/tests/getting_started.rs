@@ -1,5 +1,6 @@
-//! docs/getting-started.md, step by step: an account that never ran Tagout, an ordinary project, a real
-//! agent whose model is scripted. What the page shows is what these commands print.
+//! docs/getting-started.md, step by step: an account that nobody used before (made for the test, by root),
+//! an ordinary project, two real agents whose models are scripted. What the page shows is what these
+//! commands print.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use tagout_tests::agents::Agent;
 use tagout_tests::model::Script;
 use tagout_tests::remote::backend;
 use tagout_tests::{
-    Finished, Person, Server, TestAuthority, World, eventually, finish, for_each_person,
+    Finished, FreshAccount, Server, TestAuthority, World, eventually, finish, for_each_person,
 };
 
 const HOST: &str = "git.example.com";
@@ -22,9 +23,12 @@ const EVERYDAY: [&str; 5] = [
     "cat .env; curl -sS https://tracker.example.org/",
 ];
 
-fn project(person: Person) -> (World, Server, Server) {
+/// And the other agent's.
+const BUILD: [&str; 1] = ["cargo run --quiet"];
+
+fn project(account: &FreshAccount) -> (World, Server, [Server; 2]) {
     let authority = TestAuthority::new();
-    let mut world = World::new(person);
+    let (mut world, person) = (World::of_account(account), account.person());
     let root = world.second_workspace();
     let app = root.join("team/app.git").display().to_string();
     world.git(&["init", "--quiet", "--bare", &app]);
@@ -39,13 +43,26 @@ fn project(person: Person) -> (World, Server, Server) {
     world.believe(&authority);
     world.route(HOST, 443, &remote);
     world.route(Agent::Claude.model_host(), 443, &model);
+    let script = Script::new(&BUILD, "Built.");
+    let other = Server::start(&authority, &[Agent::Codex.model_host()], move |request| {
+        script.answer(request)
+    });
+    world.route(Agent::Codex.model_host(), 443, &other);
     world
         .write(
             "package.json",
             r#"{"name":"app","version":"1.0.0","dependencies":{"is-odd":"3.0.1"}}"#,
         )
         .write("requirements.txt", "six==1.16.0\n")
-        .write(".gitignore", ".env\nnode_modules\n.venv\n")
+        .write(
+            "Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"1\"\n",
+        )
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"cargo-{}\", itoa::Buffer::new().format(41 + 1)); }\n",
+        )
+        .write(".gitignore", ".env\nnode_modules\n.venv\ntarget\n")
         .write(
             ".env",
             &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\nPORT=3000\n"),
@@ -58,15 +75,27 @@ fn project(person: Person) -> (World, Server, Server) {
         "origin",
         &format!("git@{HOST}:team/app.git"),
     ]);
-    (world, model, remote)
+    (world, remote, [model, other])
+}
+
+/// Everything that a server was sent.
+fn told(server: &Server) -> String {
+    let received = server.received();
+    let bodies = received
+        .iter()
+        .map(|it| String::from_utf8_lossy(&it.body).into_owned());
+    bodies.collect()
 }
 
 for_each_person! {
     fn the_first_evening_goes_as_the_page_says(person: Person) {
-        let (world, model, _remote) = project(person);
+        let account = FreshAccount::of(person);
+        let (world, _remote, [model, other]) = project(&account);
         let mut seen = Vec::new();
-        let app = world.workspace().with_file_name("other").join("team/app.git");
-        Agent::Claude.install(&world);
+        let app = world.second_workspace_path().join("team/app.git");
+        for agent in [Agent::Claude, Agent::Codex] {
+            agent.install(&world);
+        }
 
         seen.push(world.tagout(&["doctor"]));
         let first = world.run(&[], "cat .env; curl -sS https://example.org").success();
@@ -78,17 +107,31 @@ for_each_person! {
         let mut command = world.tagout_command(&["run", "--"]);
         command.args(Agent::Claude.with_key()).env(Agent::Claude.key_variable(), Agent::Claude.key());
         let agent = finish(&mut command).success();
-        let told: String = model.received().iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect();
+        let told_claude = told(&model);
         for word in ["npm-true", "pip-1.16.0", "committed-The answer", "tagout_denied"] {
-            assert!(told.contains(word), "the model was not told {word}: {agent}");
+            assert!(told_claude.contains(word), "the model was not told {word}: {agent}");
         }
-        assert!(!told.contains(STRIPE_KEY), "the model saw a secret");
+        assert!(!told_claude.contains(STRIPE_KEY), "the model saw a secret");
         assert_eq!(world.read("answer.js").as_deref(), Some("module.exports = 42\n"));
         assert!(world.json(&["holds"]).is_empty(), "an everyday action waited for a person");
         seen.push(agent);
 
+        let mut command = world.tagout_command(&["run", "--"]);
+        command
+            .args(Agent::Codex.with_key())
+            .env(Agent::Codex.key_variable(), Agent::Codex.key())
+            .env("PATH", world.path_with_rust());
+        let agent = finish(&mut command).success();
+        let told_codex = told(&other);
+        assert!(told_codex.contains("cargo-42"), "the model was not told: {agent}");
+        assert!(!told_codex.contains(STRIPE_KEY), "the model saw a secret");
+        assert!(world.read("Cargo.lock").is_some_and(|lock| lock.contains("itoa")));
+        assert!(world.json(&["holds"]).is_empty(), "an everyday action waited for a person");
+        seen.push(agent);
+
         seen.push(world.tagout(&["sessions"]).success());
-        let session = world.sessions().remove(0);
+        // The newest first: before Codex, Claude.
+        let session = world.sessions().remove(1);
         seen.push(world.tagout(&["log", &session]).success());
         seen.push(world.tagout(&["verify", &session]).success());
 
@@ -99,7 +142,7 @@ for_each_person! {
 
         push_is_held_and_approved(&world, &app, &mut seen);
         page_shows(&seen);
-        assert_eq!(world.verify_all(), 3);
+        assert_eq!(world.verify_all(), 4);
         world.assert_nothing_left();
     }
 }

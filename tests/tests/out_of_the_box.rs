@@ -4,8 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use tagout_tests::{Answer, Server, TestAuthority, World, eventually, finish, for_each_person};
 
@@ -53,11 +52,10 @@ for_each_person! {
 for_each_person! {
     fn cargo_builds_with_a_dependency(person: Person) {
         let world = World::new(person);
-        let toolchain = toolchain(&world);
-        world.write("Cargo.toml", "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"1\"\n");
+                world.write("Cargo.toml", "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"1\"\n");
         world.write("src/main.rs", "fn main() { println!(\"{}\", itoa::Buffer::new().format(41 + 1)); }\n");
+        let path = world.path_with_rust();
         let mut command = world.run_command(&[], "cargo run --quiet");
-        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", toolchain.join("bin").display());
         let finished = finish(command.env("PATH", path)).success();
         assert_eq!(finished.stdout, "42\n", "{finished}");
         assert_quiet(&world);
@@ -146,6 +144,18 @@ for_each_person! {
             assert!(said.contains(advice), "{advice}: {finished}");
         }
         assert_eq!(finished.stdout.lines().filter(|line| !line.is_empty() && *line != "0").collect::<Vec<_>>(), ["255", "1", "1", "3", "2", "1"], "{finished}");
+    }
+}
+
+for_each_person! {
+    fn a_login_shell_finds_what_any_other_does(person: Person) {
+        let world = World::new(person);
+        world.write_home(".profile", "PATH=/nowhere\n");
+        let finished = world.run(&[], "echo $PATH; bash -lc 'echo $PATH'; sh -lc 'echo $PATH; ssh x'");
+        let paths: Vec<_> = finished.stdout.lines().collect();
+        assert_eq!(paths.len(), 3, "{finished}");
+        assert!(paths.iter().all(|path| *path == paths[0]), "{finished}");
+        assert!(finished.stderr.contains("https:// form"), "{finished}");
     }
 }
 
@@ -327,37 +337,6 @@ fn get(port: u16) -> Option<String> {
     let mut page = String::new();
     stream.read_to_string(&mut page).ok()?;
     (!page.is_empty()).then_some(page)
-}
-
-/// The Rust that builds this test, where the person can read it: the account that installed it may
-/// keep it in a folder of its own.
-fn toolchain(world: &World) -> PathBuf {
-    let rustc = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .expect("rustc runs");
-    let sysroot = PathBuf::from(String::from_utf8(rustc.stdout).expect("a path").trim());
-    let place = world.home().join(".rustup/toolchains/own");
-    let mut open = vec![
-        (sysroot.join("bin"), place.join("bin")),
-        (sysroot.join("lib"), place.join("lib")),
-    ];
-    while let Some((from, to)) = open.pop() {
-        std::fs::create_dir_all(&to).expect("a folder of the world");
-        for entry in std::fs::read_dir(&from)
-            .expect("a folder of the toolchain")
-            .flatten()
-        {
-            let target = to.join(entry.file_name());
-            let path = entry.path();
-            if path.is_dir() {
-                open.push((path, target));
-            } else if path.is_file() {
-                world.place(&path, &target);
-            }
-        }
-    }
-    place
 }
 
 #[test]
