@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use serde_json::json;
 use tagout_fake_railway::{Demo, FakeRailway, Options};
+use tagout_tests::providers::{GitHub, GitHubToken, Stripe};
 use tagout_tests::{
     Answer, Finished, Person, Server, Terminal, TestAuthority, World, for_each_person,
 };
@@ -156,5 +157,100 @@ for_each_person! {
         let unknown = world.tagout(&["vault", "probe", "unknown"]);
         assert!(unknown.stderr.contains("sent to nobody"), "{unknown}");
         assert_eq!(fake.requests().len(), before);
+    }
+}
+
+/// Values in the shape of a provider's, put together here so that no scanner takes them for real ones.
+fn shaped(prefix: &str, rest: &str) -> String {
+    format!("{prefix}{rest}")
+}
+
+fn probe(world: &World, name: &str, value: &str) -> Finished {
+    add(world, name, value).success();
+    let found = world.tagout(&["vault", "probe", name]);
+    assert!(!found.everything().contains(value), "{found}");
+    found
+}
+
+for_each_person! {
+    fn a_probe_says_what_a_github_token_can_do(person: Person) {
+        let authority = TestAuthority::new();
+        let github = GitHub::default();
+        let provider = github.clone();
+        let server = Server::start(&authority, &["api.github.com"], move |request| {
+            provider.answer(request)
+        });
+        let mut world = World::new(person);
+        world.believe(&authority);
+        world.route("api.github.com", 443, &server);
+
+        let classic = shaped("ghp_", "q3Vb8Zk1Lr7Tn5Xw2Yc9Md4Hs6Jf0GpQaEuR");
+        let what = GitHubToken::Classic {
+            login: "octocat".to_owned(),
+            scopes: vec!["delete_repo".to_owned(), "repo".to_owned()],
+            expires: None,
+        };
+        github.issue(&classic, what);
+        let found = probe(&world, "classic", &classic).success();
+        for fact in ["acts as octocat", "may delete repositories", "never expires"] {
+            assert!(found.stdout.contains(fact), "{fact}: {found}");
+        }
+        let received = server.received();
+        assert_eq!(received.len(), 1);
+        assert_eq!((received[0].method.as_str(), received[0].target.as_str()), ("GET", "/user"));
+
+        let fine = shaped("github_pat_", "11ABCDEFG0q3Vb8Zk1Lr7Tn_5Xw2Yc9Md4Hs6Jf0GpQaEuRzZ");
+        github.issue(&fine, GitHubToken::FineGrained { login: "octocat".to_owned() });
+        let found = probe(&world, "fine", &fine).success();
+        assert!(found.stdout.contains("which repositories it may change"), "{found}");
+
+        let app = shaped("ghs_", "q3Vb8Zk1Lr7Tn5Xw2Yc9Md4Hs6Jf0GpQaEuR");
+        github.issue(&app, GitHubToken::Installation);
+        let found = probe(&world, "app", &app).success();
+        assert!(found.stdout.contains("an installed GitHub App"), "{found}");
+
+        github.revoke(&classic);
+        let refused = world.tagout(&["vault", "probe", "classic"]);
+        assert_eq!(refused.status, 1);
+        assert!(refused.stderr.contains("GitHub does not accept it"), "{refused}");
+    }
+}
+
+for_each_person! {
+    fn a_probe_says_what_a_stripe_key_can_do(person: Person) {
+        let authority = TestAuthority::new();
+        let stripe = Stripe::default();
+        let provider = stripe.clone();
+        let server = Server::start(&authority, &["api.stripe.com"], move |request| {
+            provider.answer(request)
+        });
+        let mut world = World::new(person);
+        world.believe(&authority);
+        world.route("api.stripe.com", 443, &server);
+
+        let live = shaped("sk_live_", "51Nq3Vb8Zk1Lr7Tn5Xw2Yc9Md4Hs6Jf0GpQaEuR");
+        stripe.issue(&live);
+        let found = probe(&world, "live", &live).success();
+        assert!(found.stdout.contains("real customers, real money"), "{found}");
+        assert!(found.stdout.contains("everything in the account"), "{found}");
+        assert_eq!(server.received().len(), 1);
+
+        let restricted = shaped("rk_test_", "51Nq3Vb8Zk1Lr7Tn5Xw2Yc9Md4Hs6Jf0GpQaEuR");
+        stripe.issue_restricted(&restricted, &["customers", "charges"]);
+        let found = probe(&world, "restricted", &restricted).success();
+        for fact in [
+            "test mode",
+            "may read customers, charges",
+            "may not read balance, subscriptions, payouts",
+            "what it may write",
+        ] {
+            assert!(found.stdout.contains(fact), "{fact}: {found}");
+        }
+        assert!(server.received().iter().all(|request| request.method == "GET"));
+
+        stripe.roll(&live);
+        let refused = world.tagout(&["vault", "probe", "live"]);
+        assert_eq!(refused.status, 1);
+        assert!(refused.stderr.contains("Stripe does not accept it"), "{refused}");
     }
 }
