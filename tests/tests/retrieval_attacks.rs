@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -581,15 +581,36 @@ fn model(answer: Option<Vec<u8>>) -> (SocketAddr, Arc<AtomicUsize>) {
                 // Held open: the one who asks has to give up.
                 None => held.push(stream),
                 Some(answer) => {
-                    let mut request = [0; 64 * 1024];
-                    // Whatever was read, the answer is the same.
-                    let _ = stream.read(&mut request);
+                    read_request(&mut stream);
+                    // Whoever has heard enough breaks off.
                     let _ = stream.write_all(answer);
                 }
             }
         }
     });
     (address, asked)
+}
+
+/// Reads a whole request: an answer to half of one could be lost when the connection closes.
+fn read_request(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let text = String::from_utf8_lossy(&request).to_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.split("content-length: ").nth(1);
+            let length: usize = length
+                .and_then(|rest| rest.lines().next()?.parse().ok())
+                .unwrap_or(0);
+            if body.len() >= length {
+                return;
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(many @ 1..) => request.extend_from_slice(&piece[..many]),
+            _ => return,
+        }
+    }
 }
 
 fn says(status: &str, body: &str) -> Option<Vec<u8>> {
