@@ -147,3 +147,30 @@ for_each_person! {
         assert_eq!(told.stdout, " M local.env\n", "only what was never committed");
     }
 }
+
+for_each_person! {
+    fn invariant_3_no_value_goes_into_a_file_that_the_inside_holds_open(person: Person) {
+        let world = World::new(person);
+        world.write("folder/.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        // The agent lays out a file of its own where the twin was, and keeps it open under two names.
+        let program = "import os, time\n\
+            line = open('folder/.env').read()\n\
+            os.rename('folder', 'moved')\n\
+            os.mkdir('folder')\n\
+            fd = os.open('mine', os.O_RDWR | os.O_CREAT)\n\
+            os.write(fd, line.encode())\n\
+            os.link('mine', 'again')\n\
+            os.rename('mine', 'folder/.env')\n\
+            deadline = time.time() + 60\n\
+            while os.stat('folder/.env').st_dev == os.stat('.').st_dev and time.time() < deadline: time.sleep(0.02)\n\
+            open('folder/.env', 'a').write('A=1\\n')\n\
+            print(os.fstat(fd).st_nlink, os.pread(fd, 999, 0) == line.encode(), open('again').read() == line)\n";
+        world.write("attack.py", program);
+        let finished = world.run(&[], "python3 attack.py").success();
+        assert_eq!(finished.stdout, "1 True True\n", "{finished}");
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        let told = world.read("again").expect("the other name");
+        assert!(!told.contains(STRIPE_KEY), "{told}");
+        assert_eq!(world.read("moved/.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n")));
+    }
+}

@@ -7,6 +7,8 @@
 //! file is written in place, through a descriptor from before the command ran: no link that the agent
 //! lays leads to another one.
 
+mod replaced;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -116,6 +118,8 @@ pub(crate) struct Shared {
     workspace: PathBuf,
     /// Where former versions are kept.
     kept: PathBuf,
+    /// Where what `tagout undo` puts back is kept.
+    undo: PathBuf,
     written: OwnedFd,
     state: Mutex<State>,
 }
@@ -155,6 +159,7 @@ impl Twins {
             ledger: Arc::clone(ledger),
             workspace: editable.workspace,
             kept: former.join(session.as_str()),
+            undo: crate::undo::folder(home, session),
             written: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             state: Mutex::new(State::default()),
         });
@@ -312,7 +317,14 @@ impl Shared {
         let Some(twin) = state.twins.get_mut(path).filter(|twin| !twin.given_up) else {
             return;
         };
-        let outcome = twin.carry(path, &self.kept);
+        let outcome = twin.carry(path, &self.kept, &|before, metadata| {
+            tagout_workspace::keep_from_outside(
+                &self.undo,
+                &self.workspace.join(path),
+                before,
+                metadata,
+            )
+        });
         let (misplaced, error) = match outcome {
             Ok(None) => return,
             Ok(Some(misplaced)) => (misplaced, None),
@@ -354,8 +366,9 @@ impl Shared {
     }
 
     /// Shows the file that now stands at `path` (absolute) as `bytes`, its twin; whether that twin may be
-    /// edited is as it was for the former one. The inside stands still.
-    pub(crate) fn show(&self, path: &Path, bytes: Vec<u8>) -> Result<(), LaunchError> {
+    /// edited is as it was for the former one. `ours` says that the file was put there by
+    /// [`Shared::restore`]. The inside stands still.
+    pub(crate) fn show(&self, path: &Path, bytes: Vec<u8>, ours: bool) -> Result<(), LaunchError> {
         let mut state = self.lock();
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
         let Some(former) = state.twins.remove(relative) else {
@@ -364,7 +377,7 @@ impl Shared {
         state.watches.retain(|_, watched| watched != relative);
         let unread =
             read(&former.shown).is_ok_and(|shown| Digest::of(&shown) != former.behind.twin);
-        if unread && !former.given_up {
+        if unread && !former.given_up && !ours {
             state.remarks.push(format!(
                 "{} was edited inside and outside at the same time; the edit outside counts",
                 relative.display()
@@ -373,10 +386,13 @@ impl Shared {
         let Some(mut behind) = Behind::open(&self.workspace, relative, &bytes) else {
             return self.control.mount_bytes_over(path, bytes);
         };
-        // What once stood in the file may come back.
-        let learned = std::mem::take(&mut behind.edits);
-        behind.edits = former.behind.edits;
-        behind.edits.extend(learned);
+        // What once stood in the file may come back; but not into a file that the inside may have made, and
+        // may have open.
+        if ours {
+            let learned = std::mem::take(&mut behind.edits);
+            behind.edits = former.behind.edits;
+            behind.edits.extend(learned);
+        }
         self.control.mount_editable_over(path, bytes)?;
         match self.add(&mut state, relative.to_owned(), behind, former.kept) {
             Ok(()) => Ok(()),
@@ -417,7 +433,12 @@ enum NotCarried {
 
 impl Twin {
     /// Carries over what the twin shows now. The lines with misplaced decoys, where anything changed.
-    fn carry(&mut self, path: &Path, kept: &Path) -> Result<Option<Vec<usize>>, NotCarried> {
+    fn carry(
+        &mut self,
+        path: &Path,
+        kept: &Path,
+        keep_for_undo: &dyn Fn(&[u8], &fs::Metadata) -> io::Result<()>,
+    ) -> Result<Option<Vec<usize>>, NotCarried> {
         let edited = read(&self.shown).map_err(|error| match error.kind() {
             io::ErrorKind::FileTooLarge => NotCarried::TooLarge,
             _ => error.into(),
@@ -431,6 +452,7 @@ impl Twin {
         }
         if !self.kept {
             keep(&kept.join(path), &before).map_err(NotCarried::NotKept)?;
+            keep_for_undo(&before, &self.behind.file.metadata()?).map_err(NotCarried::NotKept)?;
             self.kept = true;
         }
         let carried = self.behind.edits.carry(path, &edited);

@@ -145,6 +145,10 @@ pub(crate) fn start(
                 let relative = path.strip_prefix(&root).unwrap_or(&path);
                 let mounted = match read_file(&path) {
                     _ if looked.hides(relative) => control.hide(&path),
+                    // What the inside wrote stays what it sees.
+                    Ok(bytes) if twins.restore(&path, &bytes).unwrap_or(false) => {
+                        twins.show(&path, bytes, true)
+                    }
                     Ok(bytes) => match find_in(relative, &bytes, &key) {
                         Some((file, known)) => {
                             broker.learn(
@@ -153,10 +157,10 @@ pub(crate) fn start(
                                     .map(|known| (known.label, known.value, known.guessable)),
                                 file_decoys(std::slice::from_ref(&file)),
                             );
-                            twins.show(&path, file.twin)
+                            twins.show(&path, file.twin, false)
                         }
                         // Nothing to hide any more: it is its own twin.
-                        None if twins.has(&path) => twins.show(&path, bytes),
+                        None if twins.has(&path) => twins.show(&path, bytes, false),
                         None => control.guard_again(&path),
                     },
                     // A file that cannot be judged is shown empty. A protected place, or a folder: as it
