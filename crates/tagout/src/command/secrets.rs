@@ -32,7 +32,7 @@ pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
     let walk = WalkBuilder::new(&path)
         .standard_filters(false)
         .follow_links(false)
-        .sort_by_file_path(Path::cmp)
+        .sort_by_file_path(|a, b| a.cmp(b))
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
     let table = !json && std::io::stdout().is_terminal();
@@ -200,7 +200,10 @@ mod tests {
         };
         let rows = [
             row(".env:1", "github-pat"),
-            row(&format!("{}/deep/config.yaml:123", "very-long-folder/".repeat(9)), &"k".repeat(50)),
+            row(
+                &format!("{}/deep/config.yaml:123", "very-long-folder/".repeat(9)),
+                &"k".repeat(50),
+            ),
         ];
         for width in [40, 80, 200] {
             for line in lines(&rows, width) {
