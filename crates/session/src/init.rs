@@ -129,8 +129,9 @@ fn head(workspace: &Path) -> String {
         .collect();
     let name = if name.is_empty() { "task" } else { &name };
     format!(
-        "# What an agent may do in this folder. It counts after you accepted it: `tagout trust`.\n\
-         # Written by `tagout init` from what it found here; lines with a # are offers, not grants.\n\
+        "# What an agent may do in this folder. It counts after `tagout trust`.\n\
+         # Written by `tagout init` from what it found here; lines with a # are\n\
+         # offers, not grants.\n\
          # Never put a secret into this file: a source says where the value is.\n\n\
          [task]\nname = {}\nenvironment = \"development\"\n",
         quoted(name)
@@ -172,8 +173,8 @@ fn credentials(
         return;
     }
     text.push_str(
-        "\n# Credentials. Inside, each of these files shows decoys instead of the values. Without an\n\
-         # entry here the agent can use none of them.\n",
+        "\n# Credentials. Inside, each of these files shows decoys instead of the\n\
+         # values. Without an entry here the agent can use none of them.\n",
     );
     let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut names = BTreeSet::new();
