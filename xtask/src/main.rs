@@ -14,6 +14,7 @@ mod licences;
 mod package;
 mod retrieval;
 mod run;
+mod secrets;
 mod tools;
 
 use anyhow::{Result, bail};
@@ -24,6 +25,7 @@ usage: cargo xtask <chore>
   ci                           format, dependencies, lints, tests: what a change has to pass
   bench [AREA...]              measure, and write docs/benchmarks.md
   bench retrieval [SET.json]   the same for `tagout serve`; with presidio-research's set, accuracy too
+  bench secrets [LEAKY_REPO]   finding credentials beside other scanners; accuracy on a clone of leaky-repo
   package [--binary FILE]      the Debian package, in target/package";
 
 fn main() -> Result<()> {
@@ -37,6 +39,9 @@ fn main() -> Result<()> {
         (Some("ci"), []) => run::ci(),
         (Some("bench"), [area, set @ ..]) if area == "retrieval" && set.len() <= 1 => {
             retrieval::bench(set.first().map(String::as_str))
+        }
+        (Some("bench"), [area, clone @ ..]) if area == "secrets" && clone.len() <= 1 => {
+            secrets::bench(clone.first().map(String::as_str))
         }
         (Some("bench"), areas) => bench::bench(areas),
         (Some("package"), rest) => package::package(rest),
