@@ -7,9 +7,11 @@
 //!
 //! Names are compared folded, so that on a file system without case no other spelling is another file.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ignore::WalkBuilder;
@@ -124,11 +126,20 @@ const MOST_KEPT: usize = 400;
 /// Files that are looked at when a session ends.
 const MOST_LOOKED_AT: usize = 500_000;
 /// By how much a file's change time may lag behind the clock that a process reads.
-const COARSE: Duration = Duration::from_millis(50);
+const COARSE: Duration = Duration::from_millis(10);
 
 /// What happens to the file or folder at `path`, relative to the workspace: by its own name and the
 /// folders right above it, not by folders that are control files themselves.
 pub(crate) fn protection(path: &Path) -> Option<Protection> {
+    // Asked of every file of a workspace: almost all of them have another name.
+    static NAMES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let last = |(path, _, _): &(&'static str, Protection, &str)| path.rsplit('/').next();
+        TABLE.iter().filter_map(last).collect()
+    });
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    if !NAMES.contains(name.as_str()) && !ENDINGS.iter().any(|(end, _, _)| name.ends_with(end)) {
+        return None;
+    }
     let folded = path.to_string_lossy().to_lowercase();
     let is = |end: &str| {
         folded

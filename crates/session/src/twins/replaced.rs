@@ -5,10 +5,14 @@
 //! What must stay true: a value is never written into a file that the inside may have made, since it may
 //! have that file open or know it by another name. So the values go into a new file in its place.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 use super::Shared;
 
@@ -27,31 +31,35 @@ impl Shared {
         if carried == bytes {
             return Ok(false);
         }
-        let mut name = [0; 8];
-        getrandom::fill(&mut name).map_err(|error| io::Error::other(error.to_string()))?;
-        let fresh = path.with_file_name(format!(".tagout-{:016x}", u64::from_ne_bytes(name)));
-        let placed = place(&fresh, path, &carried);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let folder = rustix::fs::openat2(rustix::fs::CWD, folder, flags, Mode::empty(), resolve)?;
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let fresh = format!(".tagout-{:016x}", u64::from_ne_bytes(random));
+        let placed = place(&folder, &fresh, name, &carried);
         if placed.is_err() {
-            let _ = fs::remove_file(&fresh);
+            let _ = rustix::fs::unlinkat(&folder, &*fresh, AtFlags::empty());
         }
         placed.map(|()| true)
     }
 }
 
-/// Writes `bytes` into the new file `fresh`, makes it as the one at `path` is, and puts it there.
-fn place(fresh: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let like = fs::symlink_metadata(path)?;
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(fresh)?;
+/// Writes `bytes` into the new file `fresh` of a folder, makes it as the one called `name` is, and puts it
+/// there.
+fn place(folder: &OwnedFd, fresh: &str, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    let like = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o600);
+    let mut file = File::from(rustix::fs::openat(folder, fresh, flags, mode)?);
     file.write_all(bytes)?;
     let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-        fchown(&file, Some(like.uid()), Some(like.gid()))?;
+    if (own.uid(), own.gid()) != (like.st_uid, like.st_gid) {
+        fchown(&file, Some(like.st_uid), Some(like.st_gid))?;
     }
-    file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o777))?;
+    file.set_permissions(fs::Permissions::from_mode(like.st_mode & 0o777))?;
     file.sync_all()?;
-    fs::rename(fresh, path)
+    Ok(rustix::fs::renameat(folder, fresh, folder, name)?)
 }
