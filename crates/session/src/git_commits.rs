@@ -202,14 +202,9 @@ impl Before {
         let ask = |place: &[&str]| {
             let mut command = git_outside::command(&self.workspace);
             command
-                .args([
-                    "config",
-                    "--includes",
-                    "--type=bool",
-                    "--get",
-                    "commit.gpgSign",
-                ])
+                .arg("config")
                 .args(place)
+                .args(["--type=bool", "--get", "commit.gpgSign"])
                 .current_dir("/");
             let answer = command.stdin(std::process::Stdio::null()).output().ok()?;
             match answer.stdout.trim_ascii() {
@@ -220,7 +215,7 @@ impl Before {
         };
         let config = self.folders[0].join("config").display().to_string();
         let own = ask(&["--no-includes", "--file", &config]);
-        own.or_else(|| ask(&["--global"])).unwrap_or(false)
+        own.or_else(|| ask(&["--global", "--includes"])).unwrap_or(false)
     }
 }
 
