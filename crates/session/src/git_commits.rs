@@ -215,7 +215,8 @@ impl Before {
         };
         let config = self.folders[0].join("config").display().to_string();
         let own = ask(&["--no-includes", "--file", &config]);
-        own.or_else(|| ask(&["--global", "--includes"])).unwrap_or(false)
+        own.or_else(|| ask(&["--global", "--includes"]))
+            .unwrap_or(false)
     }
 }
 
