@@ -32,8 +32,6 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let chore = arguments.next();
     let rest: Vec<String> = arguments.collect();
-    // Every chore builds the program.
-    tools::install_libclang()?;
     match (chore.as_deref(), rest.as_slice()) {
         (Some("test"), rest) => run::test(rest),
         (Some("ci"), []) => run::ci(),

@@ -104,36 +104,6 @@ pub(crate) fn install_system_python(python: &str) -> Result<()> {
     )
 }
 
-/// Makes sure that libclang is there, by which the build reads the header of PostgreSQL's parser.
-pub(crate) fn install_libclang() -> Result<()> {
-    let folders = std::env::var_os("LIBCLANG_PATH").map(PathBuf::from);
-    let llvm = std::fs::read_dir("/usr/lib")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let llvm = llvm
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.to_string_lossy().contains("llvm") || path.ends_with("x86_64-linux-gnu")
-        })
-        .flat_map(|path| [path.join("lib"), path]);
-    let usual = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from);
-    let found = folders.into_iter().chain(llvm).chain(usual).any(|folder| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name()).any(|name| {
-            let name = name.to_string_lossy().into_owned();
-            // Not libclang-cpp, which is another library.
-            name.starts_with("libclang.so")
-                || (name.starts_with("libclang-")
-                    && name[9..].starts_with(|c: char| c.is_ascii_digit()))
-        })
-    });
-    if found {
-        return Ok(());
-    }
-    install_debian_packages(&[("libclang-dev", "a library, which has no program")])
-}
-
 /// Makes sure that a PostgreSQL server is there, beside whose list of functions the tests put theirs.
 pub(crate) fn install_postgres() -> Result<()> {
     let versions = std::fs::read_dir("/usr/share/postgresql")
