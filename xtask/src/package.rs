@@ -155,7 +155,10 @@ fn build() -> Result<PathBuf> {
             .args(["build", "--release", "--locked", "--package", "tagout"])
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
             // PostgreSQL's parser is C and names its files in messages.
-            .env("CFLAGS", format!("-ffile-prefix-map={}=/usr/src/tagout", root().display())),
+            .env(
+                "CFLAGS",
+                format!("-ffile-prefix-map={}=/usr/src/tagout", root().display()),
+            ),
     )?;
     let program = target().join("release/tagout");
     let size = fs::metadata(&program)?.len();
