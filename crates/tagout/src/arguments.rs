@@ -83,6 +83,7 @@ pub(crate) enum Command {
     /// Put back what a session changed or destroyed in its workspace
     ///
     /// Without a path, everything. What you changed since stays as it is, and is named.
+    #[command(hide = true)]
     Undo(UndoArguments),
     /// What a session did and what was decided about it
     Log {

@@ -210,7 +210,6 @@ impl Recorder {
                 // Another name of it may live on, and be written through later: then it is copied again.
                 Was::File(kept)
             }
-            FileType::Directory if self.marked.contains(&found.identity) => return Ok(None),
             FileType::Directory => Was::Folder(attributes(found)),
             FileType::Symlink => Was::Link {
                 target: {

@@ -165,11 +165,17 @@ impl Undo {
         let changed = self.history.changed();
         let is_meant = |changed: &Changed| {
             let places = [&changed.original, &changed.last];
-            paths.is_empty()
-                || places
-                    .into_iter()
-                    .flatten()
-                    .any(|place| paths.iter().any(|path| place.starts_with(path)))
+            let below = places
+                .into_iter()
+                .flatten()
+                .any(|place| paths.iter().any(|path| place.starts_with(path)));
+            // The folders that they lay in, where those are gone.
+            let above = changed.last.is_none()
+                && changed
+                    .original
+                    .as_ref()
+                    .is_some_and(|place| paths.iter().any(|path| path.starts_with(place)));
+            paths.is_empty() || below || above
         };
         for path in paths {
             let below = |place: &Option<PathBuf>| {
@@ -199,6 +205,7 @@ impl Undo {
                 .map(|entry| entry.path)
                 .collect();
             restoration.outcome.restored.sort();
+            restoration.outcome.restored.dedup();
             return Ok(restoration.outcome);
         }
         restoration.clear(&meant);
@@ -207,6 +214,7 @@ impl Undo {
         restoration.roots.set_touched();
         restoration.set_folders(&meant);
         restoration.outcome.restored.sort();
+        restoration.outcome.restored.dedup();
         Ok(restoration.outcome)
     }
 }
@@ -243,6 +251,9 @@ impl Restoration<'_> {
     fn without_conflicts(&mut self, meant: Vec<Changed>) -> Vec<Changed> {
         let mut left = Vec::new();
         for changed in meant {
+            if self.is_back(&changed) {
+                continue;
+            }
             match self.conflict(&changed) {
                 Some(why) if !self.force => {
                     let path = changed.original.or(changed.last).unwrap_or_default();
@@ -252,6 +263,35 @@ impl Restoration<'_> {
             }
         }
         left
+    }
+
+    /// Whether it is as it was already: put back before, or by somebody else.
+    fn is_back(&self, changed: &Changed) -> bool {
+        let Some(original) = &changed.original else {
+            return false;
+        };
+        let Ok(Some((mark, kind))) = self.roots.look(original) else {
+            return false;
+        };
+        let is_of = |attributes: Attributes| {
+            (mark.seconds, mark.nanoseconds) == (attributes.seconds, attributes.nanoseconds)
+        };
+        let kept = match (&changed.kept, &changed.was) {
+            (Some(kept), _) | (None, Some(Was::File(kept))) => kept,
+            (None, Some(Was::Link { attributes, .. })) => {
+                return changed.last.is_none() && kind == FileType::Symlink && is_of(*attributes);
+            }
+            _ => return false,
+        };
+        let size = is_plain(&kept.copy)
+            .then(|| std::fs::metadata(self.undo.folder.join(&kept.copy)).ok())
+            .flatten()
+            .map(|copy| copy.len());
+        // A file that was written at the same nanosecond and has the same size is taken for the same.
+        kind == FileType::RegularFile
+            && size == Some(mark.size)
+            && is_of(changed.attributes.unwrap_or(kept.attributes))
+            && changed.last.as_ref().is_none_or(|last| last == original)
     }
 
     fn conflict(&self, changed: &Changed) -> Option<String> {

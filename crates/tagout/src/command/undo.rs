@@ -48,9 +48,8 @@ pub(crate) fn undo(options: &UndoArguments) -> anyhow::Result<u8> {
 }
 
 fn list(entries: &[Entry], paths: &[PathBuf], workspace: &Path) {
-    let meant = |entry: &&Entry| {
-        paths.is_empty() || paths.iter().any(|path| entry.path.starts_with(path))
-    };
+    let meant =
+        |entry: &&Entry| paths.is_empty() || paths.iter().any(|path| entry.path.starts_with(path));
     let mut some = false;
     for entry in entries.iter().filter(meant) {
         some = true;
