@@ -34,6 +34,7 @@ pub mod report;
 mod resolver;
 mod run;
 mod scan;
+mod scanned;
 mod specify;
 mod stand_ins;
 mod sweep;

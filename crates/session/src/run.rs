@@ -30,7 +30,8 @@ use crate::pane::Pane;
 use crate::profiles;
 use crate::report::files::{Before, Changes};
 use crate::report::{self, Report};
-use crate::scan::{Scan, scan};
+use crate::scan::{Scan, scan_again};
+use crate::scanned::Scanned;
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
 use crate::twins::Twins;
@@ -39,7 +40,8 @@ use crate::view::Looked;
 use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
 use crate::{
-    caches, git_commits, git_credentials, keys, nested, publish, registries, remotes, specify, sweep, undo, view, watcher,
+    caches, git_commits, git_credentials, keys, nested, publish, registries, remotes, specify,
+    sweep, undo, view, watcher,
 };
 use tagout_catalog::Profile;
 
@@ -195,12 +197,14 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         .chain(git.held())
         .collect();
     let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
-    let mut scan = scan(&workspace.path, &decoy_key, &held, &|files| {
+    let scanned = Scanned::open(home.path(), &workspace.path, &held);
+    let mut scan = scan_again(&workspace.path, &decoy_key, &held, &scanned, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
             workspace.path.display()
         ));
     });
+    scanned.save();
     withhold(
         &mut scan,
         &workspace.path,

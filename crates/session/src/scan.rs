@@ -17,6 +17,8 @@ use tagout_secrets::{
     Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_utf16, known_values, twin,
 };
 
+use crate::scanned::Scanned;
+
 /// Larger files are not read, unless their name promises credentials.
 const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
 /// The largest file that is replaced by a twin.
@@ -93,6 +95,24 @@ pub fn scan(
     held: &[Held<'_>],
     progress: &(dyn Fn(u64) + Sync),
 ) -> Scan {
+    look(workspace, (key, held, None), progress)
+}
+
+/// The same, passing over files in which an earlier scan found nothing and that cannot have changed since.
+pub(crate) fn scan_again(
+    workspace: &Path,
+    key: &DecoyKey,
+    held: &[Held<'_>],
+    scanned: &Scanned,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Scan {
+    look(workspace, (key, held, Some(scanned)), progress)
+}
+
+/// What a scan looks for, and what it need not look at.
+type Search<'a> = (&'a DecoyKey, &'a [Held<'a>], Option<&'a Scanned>);
+
+fn look(workspace: &Path, search: Search<'_>, progress: &(dyn Fn(u64) + Sync)) -> Scan {
     let found = Mutex::new(Scan::default());
     let files = AtomicU64::new(0);
     WalkBuilder::new(workspace)
@@ -117,7 +137,7 @@ pub fn scan(
                     if count.is_multiple_of(512) {
                         progress(count);
                     }
-                    scan_file(workspace, entry.path(), (key, held), &found);
+                    scan_file(workspace, entry.path(), search, &found);
                 }
                 WalkState::Continue
             })
@@ -191,12 +211,7 @@ fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue>
         .collect()
 }
 
-fn scan_file(
-    workspace: &Path,
-    path: &Path,
-    (key, held): (&DecoyKey, &[Held<'_>]),
-    found: &Mutex<Scan>,
-) {
+fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, found: &Mutex<Scan>) {
     let Ok(relative) = path.strip_prefix(workspace) else {
         return;
     };
@@ -243,6 +258,16 @@ fn scan_file(
         }
         return;
     }
+    // Taken before the file is read: what changes meanwhile has another one next time.
+    let mark = scanned.and_then(|scanned| Some((scanned, scanned.mark(relative, &metadata)?)));
+    if mark.is_some_and(|(scanned, mark)| scanned.is_clean(&mark)) {
+        return;
+    }
+    let clean = || {
+        if let Some((scanned, mark)) = mark {
+            scanned.keep(mark);
+        }
+    };
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -253,14 +278,18 @@ fn scan_file(
         }
     };
     if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes) {
+        clean();
         return;
     }
     let judged = find_in(relative, &bytes, key);
-    if let Some((file, known)) = hide_held(relative, &bytes, judged, held)
-        && let Ok(mut found) = found.lock()
-    {
-        found.twins.push(file);
-        found.known.extend(known);
+    match hide_held(relative, &bytes, judged, held) {
+        None => clean(),
+        Some((file, known)) => {
+            if let Ok(mut found) = found.lock() {
+                found.twins.push(file);
+                found.known.extend(known);
+            }
+        }
     }
 }
 
