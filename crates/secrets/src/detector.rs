@@ -187,7 +187,7 @@ impl Detector {
     fn follow_keywords(&self, scan: &mut Scan<'_>) {
         let mut name_end = 0;
         let mut key_end = 0;
-        let (mut base64_end, mut percent_end) = (0, 0);
+        let (mut base64_end, mut percent_end, mut document_end) = (0, 0, 0);
         // Up to where each rule has looked, so that a run of keywords is looked at once.
         let mut looked = vec![0; self.rules.len()];
         for hit in self.keywords.find_overlapping_iter(scan.bytes) {
@@ -223,15 +223,16 @@ impl Detector {
                 }
                 Some(Lead::UserOption) => scan.user_option(hit.end()),
                 Some(Lead::Base64) if hit.start() >= base64_end => {
-                    base64_end = scan.base64_around(self, &hit.range()).unwrap_or(base64_end);
+                    base64_end = scan.base64_around(self, &hit.range(), base64_end);
                 }
                 Some(Lead::Percent) if hit.start() >= percent_end => {
-                    percent_end = scan
-                        .percent_around(self, &hit.range())
-                        .unwrap_or(percent_end);
+                    percent_end = scan.percent_around(self, &hit.range(), percent_end);
                 }
                 Some(Lead::Base64 | Lead::Percent) => {}
-                Some(Lead::KubernetesSecret) => scan.kubernetes_secret(self, &hit.range()),
+                Some(Lead::KubernetesSecret) if hit.start() >= document_end => {
+                    document_end = scan.kubernetes_secret(self, &hit.range());
+                }
+                Some(Lead::KubernetesSecret) => {}
                 Some(Lead::Login) => scan.login(hit.end()),
             }
         }

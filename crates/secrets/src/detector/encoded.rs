@@ -44,21 +44,23 @@ pub(super) fn words() -> Vec<String> {
 
 impl Scan<'_> {
     /// The run of base64 around `hit`, which looks like the middle of an encoded URL, key or token.
-    /// Answers where it ends.
+    /// Answers where it ends; what is before `covered` was looked at.
     pub(super) fn base64_around(
         &mut self,
         detector: &Detector,
         hit: &Range<usize>,
-    ) -> Option<usize> {
+        covered: usize,
+    ) -> usize {
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
-        let from = hit.start.saturating_sub(LONGEST_RUN);
-        let front = self.slice(from..hit.start);
+        let front = self.slice(covered.min(hit.start)..hit.start);
         let before = front
             .iter()
             .rev()
             .take_while(|byte| is_base64(byte))
             .count();
-        let start = hit.start - before;
+        // Of a giant run the part around the hit, at a distance of whole groups from its beginning.
+        let skipped = before.saturating_sub(LONGEST_RUN / 2) / 4 * 4;
+        let start = hit.start - before + skipped;
         let rest = self.slice(start..(start + LONGEST_RUN).min(self.bytes.len()));
         let length = rest.iter().take_while(|byte| is_base64(byte)).count();
         let padding = rest
@@ -68,11 +70,10 @@ impl Scan<'_> {
             .take_while(|&&byte| byte == b'=')
             .count();
         let end = start + length + padding.min(2);
-        if self.depth == 0 || length < SHORTEST_RUN || before >= LONGEST_RUN {
-            return Some(end);
+        if self.depth > 0 && length >= SHORTEST_RUN {
+            self.base64(detector, start..end, None);
         }
-        self.base64(detector, start..end, None);
-        Some(end)
+        end.max(hit.end)
     }
 
     /// Looks into base64; `key` is its name in the file.
@@ -108,15 +109,15 @@ impl Scan<'_> {
     }
 
     /// The percent-encoded run around `hit`, which looks like the middle of an encoded URL or of JSON.
-    /// Answers where it ends.
+    /// Answers where it ends; what is before `covered` was looked at.
     pub(super) fn percent_around(
         &mut self,
         detector: &Detector,
         hit: &Range<usize>,
-    ) -> Option<usize> {
+        covered: usize,
+    ) -> usize {
         let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`<>&".contains(byte);
-        let from = hit.start.saturating_sub(LONGEST_RUN);
-        let front = self.slice(from..hit.start);
+        let front = self.slice(covered.min(hit.start)..hit.start);
         let start = hit.start - front.iter().rev().take_while(|byte| !ends(byte)).count();
         let rest = self.slice(start..(start + LONGEST_RUN).min(self.bytes.len()));
         let end = start
@@ -125,7 +126,7 @@ impl Scan<'_> {
                 .position(|byte| ends(byte))
                 .unwrap_or(rest.len());
         if self.depth == 0 {
-            return Some(end);
+            return end.max(hit.end);
         }
         let (decoded, places) = without_percent(self.slice(start..end));
         for finding in detector.scan_within(&decoded, FileKind::Plain, self.depth - 1) {
@@ -137,12 +138,13 @@ impl Scan<'_> {
                 self.add(first..last, &finding.kind, None, finding.confidence);
             }
         }
-        Some(end)
+        end.max(hit.end)
     }
 
     /// The values of the Kubernetes Secret whose `kind` is at `hit`: of `data`, base64; of `stringData`,
-    /// plain. What it holds is secret whatever the names and values look like.
-    pub(super) fn kubernetes_secret(&mut self, detector: &Detector, hit: &Range<usize>) {
+    /// plain. What it holds is secret whatever the names and values look like. Answers where its document
+    /// ends.
+    pub(super) fn kubernetes_secret(&mut self, detector: &Detector, hit: &Range<usize>) -> usize {
         let front = self.slice(0..hit.start);
         let document = find_last(front, b"\n---").map_or(0, |at| at + 4);
         let rest = self.slice(hit.end..self.bytes.len());
@@ -176,6 +178,7 @@ impl Scan<'_> {
                 _ => {}
             }
         }
+        end
     }
 
     fn secret_value(&mut self, detector: &Detector, field: reader::Field, encoded: bool) {

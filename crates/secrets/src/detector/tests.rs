@@ -492,6 +492,20 @@ mod encodings {
     }
 
     #[test]
+    fn many_encodings_take_no_more_time_than_their_length() {
+        for text in [
+            "kind: Secret\n",
+            "%3a%2f%2f",
+            "oi8v",
+            ".login('",
+            "\"kind\": \"secret\"{data:",
+        ] {
+            // Looked at once a hit, this would take minutes.
+            scan("a.yaml", text.repeat(60_000).as_bytes());
+        }
+    }
+
+    #[test]
     fn a_comment_allows_nothing() {
         for comment in [
             "gitleaks:allow",
