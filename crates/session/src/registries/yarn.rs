@@ -111,13 +111,14 @@ fn definition(text: &str) -> Option<String> {
         let entry = text.get(at..)?.split('}').next()?;
         entry.split_once("default:\"")?.1.split('"').next()
     });
-    let first = || {
-        let (_, behind) = text.split_once("YARN_REGISTRY = '")?;
-        behind.split('\'').next()
-    };
+    let first = text
+        .split("YARN_REGISTRY = '")
+        .skip(1)
+        .filter_map(|behind| behind.split('\'').next());
     later
-        .or_else(first)
-        .filter(|url| url.starts_with("https://"))
+        .into_iter()
+        .chain(first)
+        .find(|url| url.starts_with("https://"))
         .map(str::to_owned)
 }
 
