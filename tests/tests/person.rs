@@ -57,7 +57,7 @@ for_each_person! {
         for expected in [
             "files: 1 added, 1 changed, 1 deleted",
             "deleted: gone",
-            "node_modules/.bin/tool",
+            "1 program came into node_modules: .bin/tool",
             "refused 2 times",
             "methods = [\"POST\"]\n    paths = [\"/v1/x\"]",
             "name = \"other.example.org\"",

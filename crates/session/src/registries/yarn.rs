@@ -1,5 +1,5 @@
 //! yarn, which has a default registry of its own. Configuration of the user: `~/.yarnrc.yml` of yarn 2
-//! and later (https://yarnpkg.com/configuration/yarnrc), `~/.yarnrc` of yarn 1, and `npmrc`, which
+//! and later (yarn's own page of settings), `~/.yarnrc` of yarn 1, and `npmrc`, which
 //! [`super::npm`] reads. The default stands in the program, a bundle of JavaScript.
 
 use std::path::Path;
