@@ -318,6 +318,25 @@ pub fn describe(operation: &mut Operation, contents: &pack::Contents) {
     }
 }
 
+/// Writes into a push's operation which content it has, by its SHA-256, where that is not in the request
+/// itself: an approval is for this content then.
+pub fn keep(operation: &mut Operation, digest: &str, octets: u64) {
+    if Pushed::of(operation).is_some()
+        && let Some(arguments) = operation.arguments.as_object_mut()
+    {
+        arguments.insert("content".to_owned(), json!(digest));
+        arguments.insert("octets".to_owned(), json!(octets));
+    }
+}
+
+/// The SHA-256 of the content of a push that is not in the request itself.
+pub fn kept_content(operations: &[Operation]) -> Option<&str> {
+    operations
+        .iter()
+        .filter(|operation| Pushed::of(operation).is_some())
+        .find_map(|operation| operation.arguments.get("content")?.as_str())
+}
+
 /// What a push does, in the words of whoever has to answer for it; nothing for other operations.
 pub(crate) use told::told;
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::client::{Answering, Asking, ClientError, PAUSE};
 use crate::coding::Undecodable;
 use crate::head::Framing;
+use crate::spool::{LARGEST, Spooled, Unkept};
 use crate::understand::{Understood, fault};
 use crate::upload::{Pieces, Upload};
 
@@ -18,7 +19,7 @@ use crate::upload::{Pieces, Upload};
 const MOST_HELD: usize = 8 * 1024 * 1024;
 /// The same for model hosts, whose prompts carry pictures (providers' own limits are below this).
 const MOST_HELD_FOR_MODELS: usize = 32 * 1024 * 1024;
-/// The same for a push, whose pack is part of what is approved.
+/// The same for a push, whose pack is part of what is approved; a larger one is kept in a file.
 const MOST_HELD_OF_A_PUSH: usize = 32 * 1024 * 1024;
 /// Content that all connections of a session hold at one time, in KiB.
 const MOST_HELD_TOGETHER: usize = 256 * 1024;
@@ -59,6 +60,8 @@ pub(crate) struct Taken {
     pub(crate) body: HttpBody,
     /// Where the rest of a streamed body comes from.
     pub(crate) upload: Option<Upload>,
+    /// A push that is too large to be held: its body is what stands before its pack.
+    pub(crate) spooled: Option<Spooled>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -87,6 +90,7 @@ pub(crate) async fn take(
     let nothing = Taken {
         body: HttpBody::Empty,
         upload: None,
+        spooled: None,
         _room: None,
     };
     let length = match understood.framing {
@@ -103,6 +107,7 @@ pub(crate) async fn take(
                 expects_continue: understood.expects_continue,
                 pieces: Pieces::Messages(room.clone()),
             }),
+            spooled: None,
             _room: None,
         });
     }
@@ -112,7 +117,9 @@ pub(crate) async fn take(
         Need::WholePush => MOST_HELD_OF_A_PUSH,
     };
     // What is announced as too long is not asked for before the verdict.
-    let is_announced = length.is_some_and(|length| length > most as u64);
+    let is_kept = need == Need::WholePush && understood.coding.is_none();
+    let most_announced = if is_kept { LARGEST } else { most as u64 };
+    let is_announced = length.is_some_and(|length| length > most_announced);
     let held = if is_announced {
         Err(Incomplete::TooLong(Held::default()))
     } else {
@@ -138,6 +145,7 @@ pub(crate) async fn take(
                     _ => HttpBody::Whole(held.bytes),
                 },
                 upload: None,
+                spooled: None,
                 _room: held.room,
             });
         }
@@ -148,6 +156,29 @@ pub(crate) async fn take(
         }
         Err(Incomplete::TooLong(beginning)) => beginning,
     };
+    if is_kept && !is_announced {
+        return match Spooled::keep(asking, beginning.bytes).await {
+            Ok(spooled) => Ok(Taken {
+                body: HttpBody::Whole(spooled.head()),
+                upload: None,
+                spooled: Some(spooled),
+                _room: None,
+            }),
+            Err(Unkept::Client(error)) => Err(error),
+            Err(unkept) => {
+                understood.faults.push(match unkept {
+                    Unkept::NoRoom | Unkept::Client(_) => no_room(),
+                    Unkept::TooLarge => too_large(),
+                    Unkept::Disk(error) => fault(
+                        FaultKind::Internal,
+                        format!("the push could not be kept until it is judged: {error}"),
+                        "Push in parts of at most 32 MiB, an earlier commit of the branch first.",
+                    ),
+                });
+                Ok(nothing)
+            }
+        };
+    }
     // What is encoded can only be searched when all of it is there.
     if need != Need::Beginning || understood.coding.is_some() {
         understood.faults.push(too_large());
@@ -169,6 +200,7 @@ pub(crate) async fn take(
             expects_continue: understood.expects_continue && is_announced,
             pieces: Pieces::AsTheyCome,
         }),
+        spooled: None,
         _room: beginning.room,
     })
 }
@@ -232,7 +264,7 @@ fn undecodable(why: Undecodable) -> Fault {
 pub(crate) fn too_large() -> Fault {
     fault(
         FaultKind::TooLarge,
-        "the content is larger than what is held before a verdict (8 MiB; 32 MiB to models and of a push)",
+        "the content is larger than what is held before a verdict (8 MiB; 32 MiB to models, 512 MiB of a push)",
         "Send it in smaller parts; of git, push an earlier commit of the branch first.",
     )
 }
@@ -310,6 +342,32 @@ mod tests {
             take_of(&length(content.len()), &content, Need::Beginning, &room).await;
         assert!(understood.faults.is_empty());
         assert!(taken.body == HttpBody::Streamed && taken.upload.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_large_push_is_kept_in_a_file() {
+        use http_body_util::BodyExt;
+        let room = Room::new();
+        let (old, new) = ("1".repeat(40), "2".repeat(40));
+        let command = format!("{old} {new} refs/heads/main\0 report-status");
+        let head = format!("{:04x}{command}0000PACK", command.len() + 4);
+        let mut content = head.clone().into_bytes();
+        content.resize(MOST_HELD_OF_A_PUSH + 10, b'.');
+        let fields = length(content.len());
+        let (understood, taken) = take_of(&fields, &content, Need::WholePush, &room).await;
+        assert!(understood.faults.is_empty());
+        assert_eq!(taken.body.bytes(), head.as_bytes());
+        let spooled = taken.spooled.unwrap();
+        assert_eq!(spooled.octets(), content.len() as u64);
+        // As often as it is sent.
+        for _ in 0..2 {
+            let sent = spooled.body().collect().await.unwrap().to_bytes();
+            assert!(sent == content);
+        }
+        let longer = length(usize::try_from(LARGEST).unwrap() + 1);
+        let (understood, taken) = take_of(&longer, b"", Need::WholePush, &room).await;
+        assert_eq!(understood.faults[0].kind, FaultKind::TooLarge);
+        assert!(taken.spooled.is_none());
     }
 
     #[tokio::test]

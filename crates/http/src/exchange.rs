@@ -28,6 +28,7 @@ use crate::messages;
 use crate::outgoing::outgoing;
 use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
+use crate::spool::Spooled;
 use crate::streaming::Streaming;
 use crate::understand::{Understood, fault, trailer_faults, understand};
 use crate::upload::{Looks, OutgoingBody, Upload, UploadError, pump};
@@ -79,7 +80,12 @@ impl Gate {
         let version = understood.version;
         understood.request.body = std::mem::replace(&mut taken.body, HttpBody::Empty);
         let action = self
-            .action(understood.request, understood.faults, recognise)
+            .action_of(
+                understood.request,
+                understood.faults,
+                recognise,
+                taken.spooled.as_ref(),
+            )
             .await;
         let git = tagout_catalog::git::client(action.request());
         let dress = Dress {
@@ -156,9 +162,20 @@ impl Gate {
     /// Examines the slots and recognises the operation: the request as the authority judges it.
     pub(crate) async fn action(
         &self,
+        request: HttpRequest,
+        faults: Vec<Fault>,
+        recognise: fn(&HttpRequest) -> Result<Meaning, Unrecognised>,
+    ) -> Action {
+        self.action_of(request, faults, recognise, None).await
+    }
+
+    /// The same for a request of which `spooled` may be the content.
+    async fn action_of(
+        &self,
         mut request: HttpRequest,
         mut faults: Vec<Fault>,
         recognise: fn(&HttpRequest) -> Result<Meaning, Unrecognised>,
+        spooled: Option<&Spooled>,
     ) -> Action {
         let broker = self.inner.authority.broker();
         let is_model_host = self.is_model_host(&request.target.host);
@@ -187,7 +204,9 @@ impl Gate {
                     let new: Vec<_> = new.collect();
                     faults.extend(new);
                 }
-                let (looked, fault) = self.look_into_push(&mut request, meaning.operations).await;
+                let (looked, fault) = self
+                    .look_into_push(&mut request, meaning.operations, spooled)
+                    .await;
                 faults.extend(fault);
                 (self.prove_pushes(looked).await, meaning.graphql)
             }
@@ -245,8 +264,9 @@ impl Gate {
             Some(accepted) if !credentialed && stored.method.is_read() => accepted,
             _ => "identity",
         };
+        let held = stored.body.bytes().len() as u64;
         let mut outcome = Outcome {
-            request_bytes: stored.body.bytes().len() as u64,
+            request_bytes: taken.spooled.as_ref().map_or(held, Spooled::octets),
             ..Outcome::default()
         };
         if let Some(handshake) = &asked.websocket {
@@ -261,7 +281,9 @@ impl Gate {
                     .await;
             }
             None => {
-                let sending = self.send_with_login(server, permit, encoding, asked.wants_trailers);
+                let spooled = taken.spooled.as_ref();
+                let trailers = asked.wants_trailers;
+                let sending = self.send_with_login(server, permit, encoding, trailers, spooled);
                 let sent = tokio::select! {
                     biased;
                     () = gone(asking, answering) => {

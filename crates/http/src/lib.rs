@@ -28,6 +28,7 @@ mod proxy;
 mod pushes;
 mod refusal;
 mod server;
+mod spool;
 mod streaming;
 mod understand;
 mod upload;

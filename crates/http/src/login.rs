@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use tagout_authority::{Outcome, Permit};
+use tagout_catalog::git::kept_content;
 use tagout_core::Refusal;
 use tagout_credentials::login::Prepared;
 
@@ -16,6 +17,8 @@ use crate::git::refuse_client;
 use crate::outgoing::outgoing;
 use crate::refusal::{Dress, refuse};
 use crate::server::{Lease, SendError, Server};
+use crate::spool::Spooled;
+use crate::upload::OutgoingBody;
 
 impl Gate {
     /// Sees to the tokens of a permitted request. `Some` when the client has its answer already.
@@ -76,18 +79,30 @@ impl Gate {
         permit: &Permit,
         encoding: &str,
         wants_trailers: bool,
+        spooled: Option<&Spooled>,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
         let uses = permit.action().credentials();
         let sent = self.logins.sent_with(uses);
-        let request = outgoing(permit, encoding, wants_trailers, None)?;
+        let request = outgoing(permit, encoding, wants_trailers, kept(permit, spooled)?)?;
         let answered = server.send(request).await?;
         if answered.0.status() == StatusCode::UNAUTHORIZED
             && (self.logins.unauthorized(&sent).await || self.git_is_renewed(uses).await)
         {
-            let request = outgoing(permit, encoding, wants_trailers, None)?;
+            let request = outgoing(permit, encoding, wants_trailers, kept(permit, spooled)?)?;
             return server.send(request).await;
         }
         Ok(answered)
+    }
+}
+
+/// The content of a push that was kept in a file, where that is what was judged.
+fn kept(permit: &Permit, spooled: Option<&Spooled>) -> Result<Option<OutgoingBody>, SendError> {
+    match (kept_content(permit.action().operations()), spooled) {
+        (None, None) => Ok(None),
+        (Some(judged), Some(spooled)) if judged == spooled.digest() => Ok(Some(spooled.body())),
+        _ => Err(SendError::Request(
+            "its content is not the one that was judged".to_owned(),
+        )),
     }
 }
 

@@ -5,13 +5,14 @@
 //! one is looked into at a time, away from the threads that serve connections.
 
 use tagout_catalog::git::pack::{self, Contents, Kind, Octets, Unreadable};
-use tagout_catalog::git::{Pushed, describe, pack_of};
+use tagout_catalog::git::{Pushed, describe, keep, pack_of};
 use tagout_core::{Fault, FaultKind, HttpBody, HttpRequest, Operation};
 use tagout_secrets::KnownSecrets;
 use tokio::sync::Semaphore;
 
 use crate::gate::Gate;
 use crate::git::Objects;
+use crate::spool::Spooled;
 use crate::understand::fault;
 
 /// Packs that are looked into at one time.
@@ -31,6 +32,7 @@ impl Gate {
         &self,
         request: &mut HttpRequest,
         operations: Vec<Operation>,
+        spooled: Option<&Spooled>,
     ) -> (Vec<Operation>, Option<Fault>) {
         let is_push = |operation: &Operation| Pushed::of(operation).is_some();
         if !operations.iter().any(is_push) {
@@ -47,16 +49,16 @@ impl Gate {
         };
         let known = self.inner.authority.broker().known();
         let history = self.history.clone();
+        let kept = spooled.map(Spooled::content);
         let content = std::mem::replace(&mut request.body, HttpBody::Empty);
         let looked = tokio::task::spawn_blocking(move || {
             let mut objects = history.and_then(|history| history.objects(digits));
-            let looked = look(
-                &content.bytes(),
-                start as u64,
-                digits,
-                &known,
-                objects.as_deref_mut(),
-            );
+            let bytes = content.bytes();
+            let octets: &dyn Octets = match &kept {
+                Some(kept) => kept,
+                None => &bytes,
+            };
+            let looked = look(octets, start as u64, digits, &known, objects.as_deref_mut());
             (content, looked)
         });
         let Ok((content, looked)) = looked.await else {
@@ -73,6 +75,9 @@ impl Gate {
                 let mut described = operations;
                 for operation in &mut described {
                     describe(operation, &contents);
+                    if let Some(spooled) = spooled {
+                        keep(operation, spooled.digest(), spooled.octets());
+                    }
                 }
                 (described, None)
             }

@@ -24,6 +24,9 @@ const MOST_COMMITS: usize = 20_000;
 const LARGEST_COMMIT: u64 = 1 << 20;
 /// Octets of an object that a push builds on.
 const LARGEST_BASE: u64 = 128 << 20;
+/// How long objects that a push builds on can be asked for: between the questions its pack is unpacked,
+/// which takes its time when it is large.
+const LOOKING: Duration = Duration::from_secs(120);
 /// How long a proof may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -113,7 +116,7 @@ impl History for WorkspaceHistory {
         let (ends, ended) = mpsc::channel::<()>();
         // The same: an answer that does not come ends with the process.
         std::thread::spawn(move || {
-            let _ = ended.recv_timeout(PATIENCE);
+            let _ = ended.recv_timeout(LOOKING);
             let _ = child.kill();
             let _ = child.wait();
             drop(folder);
