@@ -356,36 +356,36 @@ fn long_and_deep_texts_end_no_process() {
     let texts = [
         format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
         format!("SELECT 1{}", " + 1".repeat(100_000)),
-        format!("SELECT {}1", "- ".repeat(100_000)),
-        format!("SELECT {}true", "NOT ".repeat(100_000)),
-        format!("SELECT 1{}", "::int".repeat(100_000)),
-        format!("SELECT a{}", "[1]".repeat(100_000)),
+        format!("SELECT {}1", "- ".repeat(20_000)),
+        format!("SELECT {}true", "NOT ".repeat(20_000)),
+        format!("SELECT 1{}", "::int".repeat(20_000)),
+        format!("SELECT a{}", "[1]".repeat(20_000)),
         format!(
             "{}SELECT 1{}",
-            "SELECT (".repeat(50_000),
-            ")".repeat(50_000)
+            "SELECT (".repeat(10_000),
+            ")".repeat(10_000)
         ),
-        format!("SELECT 1{}", " UNION SELECT 1".repeat(50_000)),
-        format!("SELECT 1 FROM a{}", " JOIN a ON true".repeat(50_000)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(10_000)),
+        format!("SELECT 1 FROM a{}", " JOIN a ON true".repeat(10_000)),
         format!(
             "SELECT {}1{}",
-            "CASE WHEN true THEN ".repeat(40_000),
-            " END".repeat(40_000)
+            "CASE WHEN true THEN ".repeat(10_000),
+            " END".repeat(10_000)
         ),
         format!(
             "DO $$ {} {} $$",
-            "BEGIN ".repeat(50_000),
-            "END;".repeat(50_000)
+            "BEGIN ".repeat(10_000),
+            "END;".repeat(10_000)
         ),
         format!(
             "DO $$ BEGIN {} NULL; {} END $$",
-            "IF true THEN ".repeat(30_000),
-            "END IF;".repeat(30_000)
+            "IF true THEN ".repeat(10_000),
+            "END IF;".repeat(10_000)
         ),
-        format!("DO $$ BEGIN PERFORM 1{}; END $$", " + 1".repeat(100_000)),
+        format!("DO $$ BEGIN PERFORM 1{}; END $$", " + 1".repeat(20_000)),
         "(".repeat(1_000_000),
         "'".repeat(999_999),
-        "$a$".repeat(300_000),
+        "$a$".repeat(100_000),
     ];
     for text in &texts {
         let _ = classifier.classify(Dialect::Postgres, text);

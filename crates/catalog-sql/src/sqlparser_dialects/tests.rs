@@ -213,16 +213,16 @@ fn long_and_deep_texts_end_no_process() {
             format!("SELECT 1{}", " + 1".repeat(3_900)),
             format!("SELECT {}1", "- ".repeat(100_000)),
             format!("SELECT {}1", "NOT ".repeat(3_900)),
-            format!("SELECT 1{}", " UNION SELECT 1".repeat(9_000)),
+            format!("SELECT 1{}", " UNION SELECT 1".repeat(3_000)),
             format!("SELECT 1 FROM a{}", " JOIN a".repeat(3_900)),
             format!("SELECT 1{}", " COLLATE x".repeat(3_900)),
             format!(
                 "SELECT {}1{}",
-                "CASE WHEN 1 THEN ".repeat(9_000),
-                " END".repeat(9_000)
+                "CASE WHEN 1 THEN ".repeat(3_000),
+                " END".repeat(3_000)
             ),
             "(".repeat(1_000_000),
-            "[".repeat(1_000_000),
+            "[".repeat(100_000),
         ] {
             let _ = classify(dialect, &text);
         }
