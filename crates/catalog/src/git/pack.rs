@@ -219,7 +219,7 @@ impl Reader<'_> {
                 Ok(octet[0])
             };
             let first = next()?;
-            let kind = first >> 4 & 7;
+            let kind = (first >> 4) & 7;
             let (mut size, mut shift, mut octet) = (u64::from(first & 15), 4, first);
             while octet & 0x80 != 0 {
                 octet = next()?;
@@ -242,7 +242,7 @@ impl Reader<'_> {
                         if distance > 1 << 48 {
                             return Err(Unreadable::Broken("a delta's base is none"));
                         }
-                        distance = (distance + 1) << 7 | u64::from(octet & 0x7f);
+                        distance = ((distance + 1) << 7) | u64::from(octet & 0x7f);
                     }
                     let base = at.checked_sub(distance).filter(|base| *base < at);
                     let base = base.ok_or(Unreadable::Broken("a delta's base is none"))?;

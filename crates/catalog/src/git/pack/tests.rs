@@ -147,7 +147,7 @@ fn a_thin_pack_needs_what_it_builds_on() {
 
 /// An object's head, type and size.
 fn head(kind: u8, mut size: usize) -> Vec<u8> {
-    let mut octets = vec![kind << 4 | (size & 15) as u8];
+    let mut octets = vec![(kind << 4) | (size & 15) as u8];
     size >>= 4;
     while size > 0 {
         *octets.last_mut().unwrap() |= 0x80;
