@@ -120,11 +120,7 @@ impl Scan<'_> {
         let front = self.slice(covered.min(hit.start)..hit.start);
         let start = hit.start - front.iter().rev().take_while(|byte| !ends(byte)).count();
         let rest = self.slice(start..(start + LONGEST_RUN).min(self.bytes.len()));
-        let end = start
-            + rest
-                .iter()
-                .position(|byte| ends(byte))
-                .unwrap_or(rest.len());
+        let end = start + rest.iter().position(ends).unwrap_or(rest.len());
         if self.depth == 0 {
             return end.max(hit.end);
         }
