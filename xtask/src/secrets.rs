@@ -21,12 +21,24 @@ use crate::run::{cargo, root, succeed, target};
 /// Line of a finding, by file.
 type Lines = BTreeMap<PathBuf, BTreeSet<u64>>;
 
+/// A place: the file as the scanner writes it, and the line.
+type Place = (String, u64);
+
+/// One run of a scanner.
+struct Ran {
+    /// Seconds on the wall.
+    wall: f64,
+    /// Seconds of processor.
+    processor: f64,
+    found: Vec<Place>,
+}
+
 /// A scanner: its name, its package on PyPI where it comes from there, how it is asked, how it answers.
 struct Scanner {
     name: &'static str,
     package: Option<&'static str>,
     arguments: fn(&Path, &Path) -> Vec<String>,
-    read: fn(&str) -> Result<Vec<(String, u64)>>,
+    read: fn(&str) -> Result<Vec<Place>>,
 }
 
 const SCANNERS: &[Scanner] = &[
@@ -155,8 +167,8 @@ pub(crate) fn bench(leaky_repo: Option<&str>) -> Result<()> {
         let found = leaky_repo
             .map(|repository| accuracy(scanner, &program, Path::new(repository)))
             .transpose()?;
-        let (once, processor, _) = scanner.run(&program, &small)?;
-        let (all, sources, _) = scanner.run(&program, &tree)?;
+        let once = scanner.run(&program, &small)?;
+        let sources = scanner.run(&program, &tree)?;
         let accuracy = match found {
             Some((found, risk, excess)) => format!(
                 "{found} of {risk} | {:.3} | {excess} | {:.3}",
@@ -169,10 +181,10 @@ pub(crate) fn bench(leaky_repo: Option<&str>) -> Result<()> {
             page,
             "| {} | {accuracy} | {:.0} ms | {:.0} ms | {:.1} s | {:.1} |",
             scanner.package.unwrap_or("tagout"),
-            once * 1e3,
-            processor * 1e3,
-            all,
-            size as f64 / 1e6 / sources.max(0.01),
+            once.wall * 1e3,
+            once.processor * 1e3,
+            sources.wall,
+            size as f64 / 1e6 / sources.processor.max(0.01),
         )?;
     }
     print!("{page}");
@@ -185,7 +197,7 @@ fn words(words: &[&str], folder: &Path) -> Vec<String> {
     all
 }
 
-fn objects(text: &str, file: &str, line: &str) -> Result<Vec<(String, u64)>> {
+fn objects(text: &str, file: &str, line: &str) -> Result<Vec<Place>> {
     let mut found = Vec::new();
     for object in text.lines() {
         let object: Value = serde_json::from_str(object)?;
@@ -197,7 +209,7 @@ fn objects(text: &str, file: &str, line: &str) -> Result<Vec<(String, u64)>> {
 }
 
 /// Where a finding of betterleaks stands: its schema nests the place.
-fn betterleaks_place(finding: &Value) -> Option<(String, u64)> {
+fn betterleaks_place(finding: &Value) -> Option<Place> {
     fn number(value: &Value) -> Option<u64> {
         value.as_u64().or_else(|| value["line"].as_u64())
     }
@@ -217,7 +229,7 @@ fn betterleaks_place(finding: &Value) -> Option<(String, u64)> {
 
 impl Scanner {
     /// Runs over a folder: seconds of wall, of processor, and what was found.
-    fn run(&self, program: &Path, folder: &Path) -> Result<(f64, f64, Vec<(String, u64)>)> {
+    fn run(&self, program: &Path, folder: &Path) -> Result<Ran> {
         let report = std::env::temp_dir().join(format!("tagout-bench-{}.json", std::process::id()));
         let (begun, spent) = (Instant::now(), children()?);
         let output = Command::new(program)
@@ -235,7 +247,11 @@ impl Scanner {
         } else {
             (self.read)(&text).with_context(|| format!("reading what {} says", self.name))?
         };
-        Ok((wall, processor, found))
+        Ok(Ran {
+            wall,
+            processor,
+            found,
+        })
     }
 }
 
@@ -258,7 +274,7 @@ fn children() -> Result<f64> {
 fn accuracy(scanner: &Scanner, program: &Path, repository: &Path) -> Result<(u64, u64, u64)> {
     let counts = counts(repository)?;
     let mut lines = Lines::new();
-    for (file, line) in scanner.run(program, repository)?.2 {
+    for (file, line) in scanner.run(program, repository)?.found {
         let file = Path::new(&file);
         let file = file.strip_prefix(repository).unwrap_or(file);
         lines.entry(file.to_owned()).or_default().insert(line);
