@@ -73,6 +73,9 @@ pub(crate) enum DeliverError {
     /// The server framed its content in a way that nobody asked for.
     #[error("the server sent its answer in a transfer coding that nobody asked for")]
     Framed,
+    /// It sent a part of something whose values are taken out.
+    #[error("the server sent a part of its answer, and the whole was asked for")]
+    Part,
     /// Too much is being decoded already.
     #[error("too many encoded answers are read at this moment")]
     NoRoom,
@@ -81,7 +84,10 @@ pub(crate) enum DeliverError {
 impl DeliverError {
     /// Whether the answer itself is what is wrong.
     pub(crate) fn is_of_answer(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::Framed | Self::NoRoom)
+        matches!(
+            self,
+            Self::Unreadable(_) | Self::Framed | Self::Part | Self::NoRoom
+        )
     }
 }
 
@@ -181,16 +187,15 @@ impl Delivery<'_> {
     }
 
     /// How the content of an answer is read in which credentials could hide.
-    fn decoding(&self, head: &http::response::Parts) -> Result<Option<Decoding>, Undecodable> {
+    fn decoding(&self, head: &http::response::Parts) -> Result<Option<Decoding>, DeliverError> {
         if self.redactor.is_none() {
             return Ok(None);
         }
-        let decoding = Decoding::of_answer(&head.headers)?;
-        match head.status {
-            // A part of something encoded cannot be decoded.
-            StatusCode::PARTIAL_CONTENT if decoding.is_some() => Err(Undecodable::Unknown),
-            _ => Ok(decoding),
+        // A part could begin or end within a value, and within what is encoded; none was asked for.
+        if head.status == StatusCode::PARTIAL_CONTENT {
+            return Err(DeliverError::Part);
         }
+        Ok(Decoding::of_answer(&head.headers)?)
     }
 
     fn content(&self, status: StatusCode, headers: &HeaderMap, body: &Incoming) -> Content {

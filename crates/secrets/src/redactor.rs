@@ -37,11 +37,13 @@ struct Table {
 
 impl Redactor {
     /// A redactor for pairs of value and decoy. Every spelling of a value (raw, base64, hexadecimal,
-    /// percent-encoded, JSON-escaped) becomes the same spelling of its decoy. A decoy of the value's
+    /// percent-encoded, JSON-escaped, in UTF-16) becomes the same spelling of its decoy. A decoy of the value's
     /// length and shape keeps the length of what it stands in; otherwise lengths may change.
     pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
         let spelled = |(value, decoy): &(Vec<u8>, Vec<u8>)| -> Vec<_> {
-            spellings(value).into_iter().zip(spellings(decoy)).collect()
+            let narrow = spellings(value).into_iter().zip(spellings(decoy));
+            let wide = utf16(value).into_iter().zip(utf16(decoy));
+            narrow.chain(wide).collect()
         };
         Self::of(pairs, spelled)
     }
@@ -145,6 +147,13 @@ impl Redactor {
     }
 }
 
+/// A value of ASCII as UTF-16 has it, in both orders.
+fn utf16(value: &[u8]) -> [Vec<u8>; 2] {
+    let little = value.iter().flat_map(|byte| [*byte, 0]).collect();
+    let big = value.iter().flat_map(|byte| [0, *byte]).collect();
+    [little, big]
+}
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redactor({} spellings)", self.table.needles.len())
@@ -238,6 +247,15 @@ mod tests {
                 redactor().redact(&answer),
                 [b"{\"echo\":\"", expected.as_slice(), b"\"}"].concat()
             );
+        }
+    }
+
+    #[test]
+    fn invariant_3_a_value_in_utf16_becomes_the_decoys() {
+        for (value, decoy) in utf16(SECRET).into_iter().zip(utf16(&decoy())) {
+            let answer = [b"\xff\xfex\0", value.as_slice(), b"y\0"].concat();
+            let expected = [b"\xff\xfex\0", decoy.as_slice(), b"y\0"].concat();
+            assert_eq!(redactor().redact(&answer), expected);
         }
     }
 

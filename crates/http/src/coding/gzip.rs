@@ -1,5 +1,6 @@
 //! gzip (RFC 1952) and deflate (RFC 1950), taken off piece by piece. What a gzip header says besides
-//! (a file's name, a comment) is read over and goes nowhere.
+//! (a file's name, a comment) is read over and goes nowhere. RFC 9110 §8.4.1.2 knows that some send
+//! `deflate` without the zlib format around it; that is read as well.
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -85,16 +86,17 @@ impl Layer for Gzip {
     }
 }
 
-/// A zlib stream, which is what RFC 9110 means by `deflate`.
+/// A zlib stream, which is what RFC 9110 means by `deflate`, or what should stand in one.
 pub(super) struct Deflate {
-    body: Decompress,
+    /// Known once two octets came.
+    body: Option<Decompress>,
     is_whole: bool,
 }
 
 impl Deflate {
     pub(super) fn new() -> Self {
         Self {
-            body: Decompress::new(true),
+            body: None,
             is_whole: false,
         }
     }
@@ -108,7 +110,16 @@ impl Layer for Deflate {
                 false => Err(Undecodable::Broken),
             };
         }
-        let (used, has_ended) = inflate(&mut self.body, input, output)?;
+        let body = match &mut self.body {
+            Some(body) => body,
+            None => {
+                let Some(&first) = input.first_chunk() else {
+                    return Ok(0);
+                };
+                self.body.insert(Decompress::new(is_zlib(first)))
+            }
+        };
+        let (used, has_ended) = inflate(body, input, output)?;
         self.is_whole = has_ended;
         Ok(used)
     }
@@ -116,6 +127,11 @@ impl Layer for Deflate {
     fn is_whole(&self) -> bool {
         self.is_whole
     }
+}
+
+/// Whether a stream begins with zlib's two octets (RFC 1950 §2.2).
+fn is_zlib(first: [u8; 2]) -> bool {
+    first[0] & 0x0f == 8 && u16::from_be_bytes(first) % 31 == 0
 }
 
 /// How much of `input` was used, and whether the stream ends there.
