@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use tagout_tests::{Finished, World, finish, for_each_person};
 
-
 /// Everything that is below a folder: kind and mode, time in nanoseconds, what is in it.
 type Tree = BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)>;
 

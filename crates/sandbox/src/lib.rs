@@ -45,7 +45,9 @@ pub use apparmor::{AppArmor, Installed, ProfileError};
 pub use broken_pipe::end_on_broken_pipe;
 pub use error::LaunchError;
 pub use launch::launch;
-pub use mediation::{Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target, can_mediate};
+pub use mediation::{
+    Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target, can_mediate,
+};
 pub use placeholder::sweep_placeholders;
 pub use probe::{Needed, Outcome, Probe, probe};
 pub use sandbox::{Control, Ended, Ends, Exit, LaunchReport, Listeners, Sandbox};

@@ -324,6 +324,7 @@ impl Restoration<'_> {
         let mut open: Vec<&Changed> = meant
             .iter()
             .filter(|changed| changed.last.is_some() && changed.last != changed.original)
+            .filter(|changed| !is_carried_along(changed, meant))
             .collect();
         open.sort_by_key(|changed| std::cmp::Reverse(depth(changed.last.as_deref())));
         for changed in open {
@@ -461,6 +462,32 @@ impl Restoration<'_> {
             .left
             .push((path.to_path_buf(), error.to_string()));
     }
+}
+
+/// Whether it goes back by itself with a folder that it is still in, as it was at the start: then it stays there, and the times of the
+/// folders in between with it.
+fn is_carried_along(changed: &Changed, meant: &[Changed]) -> bool {
+    let (Some(original), Some(last)) = (&changed.original, &changed.last) else {
+        return false;
+    };
+    meant.iter().any(|folder| {
+        let (Some(from), Some(to)) = (&folder.original, &folder.last) else {
+            return false;
+        };
+        let (Ok(before), Ok(after)) = (original.strip_prefix(from), last.strip_prefix(to)) else {
+            return false;
+        };
+        let is_between = |added: &Changed| {
+            added.original.is_none()
+                && added.last.as_ref().is_some_and(|added| {
+                    added != last && last.starts_with(added) && added.starts_with(to)
+                })
+        };
+        from != to
+            && before == after
+            && !before.as_os_str().is_empty()
+            && !meant.iter().any(is_between)
+    })
 }
 
 fn depth(path: Option<&Path>) -> usize {
