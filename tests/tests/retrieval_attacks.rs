@@ -22,7 +22,6 @@ struct Shielded {
 }
 
 impl Shielded {
-    /// `rule` is more of `[access]`.
     fn start(points: &Value) -> Shielded {
         let world = World::new(Person::ordinary());
         let store = Qdrant::start();
