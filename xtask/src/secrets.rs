@@ -233,7 +233,9 @@ impl Scanner {
         let report = std::env::temp_dir().join(format!("tagout-bench-{}.json", std::process::id()));
         let (begun, spent) = (Instant::now(), children()?);
         let output = Command::new(program)
-            .args((self.arguments)(folder, &report))
+            // Some write names as they were given, others from where they stand.
+            .args((self.arguments)(Path::new("."), &report))
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()
@@ -276,7 +278,7 @@ fn accuracy(scanner: &Scanner, program: &Path, repository: &Path) -> Result<(u64
     let mut lines = Lines::new();
     for (file, line) in scanner.run(program, repository)?.found {
         let file = Path::new(&file);
-        let file = file.strip_prefix(repository).unwrap_or(file);
+        let file = file.strip_prefix(".").unwrap_or(file);
         lines.entry(file.to_owned()).or_default().insert(line);
     }
     let (mut found, mut excess) = (0, 0);
