@@ -255,9 +255,7 @@ fn invariant_5_a_bomb_is_bounded() {
     // Deltas that each make a MiB of a few octets, without end.
     let blob = [head(3, zeros.len()), deflated(&zeros)].concat();
     let mut delta = vec![0x80, 0x80, 0x40, 0x80, 0x80, 0x40];
-    for _ in 0..16 {
-        delta.push(0x80);
-    }
+    delta.extend([0x80; 16]);
     let mut objects = vec![blob.clone()];
     let mut distance = blob.len();
     for _ in 0..64 {
