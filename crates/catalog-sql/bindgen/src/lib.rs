@@ -12,11 +12,7 @@ use std::path::{Path, PathBuf};
 
 const DECLARATIONS: &str = include_str!("declarations.rs.in");
 /// Headers with declarations, beside each other, and the FNV-1a of their bytes in this order.
-const HEADERS: [&str; 3] = [
-    "pg_query.h",
-    "postgres_deparse.h",
-    "pg_query_scan_tokens.h",
-];
+const HEADERS: [&str; 3] = ["pg_query.h", "postgres_deparse.h", "pg_query_scan_tokens.h"];
 const WRITTEN_FOR: u64 = 0x3be9_b74c_5e8f_036a;
 
 /// As bindgen's.
