@@ -224,7 +224,7 @@ impl Reading<'_> {
             for glob in found.unwrap_or_default() {
                 match glob_of_the_workspace(&glob.value) {
                     Ok(()) => globs.push(glob.value),
-                    Err(why) => self.mistakes.add(glob.line, &format!("`{key}`: {why}")),
+                    Err(why) => self.mistakes.add(glob.line, format!("`{key}`: {why}")),
                 }
             }
         }
