@@ -131,7 +131,7 @@ impl Layer for Deflate {
 
 /// Whether a stream begins with zlib's two octets (RFC 1950 §2.2).
 fn is_zlib(first: [u8; 2]) -> bool {
-    first[0] & 0x0f == 8 && u16::from_be_bytes(first) % 31 == 0
+    first[0] & 0x0f == 8 && u16::from_be_bytes(first).is_multiple_of(31)
 }
 
 /// How much of `input` was used, and whether the stream ends there.
