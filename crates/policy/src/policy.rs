@@ -166,7 +166,7 @@ impl Compiled {
                     ActionConstraint::Eq(named) => evaluator.action_uid(action) == named,
                 });
             let sorted = Sorted::new(concerned.map(|rule| &rule.policy))
-                .map_err(|error| FileErrors::one(USER_FILE, 1, error.to_string()))?;
+                .map_err(|message| FileErrors::one(USER_FILE, 1, message))?;
             policies.insert(action, sorted);
         }
         Ok(Self {

@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cedar_policy::{Policy as CedarPolicy, PolicySet, PolicySetError};
+use cedar_policy::{Policy as CedarPolicy, PolicySet};
 use tagout_core::json::Json;
 
 /// Sets that are kept; beyond it they are forgotten, all at once, and made again.
@@ -35,29 +35,35 @@ impl Attribute {
     }
 }
 
+/// An attribute, and a value of it that a policy names.
+type Named = (Attribute, String);
+
+/// Sets of policies, by the values that they are about.
+type Sets = HashMap<Vec<Named>, Arc<PolicySet>>;
+
 /// The policies of one action.
 pub(crate) struct Sorted {
     /// Those that every question meets, in a set of their own.
     every: PolicySet,
     /// Those that can match only where an attribute has this value. One policy may have several.
-    naming: HashMap<(Attribute, String), Vec<CedarPolicy>>,
+    naming: HashMap<Named, Vec<CedarPolicy>>,
     /// Sets for questions that some of them are about, by their values that policies name.
-    sets: Mutex<HashMap<Vec<(Attribute, String)>, Arc<PolicySet>>>,
+    sets: Mutex<Sets>,
 }
 
 impl Sorted {
     /// Sorts policies whose ids are different.
     ///
     /// # Errors
-    /// Cedar's, when they are not.
-    pub(crate) fn new<'p>(
-        policies: impl Iterator<Item = &'p CedarPolicy>,
-    ) -> Result<Self, PolicySetError> {
+    /// Cedar's own message, when they are not.
+    pub(crate) fn new<'p>(policies: impl Iterator<Item = &'p CedarPolicy>) -> Result<Self, String> {
         let mut every = PolicySet::new();
         let mut naming: HashMap<_, Vec<CedarPolicy>> = HashMap::new();
         for policy in policies {
             match named_first(policy) {
-                None => every.add(policy.clone())?,
+                None => every
+                    .add(policy.clone())
+                    .map_err(|error| error.to_string())?,
                 Some((attribute, values)) => {
                     for value in values {
                         let place = naming.entry((attribute, value)).or_default();
@@ -83,7 +89,7 @@ impl Sorted {
         if self.naming.is_empty() {
             return Some(with(&self.every));
         }
-        let named: Vec<(Attribute, String)> = attributes
+        let named: Vec<Named> = attributes
             .iter()
             .map(|(attribute, value)| (*attribute, (*value).to_owned()))
             .filter(|named| self.naming.contains_key(named))
@@ -95,7 +101,7 @@ impl Sorted {
         Some(with(&set))
     }
 
-    fn set(&self, named: Vec<(Attribute, String)>) -> Option<Arc<PolicySet>> {
+    fn set(&self, named: Vec<Named>) -> Option<Arc<PolicySet>> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(set) = sets.get(&named) {
             return Some(Arc::clone(set));
