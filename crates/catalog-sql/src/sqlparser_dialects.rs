@@ -58,11 +58,16 @@ pub(crate) fn classify(dialect: Dialect, text: &str) -> Result<Statements, Unrea
     if longest_chain(&tokens) > LONGEST_CHAIN {
         return Err(Unreadable::TooDeep);
     }
-    let parsed = Parser::new(grammar)
+    let mut parser = Parser::new(grammar)
         .with_recursion_limit(DEEPEST)
-        .with_tokens(tokens)
+        .with_tokens(tokens);
+    let parsed = parser
         .parse_statements()
         .map_err(|error| refuse(error.to_string()))?;
+    // The parser stops at END without a word about what follows.
+    if parser.peek_token().token != Token::EOF {
+        return Err(refuse("the text goes on after END".to_owned()));
+    }
     parsed
         .iter()
         .map(|statement| judge(dialect, statement))

@@ -35,6 +35,7 @@ fn dangerous_texts_are_held_or_refused() {
         "UPDATE users SET a = 1",
         "UPDATE users SET a = 1 WHERE true",
         "SELECT 1; DROP TABLE users",
+        "SELECT 1 END; DROP TABLE users",
         "WITH x AS (SELECT 1) DELETE FROM users",
         "SELECT evil()",
         "SELECT * FROM users WHERE evil(id)",
