@@ -46,7 +46,7 @@ pub(crate) const STREAMS: usize = 10;
 
 /// Where one request is on its way at a time.
 enum Line {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(Stream),
 }
 
@@ -72,7 +72,11 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
             false => {
                 let request = request(plan, "GET", "/1k");
                 let connections = connect_all(plan, &request).await?;
-                connections.into_iter().map(Line::Http1).collect()
+                connections
+                    .into_iter()
+                    .map(Box::new)
+                    .map(Line::Http1)
+                    .collect()
             }
         };
         say("ready")?;
