@@ -110,12 +110,13 @@ pub(crate) fn passphrase(prompt: &str) -> anyhow::Result<String> {
     let before = tcgetattr(&terminal)?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
+    // First, or what is typed as soon as the prompt shows is echoed, and thrown away.
+    tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
     write!(terminal, "{prompt}: ")?;
     terminal.flush()?;
-    tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
     let mut line = String::new();
     let read = std::io::BufReader::new(&terminal).read_line(&mut line);
-    tcsetattr(&terminal, OptionalActions::Flush, &before)?;
+    tcsetattr(&terminal, OptionalActions::Drain, &before)?;
     writeln!(terminal)?;
     read?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
