@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aho_corasick::AhoCorasick;
 use ignore::WalkBuilder;
@@ -44,10 +44,13 @@ struct Seen {
     set_id: bool,
 }
 
+/// Times of files are from a clock that stands still between two ticks, a hundred a second or more.
+const CLOCK_TICK: Duration = Duration::from_millis(10);
+
 /// The workspace before the command, being looked at.
 pub(crate) struct Before {
     workspace: PathBuf,
-    started: i64,
+    started: Duration,
     looking: JoinHandle<Option<HashMap<PathBuf, Seen>>>,
 }
 
@@ -92,7 +95,8 @@ impl Before {
             workspace: workspace.to_owned(),
             started: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs() as i64),
+                .unwrap_or_default()
+                .saturating_sub(CLOCK_TICK),
             looking: std::thread::Builder::new()
                 .name("before".to_owned())
                 .spawn(move || files_of(&folder))?,
@@ -112,7 +116,7 @@ impl Before {
 /// The workspace as it was before the command.
 pub(crate) struct Ready {
     workspace: PathBuf,
-    started: i64,
+    started: Duration,
     files: Option<HashMap<PathBuf, Seen>>,
 }
 
@@ -213,7 +217,7 @@ fn seen(data: &fs::Metadata) -> Seen {
 }
 
 /// Programs in folders that tools fill whose change time is within the session.
-fn look_for_programs(workspace: &Path, started: i64, found: &mut BTreeMap<PathBuf, Named>) {
+fn look_for_programs(workspace: &Path, started: Duration, found: &mut BTreeMap<PathBuf, Named>) {
     let walk = WalkBuilder::new(workspace)
         .standard_filters(false)
         .hidden(false)
@@ -228,13 +232,20 @@ fn look_for_programs(workspace: &Path, started: i64, found: &mut BTreeMap<PathBu
             continue;
         };
         let program = fs::symlink_metadata(entry.path()).is_ok_and(|data| {
-            data.is_file() && data.mode() & 0o111 != 0 && data.ctime() >= started
+            data.is_file() && data.mode() & 0o111 != 0 && changed_at(&data) >= started
         });
         if program {
             let name = path.strip_prefix(&folder).unwrap_or(path);
             found.entry(folder.clone()).or_default().add(name);
         }
     }
+}
+
+/// When anything about a file last changed, since 1970.
+fn changed_at(data: &fs::Metadata) -> Duration {
+    let seconds = u64::try_from(data.ctime()).unwrap_or(0);
+    let nanoseconds = u64::try_from(data.ctime_nsec()).unwrap_or(0);
+    Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanoseconds))
 }
 
 /// The outermost folder on the way to `path` that tools fill.
