@@ -126,6 +126,37 @@ pub(crate) fn attach_onto(mount: impl AsFd, target: impl AsFd) -> io::Result<()>
     Ok(move_mount(mount, "", target, "", flags)?)
 }
 
+/// A detached, read-only overlay of folders, the first on top.
+pub(crate) fn read_only_layers(folders: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
+    // Descriptors instead of names, since a name may contain what separates layers.
+    let layers: Vec<String> = folders
+        .iter()
+        .map(|folder| format!("/proc/self/fd/{}", folder.as_raw_fd()))
+        .collect();
+    new_file_system(
+        "overlay",
+        &[("lowerdir", &layers.join(":"))],
+        READ_ONLY | NO_SET_ID | NO_DEVICES,
+    )
+}
+
+/// Whether anything is mounted in `folder`. A folder with a name that the kernel would escape counts as one with mounts.
+pub(crate) fn any_below(folder: &Path) -> io::Result<bool> {
+    let Some(folder) = folder.to_str() else {
+        return Ok(true);
+    };
+    if folder.contains(|c: char| c.is_whitespace() || c == '\\' || c == '#') {
+        return Ok(true);
+    }
+    let below = format!("{}/", folder.trim_end_matches('/'));
+    let mounted = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // proc_pid_mountinfo(5): the fifth field is where it is mounted.
+    Ok(mounted
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|place| place.starts_with(&below)))
+}
+
 /// A new, detached file system of this kind.
 pub(crate) fn new_file_system(
     kind: &str,

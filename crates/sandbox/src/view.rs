@@ -283,11 +283,11 @@ impl Store {
         Ok(store)
     }
 
-    fn write(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fn write(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(
             &self.root,
-            name,
+            name.as_ref(),
             flags,
             Mode::from_raw_mode(0o600),
         )?);
@@ -371,6 +371,9 @@ impl Store {
                     if !parent.is_dir() {
                         return Ok(false);
                     }
+                    if self.add_to_folder(parent, &target, overlay).is_ok() {
+                        return Ok(true);
+                    }
                     rebuild_folder(parent, &target)?;
                 }
                 Err(error) => return Err(error),
@@ -378,6 +381,37 @@ impl Store {
         }
         mounts::attach(self.mount_bytes(&overlay.bytes, overlay.mode)?, &target)?;
         Ok(true)
+    }
+
+    /// Shows `folder` with one file more, as a read-only overlay of it and of a folder in the store. A folder of certificates has hundreds
+    /// of entries, and this costs the same for any number of them; but overlayfs shows nothing that is mounted in a layer (a mask would
+    /// be gone), is not on every kernel, and can be stacked only twice. An error leaves `folder` as it was.
+    fn add_to_folder(
+        &mut self,
+        folder: &Path,
+        added: &Path,
+        overlay: &OverlayFile,
+    ) -> io::Result<()> {
+        if mounts::any_below(folder)? {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let name = added.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        self.count += 1;
+        let layer = self.count.to_string();
+        rustix::fs::mkdirat(&self.root, &layer, Mode::from_raw_mode(0o755))?;
+        self.write(&Path::new(&layer).join(name), &overlay.bytes, overlay.mode)?;
+        let layer = rustix::fs::openat(
+            &self.root,
+            &layer,
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = rustix::fs::open(folder, flags, Mode::empty())?;
+        let mode = rustix::fs::fstat(&below)?.st_mode & 0o777;
+        rustix::fs::fchmod(&layer, Mode::from_raw_mode(mode))?;
+        let mount = mounts::read_only_layers(&[layer.as_fd(), below.as_fd()])?;
+        mounts::attach(&mount, folder)
     }
 }
 

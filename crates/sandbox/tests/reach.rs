@@ -139,7 +139,7 @@ fn own_files_are_laid_over_the_hosts() {
         let mut spec = place.spec(
             "cat /etc/hosts /etc/resolv.conf /etc/tagout-new /run/own/file /etc/no-such-folder/file 2>/dev/null; \
              (echo x > /etc/hosts) 2>/dev/null && echo wrote; getent passwd $(id -u) | cut -d: -f3 | grep -qx $(id -u) && echo named; \
-             ls /etc/ssl >/dev/null && echo intact",
+             ls /etc/ssl >/dev/null && stat -c %s /etc/shadow | grep -qx 0 && echo intact",
         );
         for (path, text) in [
             ("/etc/hosts", "hosts\n"),
@@ -174,6 +174,47 @@ fn own_files_are_laid_over_the_hosts() {
             "{outcome:?}"
         );
     });
+}
+
+#[test]
+fn a_file_of_ours_joins_a_folder_of_the_host_that_is_otherwise_as_it_was() {
+    as_root_and_as_ordinary_user(
+        "a_file_of_ours_joins_a_folder_of_the_host_that_is_otherwise_as_it_was",
+        || {
+            let place = Place::new();
+            let folder = place.path("outside").join("of the host");
+            let plain = place.path("outside").join("certificates");
+            for folder in [&folder, &plain] {
+                std::fs::create_dir_all(folder.join("inner")).unwrap();
+                std::fs::write(folder.join("inner/deep"), "deep\n").unwrap();
+                std::fs::write(folder.join("first"), "first\n").unwrap();
+                std::os::unix::fs::symlink("first", folder.join("link")).unwrap();
+                std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            for folder in [folder, plain] {
+                let shown = folder.display();
+                let mut spec = place.spec(&format!(
+                    "cd '{shown}'; ls; cat first link inner/deep ours.0 ours.1; stat -c %a . ours.0 ours.1; \
+                     (echo x > first; echo x > new; echo x > ours.0; rm ours.1; rm link) 2>/dev/null; \
+                     awk '$5 ~ \"/(certificates|of.*host)$\" {{print substr($6, 1, 2)}}' /proc/self/mountinfo | sort -u"
+                ));
+                spec.readable.push(folder.clone());
+                for (name, mode) in [("ours.0", 0o644), ("ours.1", 0o600)] {
+                    spec.overlays.push(OverlayFile {
+                        path: folder.join(name),
+                        bytes: name.into(),
+                        mode,
+                    });
+                }
+                let outcome = run(spec);
+                assert_eq!(
+                    outcome.output,
+                    "first\ninner\nlink\nours.0\nours.1\nfirst\nfirst\ndeep\nours.0ours.1755\n644\n600\nro\n",
+                    "{outcome:?}"
+                );
+            }
+        },
+    );
 }
 
 #[test]
