@@ -28,6 +28,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     /// Waits for its end.
     pub fn end(mut self) -> Finished {
         let child = self.child.take().expect("it has not ended twice");

@@ -5,9 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::control_group::ControlGroup;
@@ -17,14 +15,19 @@ use crate::placeholder::Placeholders;
 use crate::probe;
 use crate::sandbox::{Control, Ends, LaunchReport, Listeners, Sandbox, Shared, State};
 use crate::spec::{Spec, Stream};
-use crate::stage::STAGE_ARGUMENT;
+use crate::stage::Stage;
 use crate::wire::{self, Event, Order};
 
 /// Builds a sandbox. The command does not run yet.
 ///
 /// Call it from a thread that lives as long as the sandbox (best the main thread): the kernel ties the stage's life to the thread that
 /// made it.
-pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
+pub fn launch(spec: Spec) -> Result<Sandbox, LaunchError> {
+    launch_on(None, spec)
+}
+
+/// As [`launch`], in a stage that was split off before; without one, it is started now.
+pub fn launch_on(stage: Option<Stage>, mut spec: Spec) -> Result<Sandbox, LaunchError> {
     validate(&spec)?;
     let found_outside = find_program(&spec);
     let mut trees = std::iter::once(spec.workspace)
@@ -39,9 +42,14 @@ pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
     let loopback_ports = spec.loopback_ports.clone();
     let streams = [spec.streams.input, spec.streams.output, spec.streams.error];
     let (ends, theirs) = make_pipes(streams).map_err(LaunchError::system("making pipes"))?;
-    let (ours, stage) = start_stage(spec.stage_executable.as_deref())?;
-    // From here on every early return drops `building`, which ends the stage.
-    let mut building = Building { stage: Some(stage) };
+    // From here on every early return drops the stage, which ends it.
+    let Stage {
+        channel: ours,
+        process,
+    } = match stage {
+        Some(stage) => stage,
+        None => start_stage(spec.stage_executable.as_deref())?,
+    };
 
     let control_group = ControlGroup::create();
     let processes = match &control_group {
@@ -96,28 +104,11 @@ pub fn launch(mut spec: Spec) -> Result<Sandbox, LaunchError> {
         }),
         control,
         report: built.report,
-        stage: building
-            .stage
-            .take()
-            .ok_or(LaunchError::Lost("being built"))?,
+        stage: process,
         placeholders,
         found_outside,
         reader: Some(reader),
     })
-}
-
-/// Ends the stage unless it was taken over.
-struct Building {
-    stage: Option<Child>,
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        if let Some(mut stage) = self.stage.take() {
-            let _ = stage.kill();
-            let _ = stage.wait();
-        }
-    }
 }
 
 /// What the inside hands over when it stands.
@@ -272,22 +263,6 @@ fn make_pipes(streams: [Stream; 3]) -> io::Result<(Ends, Vec<OwnedFd>)> {
     Ok((ends, theirs))
 }
 
-/// Starts the stage: this executable anew, with no environment and no descriptor but its end of the channel as standard input.
-pub(crate) fn start_stage(executable: Option<&Path>) -> Result<(UnixStream, Child), LaunchError> {
-    let (ours, theirs) = UnixStream::pair().map_err(LaunchError::system("making a socket pair"))?;
-    let mut command = Command::new(executable.unwrap_or(Path::new("/proc/self/exe")));
-    command
-        .arg0("tagout")
-        .arg(STAGE_ARGUMENT)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    // Nothing runs between fork and exec, so the child borrows this process's memory (vfork) instead of copying its page tables. What
-    // descriptors this process inherited without close-on-exec, the stage closes before anything else.
-    let stage = command
-        .spawn()
-        .map_err(LaunchError::system("starting the stage"))?;
-    Ok((ours, stage))
+pub(crate) fn start_stage(executable: Option<&Path>) -> Result<Stage, LaunchError> {
+    Stage::start(executable).map_err(LaunchError::system("starting the stage"))
 }

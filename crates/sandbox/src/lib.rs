@@ -4,8 +4,9 @@
 //! the only ways out: the gates' sockets and the terminal. It knows no policy: what is shown, hidden, guarded or replaced was decided by
 //! whoever made the [`Spec`].
 //!
-//! Three processes take part. The *supervisor* calls [`launch`]. The *stage* is the same executable started anew with an empty
-//! environment (see [`stage_main`]), so that no memory of the supervisor is ever in a process inside; it makes the namespaces and waits.
+//! Three processes take part. The *supervisor* calls [`launch`]. The *stage* is split off before the supervisor has read anything
+//! (see [`Stage`]), or is the same executable started anew with an empty environment (see [`stage_main`]), so that nothing that the
+//! supervisor knows is ever in the memory of a process inside; it makes the namespaces and waits.
 //! *Init* is process 1 inside: it builds the mounts, runs the command, reaps, obeys the supervisor, and dies with it.
 //!
 //! What must stay true: everything here fails closed. A step that cannot be done ends the launch; nothing is silently left out except the
@@ -44,7 +45,7 @@ mod wire;
 pub use apparmor::{AppArmor, Installed, ProfileError};
 pub use broken_pipe::end_on_broken_pipe;
 pub use error::LaunchError;
-pub use launch::launch;
+pub use launch::{launch, launch_on};
 pub use mediation::{
     Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target, can_mediate,
 };
@@ -54,5 +55,5 @@ pub use sandbox::{Control, Ended, Ends, Exit, LaunchReport, Listeners, Sandbox};
 pub use spec::{
     Guard, Mediation, OverlayFile, Placeholder, PrivateFolder, Spec, Stream, Streams, Tree, Twin,
 };
-pub use stage::{STAGE_ARGUMENT, stage_main, stage_main_with};
+pub use stage::{STAGE_ARGUMENT, Stage, stage_main, stage_main_with};
 pub use watch::{HostReplaced, Watch};

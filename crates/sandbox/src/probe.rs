@@ -59,11 +59,14 @@ pub(crate) struct Finding {
 /// Tries everything that confinement is made of, in processes of their own; changes nothing. `stage_executable` is as in
 /// [`crate::Spec`].
 pub fn probe(stage_executable: Option<&Path>) -> Result<Vec<Probe>, LaunchError> {
-    let (channel, mut stage) = start_stage(stage_executable)?;
+    let crate::stage::Stage {
+        channel,
+        mut process,
+    } = start_stage(stage_executable)?;
     wire::send(&channel, &Order::Probe, &[]).map_err(LaunchError::system("asking the stage"))?;
     let answer =
         wire::receive::<Event>(&channel).map_err(LaunchError::system("hearing from the stage"))?;
-    stage
+    process
         .wait()
         .map_err(LaunchError::system("waiting for the stage"))?;
     let Some((Event::Probed(findings), _)) = answer else {

@@ -10,7 +10,6 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::EventfdFlags;
@@ -21,6 +20,7 @@ use crate::control_group::ControlGroup;
 use crate::error::LaunchError;
 use crate::placeholder::Placeholders;
 use crate::spec::Tree;
+use crate::stage::StageProcess;
 use crate::watch::Watch;
 use crate::wire::{self, Cover, Event, Order};
 
@@ -31,7 +31,7 @@ pub struct Sandbox {
     pub(crate) ends: Option<Ends>,
     pub(crate) control: Control,
     pub(crate) report: LaunchReport,
-    pub(crate) stage: Child,
+    pub(crate) stage: StageProcess,
     pub(crate) placeholders: Placeholders,
     pub(crate) found_outside: Option<PathBuf>,
     pub(crate) reader: Option<std::thread::JoinHandle<()>>,

@@ -1,4 +1,5 @@
-//! The stage: the executable started anew, with an empty environment, to make the namespaces from within.
+//! The stage: a process that makes the namespaces from within. It is split off the supervisor before that has read anything, or is the
+//! executable started anew, with an empty environment.
 //!
 //! It reads top to bottom as the launch happens. What must stay true: it starts with nothing of the supervisor but the channel; nothing
 //! after the first namespace can fail without the supervisor hearing of it; when it ends, everything inside has ended before.
@@ -6,6 +7,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
@@ -24,6 +28,146 @@ use crate::wire::{self, Event, Order};
 
 /// First argument of the executable when it has to call [`stage_main`] before anything else.
 pub const STAGE_ARGUMENT: &str = "__sandbox";
+
+/// A stage that waits to be told what to build. It ends with this handle, unless a sandbox took it over.
+pub struct Stage {
+    pub(crate) channel: UnixStream,
+    pub(crate) process: StageProcess,
+}
+
+impl Stage {
+    /// Splits a stage off a program that has just begun: what starting it anew costs, reading and relocating the whole executable a
+    /// second time, is saved.
+    ///
+    /// Call it first thing in `main`, before any thread exists and before anything is read: the stage has what this process has in its
+    /// memory, and arguments and environment alone are wiped from it.
+    pub fn split_off(keeper: MakeKeeper) -> io::Result<Stage> {
+        let (channel, theirs) = UnixStream::pair()?;
+        // SAFETY: the caller says that there is one thread, so the child starts with consistent memory and may do anything.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop(channel);
+                match become_stage(theirs) {
+                    Ok(()) => stage_main_with(keeper),
+                    // SAFETY: _exit(2) ends this process and touches no memory.
+                    Err(_) => unsafe { libc::_exit(125) },
+                }
+            }
+            child => Ok(Stage {
+                channel,
+                process: StageProcess(Pid::from_raw(child)),
+            }),
+        }
+    }
+
+    /// Starts a stage: this executable anew, or another, with no environment and no descriptor but its end of the channel as standard
+    /// input.
+    pub(crate) fn start(executable: Option<&Path>) -> io::Result<Stage> {
+        let (channel, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(executable.unwrap_or(Path::new("/proc/self/exe")));
+        command
+            .arg0("tagout")
+            .arg(STAGE_ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // Nothing runs between fork and exec, so the child borrows this process's memory (vfork) instead of copying its page tables. What
+        // descriptors this process inherited without close-on-exec, the stage closes before anything else.
+        let started = command.spawn()?;
+        Ok(Stage {
+            channel,
+            process: StageProcess(Pid::from_raw(started.id() as i32)),
+        })
+    }
+}
+
+/// The process of a stage, ended and waited for when this is dropped.
+pub(crate) struct StageProcess(Option<Pid>);
+
+impl StageProcess {
+    /// Waits until it has ended.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        let Some(process) = self.0 else {
+            return Ok(());
+        };
+        loop {
+            match rustix::process::waitpid(Some(process), WaitOptions::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for StageProcess {
+    fn drop(&mut self) {
+        if let Some(process) = self.0 {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+            let _ = self.wait();
+        }
+    }
+}
+
+/// Makes a process that was split off like one that was started: the channel as standard input, nothing of the terminal, nothing of the
+/// environment.
+fn become_stage(channel: UnixStream) -> io::Result<()> {
+    wipe_arguments_and_environment()?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&channel)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    rustix::process::chdir("/")?;
+    // SAFETY: the set is initialised before use and lives through the calls.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Overwrites what the kernel put on the stack when the program was started, where `/proc/PID/cmdline` and `/proc/PID/environ` read it,
+/// too. A later `ps` shows what a stage that was started would be.
+fn wipe_arguments_and_environment() -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // proc_pid_stat(5): arg_start, arg_end, env_start and env_end are the fields 48 to 51; the name before the third is in parentheses and
+    // can contain anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut addresses = fields
+        .split_ascii_whitespace()
+        .skip(45)
+        .map_while(|field| field.parse::<usize>().ok());
+    let mut next = || addresses.next().filter(|&address| address != 0);
+    let (Some(first), Some(last), Some(variables), Some(end)) = (next(), next(), next(), next())
+    else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    if first > last || last > variables || variables > end {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let title = [b"tagout\0".as_slice(), STAGE_ARGUMENT.as_bytes(), b"\0"].concat();
+    let shown = title.len().min(last - first);
+    // SAFETY: the kernel says that the strings of this process's arguments and environment lie between these addresses of its own stack,
+    // which is writable; this process has one thread, nothing in it holds a reference to them, and what reads them later by the C
+    // library's pointers finds a NUL at the latest where their strings end.
+    unsafe {
+        std::ptr::write_bytes(first as *mut u8, 0, end - first);
+        std::ptr::copy_nonoverlapping(title.as_ptr(), first as *mut u8, shown);
+        libc::clearenv();
+    }
+    Ok(())
+}
 
 /// Builds the sandbox that the supervisor describes on standard input, a socket. Never returns.
 ///

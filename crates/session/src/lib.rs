@@ -51,6 +51,7 @@ mod workspace;
 
 pub use git_filter::{GIT_FILTER_ARGUMENT, git_filter_main};
 pub use home::{Home, HomeError};
+pub use nested::is_governed;
 pub use run::{Options, RunError, Screen, run};
 pub use scan::{FoundFile, Held, KnownValue, Scan, scan};
 pub use sweep::sweep;

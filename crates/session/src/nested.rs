@@ -28,6 +28,11 @@ pub(crate) fn session() -> Option<SessionId> {
     named_by(Path::new(MARK))
 }
 
+/// Whether this process is in a session.
+pub fn is_governed() -> bool {
+    session().is_some()
+}
+
 fn named_by(mark: &Path) -> Option<SessionId> {
     let metadata = fs::symlink_metadata(mark).ok()?;
     if !metadata.is_file() || metadata.len() > 64 {

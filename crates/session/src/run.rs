@@ -12,7 +12,7 @@ use tagout_credentials::{Broker, Credential, Outside, Source};
 use tagout_ledger::{InstallKey, Ledger, LedgerError};
 use tagout_net::SessionCa;
 use tagout_policy::Task;
-use tagout_sandbox::{Control, Sandbox};
+use tagout_sandbox::{Control, Sandbox, Stage};
 use tagout_secrets::{DecoyKey, KnownSecrets};
 use tagout_store::{Ending, SessionRecord, Store};
 use tokio::runtime::Runtime;
@@ -136,12 +136,14 @@ pub(crate) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> RunError {
 
 /// Runs a command under Tagout and gives its exit status.
 ///
-/// Must be called on the main thread: the sandbox ends with the thread that launched it.
+/// Must be called on the main thread: the sandbox ends with the thread that launched it. `stage` is the sandbox's, if the program split
+/// one off when it began.
 ///
 /// # Errors
 /// See [`RunError`]; then the command never ran, or was ended.
-pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
+pub fn run(options: &Options, stage: Option<Stage>, screen: &dyn Screen) -> Result<u8, RunError> {
     if let Some(id) = nested::session() {
+        drop(stage);
         screen.say(&format!("session {id} governs this command already"));
         let (status, why) = nested::execute(&options.command);
         screen.say(&why);
@@ -274,7 +276,7 @@ pub fn run(options: &Options, screen: &dyn Screen) -> Result<u8, RunError> {
         id: &id,
         mediation: &mediation,
     })?;
-    let built = tagout_sandbox::launch(spec)?;
+    let built = tagout_sandbox::launch_on(stage, spec)?;
     let ledger = Arc::new(opening.opened()?);
     let session = Session {
         id: id.clone(),

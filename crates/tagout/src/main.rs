@@ -8,6 +8,7 @@ mod screen;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tagout_sandbox::Stage;
 
 use crate::arguments::{Arguments, Command};
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(tagout_session::git_filter_main());
     }
+    let stage = stage();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
         // `tagout log | head` ends quietly, like every other lister.
         tagout_sandbox::end_on_broken_pipe();
     }
-    match run(arguments.command) {
+    match run(arguments.command, stage) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             screen::error(&error);
@@ -60,10 +62,20 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<u8> {
+/// The stage of the sandbox that `tagout run` builds, split off before anything was read. Without one it is started when it is needed.
+fn stage() -> Option<Stage> {
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    // Inside a session the command is executed by this very process, which must have no child then.
+    if !is_run || tagout_session::is_governed() {
+        return None;
+    }
+    Stage::split_off(tagout_workspace::keeper).ok()
+}
+
+fn run(command: Command, stage: Option<Stage>) -> anyhow::Result<u8> {
     match command {
         Command::Init { probe, yes } => command::init::init(probe, yes),
-        Command::Run(options) => command::run::run(options),
+        Command::Run(options) => command::run::run(options, stage),
         Command::Trust { digest, file } => command::trust::trust(digest, file),
         Command::Holds { json, watch } => command::holds::list(json, watch),
         Command::Approve { id, yes } => command::holds::approve(&id, yes),

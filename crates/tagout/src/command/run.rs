@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tagout_sandbox::Stage;
 use tagout_session::report::Report;
 use tagout_session::task::Review;
 use tagout_session::{Options, Screen};
@@ -14,7 +15,7 @@ use crate::arguments::RunArguments;
 use crate::command::trust;
 use crate::screen;
 
-pub(crate) fn run(arguments: RunArguments) -> anyhow::Result<u8> {
+pub(crate) fn run(arguments: RunArguments, stage: Option<Stage>) -> anyhow::Result<u8> {
     let options = Options {
         manifest: arguments.manifest,
         workspace: arguments.workspace,
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         command: arguments.command,
     };
     let terminal = TerminalScreen::default();
-    Ok(tagout_session::run(&options, &terminal)?)
+    Ok(tagout_session::run(&options, stage, &terminal)?)
 }
 
 /// Standard error, with one line that is overwritten while something takes long.
