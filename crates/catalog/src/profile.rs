@@ -321,23 +321,25 @@ pub enum OfWorkspace {
 /// Every profile.
 pub fn profiles() -> &'static [Profile] {
     static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-        [
-            include_str!("../profiles/claude.toml"),
-            include_str!("../profiles/codex.toml"),
-            include_str!("../profiles/gemini.toml"),
-            include_str!("../profiles/opencode.toml"),
-            include_str!("../profiles/cursor-agent.toml"),
-            include_str!("../profiles/copilot.toml"),
-            include_str!("../profiles/aider.toml"),
-            include_str!("../profiles/goose.toml"),
-        ]
-        .into_iter()
-        // The files are part of the program; a test reads each.
-        .map(|text| toml::from_str(text).expect("the profiles are well-formed"))
-        .collect()
+        TEXTS
+            .iter()
+            // The files are part of the program; a test reads each.
+            .map(|text| toml::from_str(text).expect("the profiles are well-formed"))
+            .collect()
     });
     &PROFILES
 }
+
+const TEXTS: &[&str] = &[
+    include_str!("../profiles/claude.toml"),
+    include_str!("../profiles/codex.toml"),
+    include_str!("../profiles/gemini.toml"),
+    include_str!("../profiles/opencode.toml"),
+    include_str!("../profiles/cursor-agent.toml"),
+    include_str!("../profiles/copilot.toml"),
+    include_str!("../profiles/aider.toml"),
+    include_str!("../profiles/goose.toml"),
+];
 
 /// The profile of that name.
 pub fn profile(name: &str) -> Option<&'static Profile> {
@@ -347,6 +349,11 @@ pub fn profile(name: &str) -> Option<&'static Profile> {
 /// The profile of the agent that a command starts, by the command's base name.
 pub fn profile_of_command(command: &str) -> Option<&'static Profile> {
     let base = Path::new(command).file_name()?.to_str()?;
+    // Most commands are no agent: reading all profiles to learn that would be a good part of their launch.
+    let quoted = format!("\"{base}\"");
+    if !TEXTS.iter().any(|text| text.contains(&quoted)) {
+        return None;
+    }
     profiles()
         .iter()
         .find(|profile| profile.commands.iter().any(|command| command == base))

@@ -315,9 +315,10 @@ fn create_file(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
-/// Reports the newest mark, at most once in [`BETWEEN_MARKS`], until the ledger closes.
+/// Reports the newest mark, at most once in [`BETWEEN_MARKS`], until the ledger closes. The first can wait as long: of
+/// the entry that opens a ledger it would say only that there is one.
 fn report_marks(marks: &Receiver<Mark>, mut on_mark: impl FnMut(Mark)) {
-    let mut due = Instant::now();
+    let mut due = Instant::now() + BETWEEN_MARKS;
     while let Ok(mut newest) = marks.recv() {
         while let Ok(newer) = marks.recv_timeout(due.saturating_duration_since(Instant::now())) {
             newest = newer;

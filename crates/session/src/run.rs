@@ -396,9 +396,8 @@ impl Session {
             }),
             Err(_) => Report::default(),
         };
-        if let Err(error) = self.ledger.append("report", report.to_json()).wait() {
-            eprintln!("tagout: the report is not in the ledger: {error}");
-        }
+        // The end follows at once, so that both are synced together.
+        let reported = self.ledger.append("report", report.to_json());
         let (status, reason) = match ended {
             Ok(ended) => (Some(i32::from(ended.exit.status())), "finished".to_owned()),
             Err(error) => (None, error.to_string()),
@@ -406,6 +405,9 @@ impl Session {
         let finished = self
             .ledger
             .finish(json!({"exit_status": status, "reason": reason}));
+        if let Err(error) = reported.wait() {
+            eprintln!("tagout: the report is not in the ledger: {error}");
+        }
         if let Err(error) = finished.wait() {
             eprintln!("tagout: {error}");
         }
@@ -470,6 +472,10 @@ fn refuse_second(
     let store = store
         .lock()
         .map_err(|_| RunError::Option("the store failed before".to_owned()))?;
+    let open = store.open_sessions()?;
+    if open.iter().all(|session| session.record.id == *id) {
+        return Ok(());
+    }
     let chosen = choose_workspace(options, home, &store, Some(id));
     if let Err(error) = &chosen {
         let ending = Ending {

@@ -3,6 +3,8 @@
 //! Folders are compared by device and inode, never by spelling: a bind mount, a symlink or a
 //! different case of the name is the same folder.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -245,15 +247,16 @@ fn refuse_dangerous(
         path: path.to_owned(),
         what,
     };
-    let ours = Identity::chain(path)?;
+    let known = Known::default();
+    let ours = known.chain(path)?;
     let Some(own) = ours.first().copied() else {
         return Err(too_wide("nothing that can be told".to_owned()));
     };
-    if ours.len() == 1 || Identity::of(Path::new("/")).is_some_and(|root| root == own) {
+    if ours.len() == 1 || known.of(Path::new("/")).is_some_and(|root| root == own) {
         return Err(too_wide("the whole file system".to_owned()));
     }
-    let contains = |other: &Path| Identity::chain(other).is_ok_and(|chain| chain.contains(&own));
-    let lies_in = |other: &Path| Identity::of(other).is_some_and(|other| ours.contains(&other));
+    let contains = |other: &Path| known.chain(other).is_ok_and(|chain| chain.contains(&own));
+    let lies_in = |other: &Path| known.of(other).is_some_and(|other| ours.contains(&other));
     for home in homes {
         if contains(home) {
             return Err(too_wide(format!("the home folder {}", home.display())));
@@ -300,15 +303,30 @@ impl Identity {
             inode: found.ino(),
         })
     }
+}
+
+/// Folders that were looked at while one workspace is judged: most lie below the same few.
+#[derive(Default)]
+struct Known(RefCell<HashMap<PathBuf, Option<Identity>>>);
+
+impl Known {
+    fn of(&self, path: &Path) -> Option<Identity> {
+        if let Some(known) = self.0.borrow().get(path) {
+            return *known;
+        }
+        let identity = Identity::of(path);
+        self.0.borrow_mut().insert(path.to_owned(), identity);
+        identity
+    }
 
     /// The folder itself and everything above it.
-    fn chain(path: &Path) -> Result<Vec<Self>, WorkspaceError> {
+    fn chain(&self, path: &Path) -> Result<Vec<Identity>, WorkspaceError> {
         let failed = |source| WorkspaceError::Io {
             path: path.to_owned(),
             source,
         };
         let real = fs::canonicalize(path).map_err(failed)?;
-        Ok(real.ancestors().filter_map(Self::of).collect())
+        Ok(real.ancestors().filter_map(|path| self.of(path)).collect())
     }
 }
 
