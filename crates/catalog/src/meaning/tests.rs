@@ -438,7 +438,7 @@ mod properties {
 #[test]
 fn hostile_documents_are_read_quickly() {
     use std::fmt::Write as _;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
     let mut doubling = String::from("{ me { ...F0 } }");
     for index in 0..500 {
         let next = index + 1;
@@ -478,13 +478,27 @@ fn hostile_documents_are_read_quickly() {
         "#".repeat(1_000_000),
     ];
     for document in documents {
-        let start = Instant::now();
+        let before = processor_time();
         let _ = post(json!({ "query": document }));
-        let elapsed = start.elapsed();
+        let used = processor_time() - before;
         assert!(
-            elapsed < Duration::from_secs(2),
-            "{elapsed:?}: {}",
+            used < Duration::from_secs(2),
+            "{used:?}: {}",
             &document[..20]
         );
     }
+}
+
+/// The processor time that this thread has used (proc_pid_stat(5): `utime` and `stime`, in hundredths of a second). Time on the wall says
+/// what else the machine does.
+fn processor_time() -> std::time::Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    std::time::Duration::from_millis(ticks * 10)
 }

@@ -380,11 +380,25 @@ fn compact(schema: &Json) -> String {
 /// Nothing is parsed at startup, and little time goes by when the first request comes.
 #[test]
 fn the_tables_and_the_schema_are_read_in_no_time() {
-    let start = std::time::Instant::now();
+    let before = processor_time();
     railway().tables();
     railway().schema();
-    // Unoptimised, on a busy machine; optimised it is a millisecond or two.
-    assert!(start.elapsed() < std::time::Duration::from_millis(200));
+    // Unoptimised; optimised it is a millisecond or two.
+    assert!(processor_time() - before < std::time::Duration::from_millis(500));
+}
+
+/// The processor time that this thread has used (proc_pid_stat(5): `utime` and `stime`, in hundredths of a second). Time on the wall says
+/// what else the machine does.
+fn processor_time() -> std::time::Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    std::time::Duration::from_millis(ticks * 10)
 }
 
 /// Reads every document of Railway's own command line: set TAGOUT_RAILWAY_DOCUMENTS to a folder that
