@@ -351,7 +351,11 @@ pub fn profile_of_command(command: &str) -> Option<&'static Profile> {
     let base = Path::new(command).file_name()?.to_str()?;
     // Most commands are no agent: reading all profiles to learn that would be a good part of their launch.
     let quoted = format!("\"{base}\"");
-    if !TEXTS.iter().any(|text| text.contains(&quoted)) {
+    let names_it = |text: &str| {
+        text.lines()
+            .any(|line| line.starts_with("commands") && line.contains(&quoted))
+    };
+    if !TEXTS.iter().any(|text| names_it(text)) {
         return None;
     }
     profiles()
@@ -373,6 +377,10 @@ mod tests {
         assert_eq!(profiles().len(), 8);
         for profile in profiles() {
             let name = &profile.name;
+            for command in &profile.commands {
+                let found = profile_of_command(&format!("/usr/bin/{command}")).unwrap();
+                assert_eq!(found.name, *name);
+            }
             for host in &profile.hosts {
                 HostPattern::parse(&host.name).unwrap();
                 for method in &host.methods {

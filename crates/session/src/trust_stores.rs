@@ -119,7 +119,9 @@ pub(crate) fn copies(own: &str, home: &Path) -> Vec<OverlayFile> {
         bytes: own.as_bytes().to_vec(),
         mode: 0o644,
     }];
-    let database = tempfile::tempdir().ok().and_then(|scratch| {
+    // In memory where there is such a folder: nothing of it is to outlive this function.
+    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let database = scratch.ok().and_then(|scratch| {
         let own = certificates(own);
         nss::database(own.first()?, scratch.path())
     });

@@ -109,11 +109,15 @@ pub(crate) fn migrate(
 ) -> Result<(), StoreError> {
     let known = migrations.len();
     // Before anything else, so that a newer file is left as it is.
-    refuse_newer(connection, path, known)?;
+    let found = refuse_newer(connection, path, known)?;
     write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // A version never goes back, so nobody has to be kept out to see that there is nothing to do.
+    if usize::try_from(found).is_ok_and(|found| found == known) {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = usize::try_from(refuse_newer(&transaction, path, known)?).unwrap_or(0);
     if found < known {
