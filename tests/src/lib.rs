@@ -15,6 +15,7 @@ pub mod qdrant;
 pub mod remote;
 pub mod retrieval;
 mod server;
+pub mod shielded;
 mod terminal;
 mod world;
 

@@ -213,7 +213,7 @@ impl State {
 
 fn description(config: &Value, many: usize) -> Value {
     json!({
-        "status": "green", "optimizer_status": "ok", "segments_count": 8,
+        "status": "green", "optimizer_status": {"error": "cannot read point 2"}, "segments_count": 8,
         "points_count": many, "indexed_vectors_count": many, "payload_schema": {},
         "config": {
             "params": {"vectors": config["vectors"], "shard_number": 1, "replication_factor": 1,
@@ -222,6 +222,7 @@ fn description(config: &Value, many: usize) -> Value {
             "optimizer_config": {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000,
                 "default_segment_number": 0, "flush_interval_sec": 5},
             "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
+            "metadata": {"note": "of the loader's"},
         },
     })
 }
@@ -236,7 +237,8 @@ fn shown(point: &Value, body: &Value, score: Option<f64>) -> Value {
     }
     if let Some(score) = score {
         item["score"] = json!(score);
-        item["version"] = json!(1);
+        item["version"] = json!(41);
+        item["order_value"] = json!(42);
     }
     item
 }

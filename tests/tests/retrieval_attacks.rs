@@ -10,85 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tagout_tests::qdrant::{KEY, Qdrant};
 use tagout_tests::retrieval::{Serve, ask, raw, settings, token};
+use tagout_tests::shielded::{Shielded, point, points};
 use tagout_tests::{Person, World};
-
-/// A store with points behind the proxy.
-struct Shielded {
-    // Both end with the test.
-    _world: World,
-    store: Qdrant,
-    server: Serve,
-    proxy: SocketAddr,
-}
-
-impl Shielded {
-    fn start(points: &Value) -> Shielded {
-        let world = World::new(Person::ordinary());
-        let store = Qdrant::start();
-        world.write_home(".local/state/tagout/qdrant.key", KEY);
-        settings(
-            &world,
-            &format!(
-                "[qdrant]\nlisten = \"127.0.0.1:0\"\nupstream = \"http://{}\"\napi_key_file = {:?}\nwriters = [\"ingest\"]\n",
-                store.address(),
-                world.tagout_home().join("qdrant.key").display().to_string(),
-            ),
-        );
-        let server = Serve::start(&world, true);
-        let proxy = server.proxy.expect("a proxy");
-        let shielded = Shielded {
-            _world: world,
-            store,
-            server,
-            proxy,
-        };
-        let writer = token("loader", &["ingest"]);
-        let vectors = json!({"vectors": {"size": 2, "distance": "Cosine"}});
-        assert_eq!(
-            shielded
-                .ask_as(&writer, "PUT", "/collections/docs", &vectors)
-                .0,
-            200
-        );
-        assert_eq!(
-            shielded
-                .ask_as(
-                    &writer,
-                    "PUT",
-                    "/collections/docs/points",
-                    &json!({"points": points})
-                )
-                .0,
-            200
-        );
-        shielded
-    }
-
-    fn ask_as(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let authorization = format!("authorization: Bearer {token}");
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let (status, _, text) = ask(self.proxy, method, path, &[&authorization], &body);
-        (status, text)
-    }
-}
-
-/// A point whose readers and rest of the payload are these.
-fn point(id: u64, text: &str, readers: &[&str], more: &Value) -> Value {
-    let mut metadata = more.clone();
-    metadata["authorized_identities"] = json!(readers);
-    json!({"id": id, "vector": [1.0, id as f64 / 100.0], "payload": {"page_content": text, "metadata": metadata}})
-}
-
-fn points() -> Value {
-    json!([
-        point(1, "Ann drinks tea.", &["ann"], &json!({"source": "/a"})),
-        point(2, "Bob drinks coffee.", &["bob"], &json!({"source": "/b"})),
-    ])
-}
 
 #[test]
 fn invariant_8_no_form_of_a_filter_or_a_request_shows_another_readers_points() {

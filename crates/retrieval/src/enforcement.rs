@@ -1,14 +1,14 @@
 //! `POST /v1/retrieval/plan` and `POST /v1/retrieval/check`: who may retrieve what. The identity is the
 //! token's, whatever the body says; without one the answer is nothing, and nothing is said about why.
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use tagout_core::Digest;
 use tagout_policy::{Channel, Content, Plan, Reader};
-use tagout_store::{ContentLabels, Release};
+use tagout_store::{ContentLabels, KnownDocument, Release};
 
 use crate::classifier::{content, md5};
-use crate::fields::Body;
+use crate::fields::{Body, LONGEST_NAME};
 use crate::filters::{STORES, plan_answer};
 use crate::message::{Answer, Asked};
 use crate::service::Service;
@@ -20,30 +20,38 @@ const MOST_DOCUMENTS: usize = 1000;
 pub(crate) struct Candidate {
     pub(crate) hash: Digest,
     pub(crate) labels: Option<ContentLabels>,
-    /// Who may read it, one list for each place that it was loaded from.
-    pub(crate) readers: Vec<Vec<String>>,
-    pub(crate) source: String,
+    /// Where it was loaded from; somebody who may read it at one place knows the content.
+    pub(crate) places: Vec<Place>,
     pub(crate) faults: Vec<String>,
+}
+
+/// One place that content comes from.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// Who may read it there; where nobody is named, the operator's default readers.
+    pub(crate) readers: Vec<String>,
+    /// Its paths or addresses. A rule about one of them holds.
+    pub(crate) sources: Vec<String>,
 }
 
 impl Service {
     /// Who asks: the bearer of a verified token, else nobody.
-    pub(crate) fn reader(&self, asked: &Asked) -> Reader {
+    pub(crate) fn reader(&self, headers: &HeaderMap) -> Reader {
         // Of two, one could be from the client and one from a server in front of this one.
         if ["authorization", "api-key"]
             .iter()
-            .any(|name| asked.headers.get_all(*name).iter().count() > 1)
+            .any(|name| headers.get_all(*name).iter().count() > 1)
         {
             return Reader::nobody();
         }
-        let bearer = asked
-            .header("authorization")
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = text("authorization")
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim());
         // Qdrant's own clients put their key into `api-key`.
         bearer
-            .or_else(|| asked.header("api-key"))
+            .or_else(|| text("api-key"))
             .and_then(|token| self.verifier.verify(token))
             .unwrap_or_else(Reader::nobody)
     }
@@ -80,27 +88,34 @@ impl Service {
                 let both = labels.entities.iter().chain(&labels.topics);
                 both.map(|(label, _)| label.clone()).collect()
             });
-            let readers: Vec<&Vec<String>> = match candidate.readers.is_empty() {
-                true => vec![&self.settings.access.default_readers],
-                false => candidate.readers.iter().collect(),
-            };
-            // Somebody who may read one copy knows the content.
-            let rulings = readers.into_iter().map(|readers| {
-                let readers = match readers.is_empty() {
+            let mut allowed = false;
+            let mut policies = Vec::new();
+            for place in &candidate.places {
+                let readers = match place.readers.is_empty() {
                     true => &self.settings.access.default_readers,
-                    false => readers,
+                    false => &place.readers,
                 };
-                let content = Content {
-                    id: candidate.hash.to_string(),
-                    labels: labels.clone(),
-                    readers: readers.clone(),
-                    source: candidate.source.clone(),
-                    faults: candidate.faults.clone(),
+                let nowhere = [String::new()];
+                let sources = match place.sources.is_empty() {
+                    true => nowhere.as_slice(),
+                    false => place.sources.as_slice(),
                 };
-                self.disclosures.decide(reader, channel, &content)
-            });
-            let mut rulings: Vec<_> = rulings.collect();
-            let allowed = rulings.iter().any(|ruling| ruling.allowed);
+                let denial = sources.iter().find_map(|source| {
+                    let content = Content {
+                        id: candidate.hash.to_string(),
+                        labels: labels.clone(),
+                        readers: readers.clone(),
+                        source: source.clone(),
+                        faults: candidate.faults.clone(),
+                    };
+                    let ruling = self.disclosures.decide(reader, channel, &content);
+                    (!ruling.allowed).then_some(ruling.policies)
+                });
+                match denial {
+                    None => allowed = true,
+                    Some(behind) => policies = behind,
+                }
+            }
             releases.push(Release {
                 channel: channel.as_str().to_owned(),
                 user: reader.user.clone(),
@@ -109,10 +124,7 @@ impl Service {
                 allowed,
                 policies: match allowed {
                     true => Vec::new(),
-                    false => rulings
-                        .pop()
-                        .map(|ruling| ruling.policies)
-                        .unwrap_or_default(),
+                    false => policies,
                 },
             });
         }
@@ -138,7 +150,7 @@ pub(crate) fn plan(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
             format!("`store` is one of {}", STORES.join(", ")),
         ));
     }
-    let mut answer = plan_answer(&service.plan(&service.reader(asked), Channel::Check));
+    let mut answer = plan_answer(&service.plan(&service.reader(&asked.headers), Channel::Check));
     if let (Some(store), Some(Value::Object(filters))) = (store, answer.get_mut("filters")) {
         filters.retain(|name, _| *name == store);
     }
@@ -148,18 +160,26 @@ pub(crate) fn plan(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
 pub(crate) fn check(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
     let mut body = Body::parse(&asked.body)?;
     let documents = body.objects("documents");
+    body.check()?;
     if documents.len() > MOST_DOCUMENTS {
         return Err(Answer::message(
             StatusCode::BAD_REQUEST,
             "a check is about at most 1000 documents; ask again for the rest",
         ));
     }
-    let reader = service.reader(asked);
-    let candidates: Vec<Candidate> = documents
-        .iter()
-        .map(|document| candidate(service, document))
-        .collect();
-    let allowed = service.release(&reader, Channel::Check, &candidates);
+    let reader = service.reader(&asked.headers);
+    let allowed = if reader.authenticated {
+        let candidates: Vec<Candidate> = documents
+            .iter()
+            .map(|document| candidate(service, document))
+            .collect();
+        service.release(&reader, Channel::Check, &candidates)
+    } else {
+        // Whoever proves nothing makes no work, and leaves one line.
+        let nothing = Candidate::denied("no_identity");
+        service.release(&reader, Channel::Check, &[nothing]);
+        vec![false; documents.len()]
+    };
     let results: Vec<Value> = documents
         .iter()
         .zip(allowed)
@@ -171,14 +191,30 @@ pub(crate) fn check(service: &Service, asked: &Asked) -> Result<Answer, Answer> 
     Ok(Answer::ok(&json!({"results": results})))
 }
 
-/// A document of a check: by its text, or by the checksum that a loader was given. Who may read it is what
-/// its loader said, never what this request says.
+impl Candidate {
+    /// Something that is denied for this reason, whatever else is known of it.
+    fn denied(fault: &str) -> Self {
+        Self {
+            hash: Digest::from_bytes([0; 32]),
+            labels: None,
+            places: vec![Place::default()],
+            faults: vec![fault.to_owned()],
+        }
+    }
+}
+
+/// A document of a check: by its text, or by the checksum that a loader was given. Who may read it, and where
+/// it comes from, is what its loader said; what this request says can only forbid more.
 fn candidate(service: &Service, document: &Map<String, Value>) -> Candidate {
+    let source = match document.get("source") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(source)) if source.len() <= LONGEST_NAME => source.clone(),
+        Some(_) => return Candidate::denied("unreadable_source"),
+    };
     let mut candidate = Candidate {
         hash: Digest::from_bytes([0; 32]),
         labels: None,
-        readers: Vec::new(),
-        source: crate::fields::name(document, "source"),
+        places: Vec::new(),
         faults: Vec::new(),
     };
     let text = document.get("text").and_then(Value::as_str);
@@ -194,26 +230,47 @@ fn candidate(service: &Service, document: &Map<String, Value>) -> Candidate {
         None => Ok(Vec::new()),
     };
     let Ok(known) = known else {
-        candidate.faults.push("label_store".to_owned());
-        return candidate;
+        return Candidate::denied("label_store");
+    };
+    let places = |known: Option<&KnownDocument>| -> Vec<Place> {
+        let stored = known
+            .map(|known| known.places.as_slice())
+            .unwrap_or_default();
+        let places = stored.iter().map(|place| Place {
+            readers: place.readers.clone(),
+            sources: [&place.path, &source]
+                .into_iter()
+                .filter(|source| !source.is_empty())
+                .cloned()
+                .collect(),
+        });
+        let places: Vec<Place> = places.collect();
+        match places.is_empty() {
+            // Nobody loaded it, so nobody said who may read it.
+            true => vec![Place {
+                readers: Vec::new(),
+                sources: vec![source.clone()],
+            }],
+            false => places,
+        }
     };
     match (text, known.as_slice()) {
         (Some(text), _) => {
             candidate.hash = content(text);
             candidate.labels = service.labels_of(text).ok();
             let own = known.iter().find(|entry| entry.content == candidate.hash);
-            candidate.readers = own.map(|entry| entry.readers.clone()).unwrap_or_default();
+            candidate.places = places(own);
         }
         (None, [only]) => {
             candidate.hash = only.content;
             let version = service.classifier.version();
             let stored = service.labels().labels(&only.content, version);
             candidate.labels = stored.ok().flatten();
-            candidate.readers.clone_from(&only.readers);
+            candidate.places = places(Some(only));
         }
-        (None, []) => candidate.faults.push("unknown_document".to_owned()),
-        // Two contents of one MD5: somebody made them.
-        (None, _) => candidate.faults.push("ambiguous_checksum".to_owned()),
+        (None, []) => return Candidate::denied("unknown_document"),
+        // Two contents of one MD5: somebody made them, or they are the same once anonymised.
+        (None, _) => return Candidate::denied("ambiguous_checksum"),
     }
     candidate
 }

@@ -8,7 +8,11 @@ use serde_json::{Map, Value, json};
 use crate::message::Answer;
 
 /// The longest name, path or identity that is kept, in bytes; longer ones are refused.
-const LONGEST_NAME: usize = 4096;
+pub(crate) const LONGEST_NAME: usize = 4096;
+/// Texts of a list.
+const MOST_TEXTS: usize = 10_000;
+/// Values of a JSON body. Each takes far more memory parsed than the two bytes that it may have on the wire.
+pub(crate) const MOST_VALUES: usize = 200_000;
 
 /// A body, and what is wrong with it so far.
 pub(crate) struct Body {
@@ -17,11 +21,18 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Parses a body. Nesting deeper than 128 is refused by the parser.
+    /// Parses a body. Nesting deeper than 128 is refused by the parser, more than [`MOST_VALUES`] before it.
     ///
     /// # Errors
     /// The answer that says what is wrong.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Answer> {
+        if values(bytes) > MOST_VALUES {
+            return Err(refuse(vec![fault(
+                "too_long",
+                &[],
+                "the body should have at most 200000 values; send smaller batches",
+            )]));
+        }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(object)) => Ok(Self {
                 object,
@@ -127,18 +138,42 @@ impl Body {
         }
     }
 
-    /// The objects of a list; an absent list has none.
+    /// The objects of a list; an absent list has none. Whatever else stands there is a fault: an item that was
+    /// left out would move all after it.
     pub(crate) fn objects(&mut self, name: &str) -> Vec<Map<String, Value>> {
-        match self.object.get_mut(name).map(Value::take) {
-            Some(Value::Array(items)) => items
-                .into_iter()
-                .filter_map(|item| match item {
-                    Value::Object(object) => Some(object),
-                    _ => None,
-                })
-                .collect(),
-            _ => Vec::new(),
+        let items = match self.object.get_mut(name).map(Value::take) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                self.faults
+                    .push(fault("list_type", &[name], "Input should be a valid list"));
+                return Vec::new();
+            }
+        };
+        let mut objects = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Value::Object(object) => objects.push(object),
+                _ => self.faults.push(fault(
+                    "model_type",
+                    &[name, &at.to_string()],
+                    "Input should be a valid dictionary",
+                )),
+            }
         }
+        objects
+    }
+
+    /// Who may read a document; see [`texts`].
+    pub(crate) fn readers(&mut self, list: &str, at: usize, value: Option<&Value>) -> Vec<String> {
+        texts(value).unwrap_or_else(|Unreadable| {
+            self.faults.push(fault(
+                "list_type",
+                &[list, &at.to_string(), "authorized_identities"],
+                "Input should be a list of texts",
+            ));
+            Vec::new()
+        })
     }
 
     /// Any member.
@@ -184,6 +219,29 @@ impl Body {
     }
 }
 
+/// How many values a JSON text has at the most: those that begin with a bracket or follow a separator, outside of
+/// strings. Whether it is JSON is for the parser to say.
+pub(crate) fn values(bytes: &[u8]) -> usize {
+    let mut count = 0;
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'[' | b'{' | b',' | b':' => count += 1,
+            b'"' => {
+                while let Some(byte) = rest.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => drop(rest.next()),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
 /// A value as a text, where it can be one.
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
@@ -214,12 +272,24 @@ pub(crate) fn number(object: &Map<String, Value>, member: &str) -> u64 {
     }
 }
 
-/// The texts of a list; a single text is a list of one.
-pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
+/// A list of texts that is none, or too long a one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+/// The texts of a list; a single text is a list of one. Only what is absent, null or `[]` is empty: a list that
+/// names somebody in a form that is not known must not read as one that names nobody.
+///
+/// # Errors
+/// When it is anything else, or has more than 10,000 items.
+pub(crate) fn texts(value: Option<&Value>) -> Result<Vec<String>, Unreadable> {
     match value {
-        Some(Value::Array(items)) => items.iter().filter_map(text).take(10_000).collect(),
-        Some(Value::String(text)) => vec![text.clone()],
-        _ => Vec::new(),
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) if items.len() <= MOST_TEXTS => items
+            .iter()
+            .map(|item| text(item).ok_or(Unreadable))
+            .collect(),
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
+        Some(_) => Err(Unreadable),
     }
 }
 
@@ -233,4 +303,42 @@ fn fault(kind: &str, path: &[&str], message: &str) -> Value {
 
 fn refuse(faults: Vec<Value>) -> Answer {
     Answer::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({"detail": faults}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_names_nobody_is_an_empty_list() {
+        for empty in [None, Some(Value::Null), Some(json!([]))] {
+            assert_eq!(texts(empty.as_ref()), Ok(Vec::new()));
+        }
+        assert_eq!(texts(Some(&json!("ann"))), Ok(vec!["ann".to_owned()]));
+        assert_eq!(
+            texts(Some(&json!(["ann", 7]))),
+            Ok(vec!["ann".to_owned(), "7".to_owned()])
+        );
+        for unknown in [
+            json!({"ann": true}),
+            json!([{"id": "ann"}]),
+            json!(["ann", null]),
+            json!([["ann"]]),
+            json!(7),
+            json!(false),
+            json!(vec!["a"; MOST_TEXTS + 1]),
+        ] {
+            assert_eq!(texts(Some(&unknown)), Err(Unreadable), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn values_are_counted_before_they_take_memory() {
+        assert_eq!(values(br#"{"a":[1,2,{"b":"[,,\",:{"}]}"#), 7);
+        assert!(values(&b"[],".repeat(MOST_VALUES)) > MOST_VALUES);
+        assert_eq!(values(br#""[[[[[\"#), 0);
+        assert!(
+            Body::parse(format!("{{\"a\":[{}1]}}", "1,".repeat(MOST_VALUES)).as_bytes()).is_err()
+        );
+    }
 }

@@ -17,6 +17,8 @@ use crate::settings::IdentitySettings;
 const LONGEST: usize = 16 * 1024;
 /// How far clocks may differ, in seconds.
 const LEEWAY: u64 = 30;
+/// How far ahead a token may end, in seconds: a year and a day.
+const LONGEST_LIFE: u64 = 366 * 24 * 60 * 60;
 const MOST_GROUPS: usize = 500;
 
 /// The issuers that are believed.
@@ -48,6 +50,20 @@ impl Verifier {
     /// # Errors
     /// What is wrong with which file.
     pub(crate) fn new(identities: &[IdentitySettings]) -> Result<Self, String> {
+        // The same name from two issuers is two people.
+        for (at, one) in identities.iter().enumerate() {
+            let clash = identities
+                .iter()
+                .take(at)
+                .find(|other| other.issuer != one.issuer && other.prefix == one.prefix);
+            if let Some(other) = clash {
+                return Err(format!(
+                    "issuers {} and {} may name different people alike; give one of them a `prefix`, which \
+                     its users and groups then begin with",
+                    other.issuer, one.issuer
+                ));
+            }
+        }
         let issuers = identities
             .iter()
             .map(|settings| {
@@ -103,15 +119,13 @@ impl Verifier {
         if !keys.any(|key| key.material.verifies(signed.as_bytes(), &signature)) {
             return None;
         }
-        // A token that never ends is a password, and is refused.
-        let time = |name: &str| {
-            claims
-                .get(name)
-                .and_then(Value::as_f64)
-                .map(|time| time as u64)
+        // A token that never ends, or not for long, is a password, and is refused.
+        let end = time(claims.get("exp")?)?;
+        let late = now >= end.saturating_add(LEEWAY) || end > now.saturating_add(LONGEST_LIFE);
+        let early = match claims.get("nbf") {
+            None => false,
+            Some(start) => now.saturating_add(LEEWAY) < time(start)?,
         };
-        let late = time("exp").is_none_or(|end| now >= end.saturating_add(LEEWAY));
-        let early = time("nbf").is_some_and(|start| now.saturating_add(LEEWAY) < start);
         let user = word(&issuer.settings.user_claim).filter(|user| !user.is_empty())?;
         if late || early {
             return None;
@@ -119,13 +133,16 @@ impl Verifier {
         let groups = match claims.get(&issuer.settings.groups_claim) {
             Some(Value::Array(groups)) if groups.len() <= MOST_GROUPS => groups
                 .iter()
-                .map(|group| group.as_str().map(ToOwned::to_owned))
+                .map(|group| {
+                    let group = group.as_str().filter(|group| !group.is_empty())?;
+                    Some(format!("{}{group}", issuer.settings.prefix))
+                })
                 .collect::<Option<Vec<_>>>()?,
             None | Some(Value::Null) => Vec::new(),
             Some(_) => return None,
         };
         Some(Reader {
-            user: user.to_owned(),
+            user: format!("{}{user}", issuer.settings.prefix),
             groups,
             authenticated: true,
         })
@@ -147,6 +164,12 @@ impl Material {
                 .is_ok(),
         }
     }
+}
+
+/// Seconds since 1970, of a number; the fraction is cut off.
+fn time(value: &Value) -> Option<u64> {
+    let seconds = value.as_f64()?;
+    (0.0..=9e15).contains(&seconds).then_some(seconds as u64)
 }
 
 fn audience(claims: &Value, wanted: &str) -> bool {
@@ -236,6 +259,7 @@ mod tests {
             key_file: file.to_owned(),
             user_claim: "sub".to_owned(),
             groups_claim: "groups".to_owned(),
+            prefix: String::new(),
         }
     }
 
@@ -270,6 +294,28 @@ mod tests {
     }
 
     #[test]
+    fn the_same_name_from_two_issuers_is_two_people() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, SECRET).unwrap();
+        let own = settings("HS256", &file);
+        let mut partner = IdentitySettings {
+            issuer: "https://partner.example".to_owned(),
+            ..own.clone()
+        };
+        assert!(Verifier::new(&[own.clone(), partner.clone()]).is_err());
+        partner.prefix = "partner:".to_owned();
+        let verifier = Verifier::new(&[own, partner]).unwrap();
+        let mut theirs = claims();
+        theirs["iss"] = json!("https://partner.example");
+        let reader = verifier
+            .verify_at(&token(&json!({"alg": "HS256"}), &theirs), 900)
+            .unwrap();
+        assert_eq!(reader.user, "partner:ann");
+        assert_eq!(reader.groups, ["partner:finance"]);
+    }
+
+    #[test]
     fn everything_else_proves_nobody() {
         let verifier = verifier();
         let mut refused = vec![
@@ -288,7 +334,14 @@ mod tests {
             ("sub", json!("")),
             ("sub", json!(7)),
             ("exp", Value::Null),
+            ("exp", json!("1000")),
+            ("exp", json!(1e300)),
+            ("exp", json!(-1)),
+            ("exp", json!(900 + LONGEST_LIFE + 1)),
             ("nbf", json!(950)),
+            ("nbf", json!("1")),
+            ("nbf", Value::Null),
+            ("groups", json!([""])),
             ("groups", json!("finance")),
             ("groups", json!([1])),
         ] {

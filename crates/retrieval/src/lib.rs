@@ -24,6 +24,7 @@ mod pages;
 mod pdf;
 mod protocol;
 mod qdrant;
+mod rate;
 mod report;
 mod routes;
 mod server;

@@ -15,24 +15,32 @@ mod requests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value, json};
+use tagout_policy::Reader;
 use tokio::sync::Semaphore;
 
 use crate::guard::Guard;
 use crate::message::{Answer, Asked};
+use crate::rate::Rates;
 use crate::service::Service;
 use crate::settings::QdrantSettings;
 use crate::upstream::Upstream;
 
 use reads::Shape;
-use requests::{is_name, object, parent, segments, writes};
+use requests::{object, parent, segments, writes};
 
 const WITHIN: Duration = Duration::from_secs(30);
 /// The store's largest answer, in bytes.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// Requests that are worked on at once; further ones wait. It bounds the memory for the store's answers.
 const AT_ONCE: usize = 8;
+/// The largest body of a reader's question and of a writer's batch, in bytes.
+const LARGEST_QUESTION: usize = 1024 * 1024;
+const LARGEST_WRITE: usize = 32 * 1024 * 1024;
+/// What one reader may ask: so many requests a second for a while, and this many at once before that counts.
+const RATE: u32 = 100;
+const BURST: u32 = 500;
 
 /// The proxy.
 pub(crate) struct Proxy {
@@ -42,6 +50,7 @@ pub(crate) struct Proxy {
     guard: Guard,
     service: Arc<Service>,
     turns: Semaphore,
+    rates: Rates,
 }
 
 impl Proxy {
@@ -68,6 +77,7 @@ impl Proxy {
             guard: Guard::new(settings.listen.ip(), hosts, String::new()).for_readers(),
             service,
             turns: Semaphore::new(AT_ONCE),
+            rates: Rates::new(RATE, BURST),
         })
     }
 
@@ -78,29 +88,60 @@ impl Proxy {
         self.route(asked).await.unwrap_or_else(|refusal| refusal)
     }
 
-    async fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
-        self.guard
-            .check(&asked.method, &asked.path, &asked.headers)?;
-        let segments = segments(&asked.path)?;
-        if asked.method == Method::GET
-            && matches!(segments.as_slice(), [] | ["healthz" | "readyz" | "livez"])
-        {
-            return self.pass(asked).await;
+    /// Whether a request is answered at all, and how long its body may be, in bytes, before any of that is read.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn admit(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<usize, Answer> {
+        self.guard.check(method, path, headers)?;
+        let segments = segments(path)?;
+        if is_probe(method, &segments) {
+            return Ok(0);
         }
-        let reader = self.service.reader(asked);
+        let reader = self.service.reader(headers);
         if !reader.authenticated {
             return Err(refused(
                 StatusCode::UNAUTHORIZED,
                 "who asks has to be proved by a token (api_key, or Authorization: Bearer)",
             ));
         }
-        if let ["collections", name, ..] = segments.as_slice()
-            && !is_name(name)
-        {
+        if let Err(wait) = self.rates.take(&reader.user) {
             return Err(refused(
-                StatusCode::BAD_REQUEST,
-                "a collection has a name of letters, digits, . _ and -",
-            ));
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests of this reader",
+            )
+            .with_header("retry-after", wait.to_string()));
+        }
+        Ok(match segments.as_slice() {
+            _ if *method == Method::GET => 0,
+            ["collections", rest @ ..] if writes(method, rest) && self.may_write(&reader) => {
+                LARGEST_WRITE
+            }
+            _ => LARGEST_QUESTION,
+        })
+    }
+
+    fn may_write(&self, reader: &Reader) -> bool {
+        reader
+            .groups
+            .iter()
+            .any(|group| self.settings.writers.contains(group))
+    }
+
+    /// Only what was admitted comes here.
+    async fn route(&self, asked: &Asked) -> Result<Answer, Answer> {
+        let segments = segments(&asked.path)?;
+        if is_probe(&asked.method, &segments) {
+            return self.pass(asked).await;
+        }
+        let reader = self.service.reader(&asked.headers);
+        if !reader.authenticated {
+            return Err(refused(StatusCode::UNAUTHORIZED, "the token ended"));
         }
         match (&asked.method, segments.as_slice()) {
             (&Method::GET, ["collections"] | ["collections", _, "exists"]) => {
@@ -151,11 +192,7 @@ impl Proxy {
                 &Method::PUT | &Method::POST | &Method::PATCH | &Method::DELETE,
                 ["collections", rest @ ..],
             ) if writes(&asked.method, rest) => {
-                if reader
-                    .groups
-                    .iter()
-                    .any(|group| self.settings.writers.contains(group))
-                {
+                if self.may_write(&reader) {
                     return self.pass(asked).await;
                 }
                 Err(refused(
@@ -173,22 +210,36 @@ impl Proxy {
 
     /// What a collection is, without how much is in it.
     async fn description(&self, asked: &Asked) -> Result<Answer, Answer> {
-        let mut answer = self.forward(asked).await?;
-        if let Some(Value::Object(result)) = answer.get_mut("result") {
-            result.retain(|name, _| {
-                matches!(
-                    name.as_str(),
-                    "status" | "optimizer_status" | "config" | "payload_schema" | "segments_count"
-                )
-            });
-            result.insert("payload_schema".to_owned(), json!({}));
-            result.insert("segments_count".to_owned(), json!(1));
+        let answer = self.forward(asked).await?;
+        let told = |name: &str| answer.pointer(name).cloned().unwrap_or_default();
+        let mut config = Map::new();
+        for part in [
+            "params",
+            "hnsw_config",
+            "optimizer_config",
+            "wal_config",
+            "quantization_config",
+        ] {
+            config.insert(part.to_owned(), told(&format!("/result/config/{part}")));
         }
-        Ok(Answer::ok(&answer))
+        Ok(done(json!({
+            "status": told("/result/status"),
+            // Its errors may name points.
+            "optimizer_status": "ok",
+            "segments_count": 1,
+            "config": config,
+            "payload_schema": {},
+        })))
     }
 
+    /// The store's own `result`; what it says beside that, such as how much work it was, stays behind.
     async fn pass(&self, asked: &Asked) -> Result<Answer, Answer> {
-        self.forward(asked).await.map(|answer| Answer::ok(&answer))
+        let mut answer = self.forward(asked).await?;
+        match answer.get_mut("result") {
+            Some(result) => Ok(done(result.take())),
+            // `/` and the probes have none.
+            None => Ok(Answer::ok(&answer)),
+        }
     }
 
     /// Sends a request on as it was understood; the answer's JSON.
@@ -256,6 +307,11 @@ impl Proxy {
         // Its words may tell of what is stored; the status is enough.
         Err(refused(reply.status, "the vector store refused this"))
     }
+}
+
+/// Whether a request asks only if the store is there.
+fn is_probe(method: &Method, segments: &[&str]) -> bool {
+    *method == Method::GET && matches!(segments, [] | ["healthz" | "readyz" | "livez"])
 }
 
 /// An answer as Qdrant words it.

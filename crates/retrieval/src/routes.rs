@@ -75,6 +75,24 @@ pub(crate) static ROUTES: &[Route] = &[
     })),
 ];
 
+/// The largest body of a batch of documents and of everything else, in bytes: loaders send batches of 100 KB, or
+/// one document of any size.
+const LARGEST_BATCH: usize = 32 * 1024 * 1024;
+const LARGEST_OTHER: usize = 1024 * 1024;
+
+/// How long the body of a request may be, in bytes.
+pub(crate) fn largest_body(method: &Method, path: &str) -> usize {
+    match path {
+        _ if *method == Method::GET || *method == Method::HEAD => 0,
+        "/v1/loader/doc"
+        | "/v1/prompt"
+        | "/api/v1/classify"
+        | "/tools/document_report"
+        | "/v1/retrieval/check" => LARGEST_BATCH,
+        _ => LARGEST_OTHER,
+    }
+}
+
 /// Answers a request.
 pub(crate) fn answer(service: &Service, asked: &Asked) -> Answer {
     let path = match asked.path.as_str() {

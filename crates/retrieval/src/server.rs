@@ -10,16 +10,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::guard::Guard;
 use crate::message::{Answer, Asked, query_pairs};
@@ -28,14 +28,14 @@ use crate::routes;
 use crate::service::Service;
 use crate::settings::Settings;
 
-/// The largest body, in bytes: loaders send batches of 100 KB, or one document of any size.
-const LARGEST_BODY: usize = 32 * 1024 * 1024;
-/// Bytes of bodies that are in memory at once, in units of 64 KiB; further requests wait.
+/// Bytes of bodies that are in memory at once, for each of the two ports, in units of 64 KiB; further ones wait.
 const BODY_UNITS: u32 = 1024;
 const UNIT: usize = 64 * 1024;
 /// How long a head and a body may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
-const BODY_WITHIN: Duration = Duration::from_secs(60);
+const BODY_WITHIN: Duration = Duration::from_secs(20);
+/// How long any next part of a body may take.
+const FRAME_WITHIN: Duration = Duration::from_secs(5);
 /// Requests that are worked on at once; further ones wait their turn, which is the limit on the rate: a
 /// loader is slowed down, not refused, since its library would go on without labels.
 const AT_ONCE: usize = 4;
@@ -71,6 +71,8 @@ struct Gate {
     service: Arc<Service>,
     workers: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    /// The same for the proxy.
+    proxied: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
@@ -111,6 +113,7 @@ pub async fn serve(
             service,
             workers: Arc::new(Semaphore::new(AT_ONCE)),
             bodies: Arc::new(Semaphore::new(BODY_UNITS as usize)),
+            proxied: Arc::new(Semaphore::new(BODY_UNITS as usize)),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         }),
         proxy,
@@ -147,11 +150,16 @@ impl Serving {
                 let beside = accept(listener, gate, move |gate, request| {
                     let proxy = Arc::clone(&proxy);
                     async move {
-                        let answer = match read(&gate, request).await {
+                        let admitted =
+                            proxy.admit(request.method(), request.uri().path(), request.headers());
+                        let read = match admitted {
+                            Ok(largest) => read(&gate.proxied, request, largest).await,
+                            Err(refusal) => Err(refusal),
+                        };
+                        response(match read {
                             Ok(asked) => proxy.answer(&asked).await,
                             Err(refusal) => refusal,
-                        };
-                        response(answer)
+                        })
                     }
                 });
                 tokio::join!(main, beside);
@@ -202,10 +210,13 @@ async fn respond(gate: &Arc<Gate>, request: Request<Incoming>) -> Response<Full<
         .check(request.method(), request.uri().path(), request.headers());
     let answer = match checked {
         Err(refusal) => refusal,
-        Ok(()) => match read(gate, request).await {
-            Err(refusal) => refusal,
-            Ok(asked) => work(gate, asked).await,
-        },
+        Ok(()) => {
+            let largest = routes::largest_body(request.method(), request.uri().path());
+            match read(&gate.bodies, request, largest).await {
+                Err(refusal) => refusal,
+                Ok(asked) => work(gate, asked).await,
+            }
+        }
     };
     let mut response = response(answer);
     if head_only {
@@ -233,62 +244,42 @@ async fn work(gate: &Arc<Gate>, asked: Asked) -> Answer {
     done.await.unwrap_or_else(|_| failed())
 }
 
-/// Reads the body, in the memory that there is for bodies.
-async fn read(gate: &Arc<Gate>, request: Request<Incoming>) -> Result<Asked, Answer> {
-    let refuse = |status, message: &str| Err(Answer::message(status, message));
+/// Reads a body of at most `largest` bytes, in the memory that there is for bodies: room is taken as bytes
+/// arrive, not as they are announced, so that announcing costs the others nothing.
+async fn read(
+    bodies: &Arc<Semaphore>,
+    request: Request<Incoming>,
+    largest: usize,
+) -> Result<Asked, Answer> {
     let (head, body) = request.into_parts();
     if head.headers.contains_key(header::CONTENT_ENCODING) {
-        return refuse(
+        return Err(Answer::message(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "send the body without a content encoding",
-        );
+        ));
     }
     if head.headers.contains_key(header::CONTENT_LENGTH)
         && head.headers.contains_key(header::TRANSFER_ENCODING)
     {
-        return refuse(
+        return Err(Answer::message(
             StatusCode::BAD_REQUEST,
             "a body has a content length or a transfer encoding, not both",
-        );
+        ));
     }
     let announced = head
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let most = announced.unwrap_or(if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        LARGEST_BODY
-    } else {
-        0
-    });
-    if most > LARGEST_BODY {
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "a body has at most 32 MiB; send smaller batches",
-        );
+    if announced.is_some_and(|length| length > largest) {
+        return Err(too_large(largest));
     }
-    let units = u32::try_from(most.div_ceil(UNIT))
-        .unwrap_or(BODY_UNITS)
-        .min(BODY_UNITS);
-    let Ok(_room) = Arc::clone(&gate.bodies).acquire_many_owned(units).await else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server ends");
-    };
-    let collected =
-        tokio::time::timeout(BODY_WITHIN, Limited::new(body, LARGEST_BODY).collect()).await;
-    let body = match collected {
-        Err(_) => {
-            return refuse(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body took longer than 60 s",
-            );
-        }
-        Ok(Err(_)) => {
-            return refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is too large, or broke off",
-            );
-        }
-        Ok(Ok(body)) => body.to_bytes(),
-    };
+    let arrived = tokio::time::timeout(BODY_WITHIN, gather(bodies, body, largest)).await;
+    let body = arrived.map_err(|_| {
+        Answer::message(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body took longer than 20 s",
+        )
+    })??;
     Ok(Asked {
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -296,6 +287,61 @@ async fn read(gate: &Arc<Gate>, request: Request<Incoming>) -> Result<Asked, Ans
         headers: head.headers,
         body,
     })
+}
+
+async fn gather(
+    bodies: &Arc<Semaphore>,
+    mut body: Incoming,
+    largest: usize,
+) -> Result<Bytes, Answer> {
+    let slow = || {
+        Answer::message(
+            StatusCode::REQUEST_TIMEOUT,
+            "nothing of the body came for 5 s",
+        )
+    };
+    let mut gathered = BytesMut::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    loop {
+        let frame = tokio::time::timeout(FRAME_WITHIN, body.frame())
+            .await
+            .map_err(|_| slow())?;
+        let Some(frame) = frame else {
+            return Ok(gathered.freeze());
+        };
+        let frame =
+            frame.map_err(|_| Answer::message(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if gathered.len() + data.len() > largest {
+            return Err(too_large(largest));
+        }
+        let units = (gathered.len() + data.len()).div_ceil(UNIT);
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(units.saturating_sub(held)).unwrap_or(BODY_UNITS);
+        if more > 0 {
+            let more = Arc::clone(bodies).acquire_many_owned(more).await;
+            let more = more
+                .map_err(|_| Answer::message(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        gathered.extend_from_slice(&data);
+    }
+}
+
+fn too_large(largest: usize) -> Answer {
+    let most = match largest {
+        0 => "this request has no body".to_owned(),
+        bytes => format!(
+            "the body of this request has at most {} MiB; send smaller batches",
+            bytes / (1024 * 1024)
+        ),
+    };
+    Answer::message(StatusCode::PAYLOAD_TOO_LARGE, most)
 }
 
 fn response(answer: Answer) -> Response<Full<Bytes>> {

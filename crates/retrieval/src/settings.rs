@@ -75,6 +75,9 @@ pub struct IdentitySettings {
     /// The claim that lists groups.
     #[serde(default = "groups")]
     pub groups_claim: String,
+    /// What its users and groups begin with here, such as `partner:`; of several issuers one may do without.
+    #[serde(default)]
+    pub prefix: String,
 }
 
 /// `[access]`

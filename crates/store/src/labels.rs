@@ -64,13 +64,22 @@ pub struct Release {
     pub policies: Vec<String>,
 }
 
+/// One place that a document was loaded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path or address, as the loader said; empty where it did not.
+    pub path: String,
+    /// Who may read it there; empty where the loader did not say.
+    pub readers: Vec<String>,
+}
+
 /// A document as the label store knows it, to decide about it without its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownDocument {
     /// The content's hash.
     pub content: Digest,
-    /// Who may read it, one list for each place it was loaded from.
-    pub readers: Vec<Vec<String>>,
+    /// The places that it was loaded from.
+    pub places: Vec<Place>,
 }
 
 impl Labels {
@@ -151,22 +160,27 @@ impl Labels {
     /// # Errors
     /// When the store cannot be read.
     pub fn by_checksum(&self, md5: &[u8; 16]) -> Result<Vec<KnownDocument>, StoreError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT content, readers FROM documents WHERE md5 = ?1 LIMIT 1000")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT content, path, readers FROM documents WHERE md5 = ?1 LIMIT 1000",
+        )?;
         let rows = statement.query_map([md5.as_slice()], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?))
+            Ok((
+                row.get::<_, [u8; 32]>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
         })?;
         let mut known: Vec<KnownDocument> = Vec::new();
         for row in rows {
-            let (content, readers) = row?;
+            let (content, path, readers) = row?;
             let content = Digest::from_bytes(content);
             let readers = texts_from(&readers)?;
+            let place = Place { path, readers };
             match known.iter_mut().find(|entry| entry.content == content) {
-                Some(entry) => entry.readers.push(readers),
+                Some(entry) => entry.places.push(place),
                 None => known.push(KnownDocument {
                     content,
-                    readers: vec![readers],
+                    places: vec![place],
                 }),
             }
         }

@@ -33,8 +33,8 @@ pub use holds::{
 };
 pub use labels::{
     Application, ApplicationKind, ContentLabels, FindingRow, KnownDocument, Labels, Load,
-    LoadSummary, NewDocument, NewRetrieval, Release, ReleaseRow, Retrieval, SnippetRow, SourceRow,
-    UserRow,
+    LoadSummary, NewDocument, NewRetrieval, Place, Release, ReleaseRow, Retrieval, SnippetRow,
+    SourceRow, UserRow,
 };
 pub use sessions::{Ending, SessionListing, SessionRecord, SessionState, SessionStatus};
 

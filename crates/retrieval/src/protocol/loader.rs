@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tagout_store::{ContentLabels, Load, NewDocument};
 
 use crate::classifier::{Classified, Mode, content, counts, hex, md5, total};
-use crate::fields::{self, Body, name, number, texts};
+use crate::fields::{self, Body, name, number};
 use crate::message::{Answer, Asked};
 use crate::service::{Service, store_failed};
 
@@ -28,12 +28,17 @@ pub(crate) fn load(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
     let details = body.required_object("loader_details", &[]);
     let ended = body.required_bool("loading_end");
     body.required("source_owner");
+    let documents = body.objects("docs");
+    let readers: Vec<Vec<String>> = documents
+        .iter()
+        .enumerate()
+        .map(|(at, document)| body.readers("docs", at, document.get("authorized_identities")))
+        .collect();
     body.check()?;
     let mode = Mode::parse(body.optional("classifier_mode").as_deref()).unwrap_or(Mode::All);
     let anonymize =
         body.optional_bool("anonymize_snippets") || service.settings.classifier.anonymize_snippets;
     let source_owner = body.optional("source_owner").unwrap_or_default();
-    let documents = body.objects("docs");
     let loader_path = name(&details, "source_path");
     let batch = Batch {
         mode,
@@ -50,8 +55,9 @@ pub(crate) fn load(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
     };
     let mut replies = Vec::with_capacity(documents.len());
     let mut stored = Vec::with_capacity(documents.len());
-    for document in &documents {
+    for (document, readers) in documents.iter().zip(readers) {
         let (reply, mut new) = label(service, &batch, document).map_err(failed)?;
+        new.readers = readers;
         if new.owner.is_empty() {
             new.owner.clone_from(&source_owner);
         }
@@ -139,11 +145,12 @@ fn label(
     }
     let new = NewDocument {
         md5: original,
+        told: checksum,
         content: content(&text),
         path: source_path,
         owner: name(document, "file_owner"),
         size: number(document, "source_path_size"),
-        readers: texts(document.get("authorized_identities")),
+        readers: Vec::new(),
         loader: batch.loader.clone(),
         snippet: shortened(&shown),
         details: (

@@ -75,7 +75,8 @@ pub(crate) fn prompt(service: &Service, asked: &Asked) -> Result<Answer, Answer>
         application,
         prompt_time,
         user,
-        identities: texts(body.get("user_identities")),
+        // Only shown: nothing is decided by what a body says of its sender.
+        identities: texts(body.get("user_identities")).unwrap_or_default(),
         prompt: short(&service.redacted(&question_text).map_err(failed)?),
         response: short(&service.redacted(&answer_text).map_err(failed)?),
         context: Value::Array(context).to_string(),

@@ -2,14 +2,18 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value};
+use tagout_policy::Reader;
 
 use super::reads::Shape;
 use super::refused;
 use crate::classifier::content;
-use crate::enforcement::Candidate;
-use crate::fields::texts;
+use crate::enforcement::{Candidate, Place};
+use crate::fields::{Unreadable, texts};
 use crate::message::Answer;
 use crate::service::Service;
+
+/// Where a loader writes who may read a document.
+const READERS: &str = "authorized_identities";
 
 /// A point of the store. Its readers are what was stored with it: whoever may write there may say so.
 pub(super) fn candidate(
@@ -20,15 +24,26 @@ pub(super) fn candidate(
     let payload = item.get("payload");
     let metadata = payload.and_then(|payload| payload.get(metadata_key));
     let member = |name: &str| metadata.and_then(|metadata| metadata.get(name));
-    let source = ["full_path", "source"]
-        .iter()
-        .find_map(|name| member(name)?.as_str());
+    let mut faults = Vec::new();
+    // Loaders of different ages name the source differently, and one point may have both.
+    let mut sources = Vec::new();
+    for name in ["full_path", "source"] {
+        match member(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(source)) if source.is_empty() => {}
+            Some(Value::String(source)) => sources.push(source.clone()),
+            Some(_) => faults.push("unreadable_source".to_owned()),
+        }
+    }
+    let readers = texts(member(READERS)).unwrap_or_else(|Unreadable| {
+        faults.push("unreadable_readers".to_owned());
+        Vec::new()
+    });
     let mut candidate = Candidate {
         hash: content(""),
         labels: None,
-        readers: vec![texts(member("authorized_identities"))],
-        source: source.unwrap_or_default().to_owned(),
-        faults: Vec::new(),
+        places: vec![Place { readers, sources }],
+        faults,
     };
     match payload
         .and_then(|payload| payload.get(content_key))
@@ -39,12 +54,13 @@ pub(super) fn candidate(
             candidate.hash = content(text);
             candidate.labels = service.labels_of(text).ok();
             let rest = payload
-                .map(|payload| rest_of(payload, content_key))
+                .map(|payload| rest_of(payload, content_key, metadata_key))
                 .unwrap_or_default();
             match service.labels_of(&rest) {
                 Ok(more) => {
                     if let Some(labels) = &mut candidate.labels {
                         labels.entities.extend(more.entities);
+                        labels.topics.extend(more.topics);
                     }
                 }
                 Err(_) => candidate.faults.push("unlabelled_payload".to_owned()),
@@ -57,38 +73,100 @@ pub(super) fn candidate(
 
 /// A payload beside its content, as lines of `name: value`: a number is recognised by its name, and a name may
 /// itself be what must not leave.
-fn rest_of(payload: &Value, content_key: &str) -> String {
+fn rest_of(payload: &Value, content_key: &str, metadata_key: &str) -> String {
     fn gather(name: &str, value: &Value, into: &mut Vec<String>) {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| gather(name, item, into)),
-            Value::Object(members) => gather_all(members, into),
+            Value::Array(items) if !items.is_empty() => {
+                items.iter().for_each(|item| gather(name, item, into));
+            }
+            Value::Object(members) if !members.is_empty() => {
+                into.push(name.to_owned());
+                members
+                    .iter()
+                    .for_each(|(name, member)| gather(name, member, into));
+            }
+            Value::Array(_) | Value::Object(_) => into.push(name.to_owned()),
             Value::String(text) => into.push(format!("{name}: {text}")),
             other => into.push(format!("{name}: {other}")),
         }
     }
-    fn gather_all(members: &Map<String, Value>, into: &mut Vec<String>) {
-        members
-            .iter()
-            // Hashes, labels, and who may read: words of the store's own, which would read as context.
-            .filter(|(name, _)| {
-                !matches!(
-                    name.as_str(),
-                    "authorized_identities"
-                        | "pb_checksum"
-                        | "pb_id"
-                        | "pebblo_semantic_entities"
-                        | "pebblo_semantic_topics"
-                )
-            })
-            .for_each(|(name, member)| gather(name, member, into));
-    }
     let mut texts = Vec::new();
-    if let Value::Object(members) = payload {
-        for (name, member) in members.iter().filter(|(name, _)| *name != content_key) {
-            gather(name, member, &mut texts);
+    for (name, member) in payload.as_object().into_iter().flatten() {
+        match member {
+            _ if name == content_key => {}
+            Value::Object(metadata) if name == metadata_key => metadata
+                .iter()
+                .filter(|(name, member)| !is_a_loaders_own(name, member))
+                .for_each(|(name, member)| gather(name, member, &mut texts)),
+            member => gather(name, member, &mut texts),
         }
     }
     texts.join("\n")
+}
+
+/// Hashes, labels, and who may read, as a loader stores them: words of its own, which would read as context of
+/// what stands beside them. Anything else under their names is looked at as all the rest is.
+fn is_a_loaders_own(name: &str, member: &Value) -> bool {
+    let hexadecimal = |length: usize| {
+        member.as_str().is_some_and(|text| {
+            text.len() == length
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+        })
+    };
+    // A label's name: no number of anything is that short.
+    let label = |label: &Value| {
+        label.as_str().is_some_and(|label| {
+            label.len() <= 64
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_ ".contains(&byte))
+                && label.bytes().filter(u8::is_ascii_digit).count() <= 2
+        })
+    };
+    match name {
+        // Of these only the reader's own leave; see `shown`.
+        READERS => true,
+        "pb_checksum" => hexadecimal(32),
+        "pb_id" => hexadecimal(32) || hexadecimal(36),
+        "pebblo_semantic_entities" | "pebblo_semantic_topics" => match member {
+            Value::Array(labels) => labels.iter().all(label),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What of a released item a reader is shown: the members that are known, and of those who may read it the
+/// reader's own names.
+pub(super) fn shown(mut item: Value, reader: &Reader, metadata_key: &str) -> Value {
+    let Some(members) = item.as_object_mut() else {
+        return Value::Null;
+    };
+    members.retain(|name, _| {
+        matches!(
+            name.as_str(),
+            "id" | "version" | "score" | "payload" | "vector"
+        )
+    });
+    // Clients need a number; the true one counts what else was written.
+    if let Some(version) = members.get_mut("version") {
+        *version = 0.into();
+    }
+    let metadata = members
+        .get_mut("payload")
+        .and_then(|payload| payload.get_mut(metadata_key));
+    if let Some(readers) = metadata.and_then(|metadata| metadata.get_mut(READERS)) {
+        let own = reader.identities();
+        let named = texts(Some(readers)).unwrap_or_default();
+        *readers = named
+            .into_iter()
+            .filter(|name| own.contains(name))
+            .collect::<Vec<_>>()
+            .into();
+    }
+    item
 }
 
 /// An item without the payload that only the check needed.

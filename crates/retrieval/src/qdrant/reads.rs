@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tagout_policy::{Channel, Plan, Reader};
 
-use super::points::{as_asked, candidate, items};
+use super::points::{as_asked, candidate, items, shown};
 use super::requests::{is_name, is_named_vector, is_vector, object, only, parent};
 use super::{Proxy, done, refused};
 use crate::enforcement::Candidate;
@@ -19,8 +19,8 @@ use crate::message::{Answer, Asked};
 const MOST_ITEMS: usize = 1000;
 /// Searches of one batch.
 const MOST_SEARCHES: usize = 32;
-/// How often a search is widened, each time fourfold, until enough items are allowed.
-const WIDENINGS: u32 = 3;
+/// A search is widened, each time fourfold, until enough items are allowed or it finds this many.
+const WIDEST: usize = 10 * MOST_ITEMS;
 /// Pages of the store that one page of a scroll may take.
 const MOST_PAGES: u32 = 20;
 /// What an answer's items stand in.
@@ -133,13 +133,13 @@ impl Proxy {
         ask.insert("offset".to_owned(), json!(0));
         ask.insert("with_payload".to_owned(), json!(true));
         let mut many = wanted.max(1);
-        for round in 0.. {
+        loop {
             ask.insert("limit".to_owned(), json!(many));
             let result = self.ask(path, &Value::Object(ask.clone())).await?;
             let found = items(result, shape)?;
             let all = found.len() < many;
             let allowed = self.allowed(reader, found).await;
-            if all || allowed.len() >= wanted || round == WIDENINGS || many >= 10 * MOST_ITEMS {
+            if all || allowed.len() >= wanted {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = usize::try_from(limit).unwrap_or(usize::MAX);
                 return Ok(allowed
@@ -149,9 +149,15 @@ impl Proxy {
                     .map(|item| as_asked(item, &body))
                     .collect());
             }
-            many *= 4;
+            // What ends here without a word would look like all there is.
+            if many == WIDEST {
+                return Err(refused(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "too little of what is near may be released; ask for fewer, or with a narrower filter",
+                ));
+            }
+            many = (many * 4).min(WIDEST);
         }
-        Ok(Vec::new())
     }
 
     /// Points in the order of their ids. The offset that is told is one of an allowed point.
@@ -313,7 +319,7 @@ impl Proxy {
             let rulings = service.release(&reader, Channel::Qdrant, &candidates);
             let both = found.into_iter().zip(rulings);
             both.filter(|(_, allowed)| *allowed)
-                .map(|(item, _)| item)
+                .map(|(item, _)| shown(item, &reader, &keys.1))
                 .collect()
         });
         decided.await.unwrap_or_default()

@@ -5,7 +5,11 @@ use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::refused;
+use crate::fields::values;
 use crate::message::Answer;
+
+/// Values of one JSON body; a writer's batch is mostly numbers.
+const MOST_VALUES: usize = 1_000_000;
 
 /// A vector, dense or sparse, or one in `{"nearest": ...}`.
 pub(super) fn is_vector(query: &Value) -> bool {
@@ -53,22 +57,23 @@ pub(super) fn writes(method: &Method, rest: &[&str]) -> bool {
     }
 }
 
-/// The segments of a path; none of them is empty, so that the store cannot read other ones. The root has none.
+/// The segments of a path, each of them one name whoever reads it, so that the store cannot read other ones. The
+/// root has none.
 ///
 /// # Errors
-/// When the path has empty segments.
+/// When a segment is empty, `.` or `..`, or has other characters.
 pub(super) fn segments(path: &str) -> Result<Vec<&str>, Answer> {
     let rest = path.strip_prefix('/').unwrap_or(path);
     if rest.is_empty() {
         return Ok(Vec::new());
     }
     let segments: Vec<&str> = rest.split('/').collect();
-    match segments.iter().any(|segment| segment.is_empty()) {
-        true => Err(refused(
+    match segments.iter().all(|segment| is_name(segment)) {
+        true => Ok(segments),
+        false => Err(refused(
             StatusCode::BAD_REQUEST,
-            "a path has no empty segments",
+            "names of collections, indexes and points have letters, digits, . _ and -",
         )),
-        false => Ok(segments),
     }
 }
 
@@ -88,6 +93,12 @@ pub(super) fn parent(path: &str, levels: usize) -> &str {
 }
 
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, Answer> {
+    if values(body) > MOST_VALUES {
+        return Err(refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body has too many values; send smaller batches",
+        ));
+    }
     match serde_json::from_slice(body) {
         Ok(Value::Object(members)) => Ok(members),
         _ => Err(refused(

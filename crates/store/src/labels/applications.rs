@@ -2,6 +2,8 @@
 //! questions were asked. Written batch by batch, each in one transaction, so that what a report needs is
 //! never in memory.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use tagout_core::{Digest, Timestamp};
 
@@ -71,6 +73,8 @@ pub struct Load {
 pub struct NewDocument {
     /// MD5 of the text, which clients keep as its name.
     pub md5: [u8; 16],
+    /// The checksum that the loader was given, by which it asks: another one where snippets are anonymised.
+    pub told: [u8; 16],
     /// SHA-256 of the text.
     pub content: Digest,
     /// Where it comes from.
@@ -337,19 +341,21 @@ fn remember_readers(
     document: &NewDocument,
     now: u64,
 ) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO documents VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET readers = excluded.readers, seen = excluded.seen",
-        )?
-        .execute(params![
-            document.md5.as_slice(),
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO documents VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET readers = excluded.readers, seen = excluded.seen",
+    )?;
+    // One row where both are the same.
+    for md5 in BTreeSet::from([document.md5, document.told]) {
+        statement.execute(params![
+            md5.as_slice(),
             document.content.as_bytes().as_slice(),
             application,
             document.path,
             texts(&document.readers),
             now,
         ])?;
+    }
     Ok(())
 }
 

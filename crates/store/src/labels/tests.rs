@@ -5,6 +5,7 @@ use super::*;
 fn document(path: &str, text: &str, readers: &[&str]) -> NewDocument {
     NewDocument {
         md5: [text.len() as u8; 16],
+        told: [text.len() as u8; 16],
         content: Digest::of(text.as_bytes()),
         path: path.to_owned(),
         owner: "ann".to_owned(),
@@ -78,11 +79,28 @@ fn readers_are_kept_by_place_and_follow_the_newest_load() {
         .unwrap();
     let known = labels.by_checksum(&[4; 16]).unwrap();
     assert_eq!(known.len(), 1);
-    assert_eq!(
-        known[0].readers,
-        [vec!["eve".to_owned()], vec!["bob".to_owned()]]
-    );
+    let place = |path: &str, reader: &str| Place {
+        path: path.to_owned(),
+        readers: vec![reader.to_owned()],
+    };
+    assert_eq!(known[0].places, [place("a", "eve"), place("b", "bob")]);
     assert!(labels.by_checksum(&[9; 16]).unwrap().is_empty());
+}
+
+#[test]
+fn a_document_is_found_by_the_checksum_that_its_loader_was_told() {
+    let home = tempfile::tempdir().unwrap();
+    let labels = Labels::open(home.path()).unwrap();
+    let told = NewDocument {
+        told: [7; 16],
+        ..document("a", "same", &["ann"])
+    };
+    labels.add_documents(&load(), &[told], true).unwrap();
+    for checksum in [[4; 16], [7; 16]] {
+        let known = labels.by_checksum(&checksum).unwrap();
+        assert_eq!(known.len(), 1);
+        assert_eq!(known[0].places[0].readers, ["ann"]);
+    }
 }
 
 #[test]
