@@ -29,6 +29,6 @@ impl Record {
     /// it. Whatever is appended later is durable only after this, and [`tagout_ledger::Ledger::finish`]
     /// waits for all of it.
     pub fn follow_up(&self, kind: &'static str, fields: Json) {
-        drop(self.ledger.append(kind, fields));
+        self.ledger.append_later(kind, fields);
     }
 }

@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ use crate::{LedgerError, ledger_path};
 
 /// The most entries that share one fsync: bounds how long a batch takes and what it holds in memory.
 const LARGEST_BATCH: usize = 4096;
+/// How long an entry that nobody waits for may wait for one that somebody does. Until then a crash of the machine, or of the supervisor,
+/// loses it: of an action, its intent is there and its outcome is not.
+const LINGERING: Duration = Duration::from_millis(20);
 /// How often at most the store learns of a new mark.
 const BETWEEN_MARKS: Duration = Duration::from_secs(1);
 
@@ -42,7 +46,7 @@ impl Ledger {
     /// Starts the ledger of `session`: makes its file, its key and its first entry, which is durable
     /// when this returns. `about` holds further fields of that entry, such as the command.
     ///
-    /// `on_mark` is told the newest high-water mark, at once for the first, then at most once a second,
+    /// `on_mark` is told the newest high-water mark, at most once a second,
     /// and for the last before [`Ledger::finish`] is acknowledged. It runs on a thread of its own.
     ///
     /// # Errors
@@ -62,6 +66,16 @@ impl Ledger {
     /// Records an entry. Returns at once; the receipt resolves to the entry's number once it is
     /// durable. Nothing may be released before that. `fields` is an object or null.
     pub fn append(&self, kind: &str, fields: Json) -> Receipt {
+        self.append_as(kind, fields, true)
+    }
+
+    /// Records an entry that nobody waits for: what has happened already. It is synced with the next one that somebody waits for, and
+    /// after [`LINGERING`] without one.
+    pub fn append_later(&self, kind: &str, fields: Json) {
+        drop(self.append_as(kind, fields, false));
+    }
+
+    fn append_as(&self, kind: &str, fields: Json, awaited: bool) -> Receipt {
         let (completion, receipt) = pair();
         match Fields::new(kind, fields) {
             Err(error) => completion.complete(Err(error)),
@@ -72,6 +86,7 @@ impl Ledger {
                 kind: kind.to_owned(),
                 fields,
                 completion,
+                awaited,
             }),
         }
         receipt
@@ -87,6 +102,7 @@ impl Ledger {
                 kind: END.to_owned(),
                 fields,
                 completion,
+                awaited: true,
             }),
         }
         receipt
@@ -115,10 +131,15 @@ impl Ledger {
         let key = SessionKey::generate()?;
         let header = header(session, install, &key, about)?;
         let unstartable = |error: io::Error| LedgerError::file(&path, &error);
-        let (mark_sender, marks) = channel();
+        let (news, heard) = channel();
+        let newest = Arc::new(Mutex::new(None));
+        let marks = Marks {
+            news,
+            newest: Arc::clone(&newest),
+        };
         let marker = thread::Builder::new()
             .name("ledger-marks".to_owned())
-            .spawn(move || report_marks(&marks, on_mark))
+            .spawn(move || report_marks(&heard, &newest, on_mark))
             .map_err(unstartable)?;
         let writer = Writer {
             medium,
@@ -129,7 +150,7 @@ impl Ledger {
             last_checkpoint: None,
             last_time: Timestamp::from_millis(0),
             clock: Timestamp::now,
-            marks: Some((mark_sender, marker)),
+            marks: Some((marks, marker)),
         };
         let (messages, inbox) = channel();
         let writer = thread::Builder::new()
@@ -146,6 +167,7 @@ impl Ledger {
             kind: START.to_owned(),
             fields: header,
             completion,
+            awaited: true,
         });
         receipt.wait()?;
         Ok(ledger)
@@ -178,6 +200,8 @@ struct Message {
     kind: String,
     fields: Fields,
     completion: Completion,
+    /// Whether somebody waits for its receipt.
+    awaited: bool,
 }
 
 struct Writer {
@@ -190,17 +214,31 @@ struct Writer {
     last_checkpoint: Option<Digest>,
     last_time: Timestamp,
     clock: fn() -> Timestamp,
-    marks: Option<(Sender<Mark>, JoinHandle<()>)>,
+    marks: Option<(Marks, JoinHandle<()>)>,
 }
 
 impl Writer {
     fn run(mut self, inbox: &Receiver<Message>) {
         while let Ok(first) = inbox.recv() {
-            let waiting = std::iter::from_fn(|| inbox.try_recv().ok());
-            let batch = std::iter::once(first)
-                .chain(waiting)
-                .take(LARGEST_BATCH)
-                .collect();
+            let mut awaited = first.awaited;
+            let mut batch = vec![first];
+            let due = Instant::now() + LINGERING;
+            while batch.len() < LARGEST_BATCH {
+                let next = match awaited {
+                    true => inbox.try_recv().ok(),
+                    // The end of the session ends the waiting, too.
+                    false => inbox
+                        .recv_timeout(due.saturating_duration_since(Instant::now()))
+                        .ok(),
+                };
+                match next {
+                    Some(message) => {
+                        awaited |= message.awaited;
+                        batch.push(message);
+                    }
+                    None => break,
+                }
+            }
             self.commit(batch);
         }
         self.close();
@@ -243,7 +281,7 @@ impl Writer {
         match self.medium.commit(text.as_bytes()) {
             Ok(()) => {
                 if let Some((marks, _)) = &self.marks {
-                    let _ = marks.send(mark);
+                    marks.tell(mark);
                 }
                 if finished {
                     self.signing = Err(LedgerError::Finished);
@@ -315,15 +353,33 @@ fn create_file(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
+/// The newest mark, for the thread that reports it. That thread is woken for the first mark that it has not seen, not for each: there are
+/// thousands a second.
+struct Marks {
+    news: Sender<()>,
+    newest: Arc<Mutex<Option<Mark>>>,
+}
+
+impl Marks {
+    fn tell(&self, mark: Mark) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.replace(mark).is_none() {
+            let _ = self.news.send(());
+        }
+    }
+}
+
 /// Reports the newest mark, at most once in [`BETWEEN_MARKS`], until the ledger closes. The first can wait as long: of
 /// the entry that opens a ledger it would say only that there is one.
-fn report_marks(marks: &Receiver<Mark>, mut on_mark: impl FnMut(Mark)) {
+fn report_marks(news: &Receiver<()>, newest: &Mutex<Option<Mark>>, mut on_mark: impl FnMut(Mark)) {
     let mut due = Instant::now() + BETWEEN_MARKS;
-    while let Ok(mut newest) = marks.recv() {
-        while let Ok(newer) = marks.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            newest = newer;
+    while news.recv().is_ok() {
+        // Nothing more comes until the mark is taken, so only the ledger's end cuts this short.
+        let _ = news.recv_timeout(due.saturating_duration_since(Instant::now()));
+        let mark = newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mark) = mark {
+            on_mark(mark);
         }
-        on_mark(newest);
         due = Instant::now() + BETWEEN_MARKS;
     }
 }

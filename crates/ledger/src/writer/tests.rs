@@ -83,6 +83,7 @@ pub(crate) fn sample(install: &InstallKey, batches: &[usize], finished: bool) ->
         kind: kind.to_owned(),
         fields,
         completion: pair().0,
+        awaited: true,
     };
     writer.commit(vec![message(START, start)]);
     for (batch, size) in batches.iter().enumerate() {
@@ -174,6 +175,43 @@ fn what_came_while_the_disk_was_busy_shares_one_sync() {
     }
     assert_eq!(disk.commits.load(Ordering::SeqCst), 3);
     assert_eq!(verify_bytes(&disk.bytes(), &Known::default()).entries, 102);
+}
+
+#[test]
+fn what_nobody_waits_for_is_synced_all_the_same_and_in_its_place() {
+    /// Says how many bytes it has taken, each time.
+    struct Telling(Disk, Sender<usize>);
+    impl Medium for Telling {
+        fn commit(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.commit(bytes)?;
+            let _ = self.1.send(self.0.bytes().len());
+            Ok(())
+        }
+    }
+    let disk = Disk::default();
+    let (told, commits) = channel();
+    let medium = Box::new(Telling(disk.clone(), told));
+    let session = SessionId::random().unwrap();
+    let path = PathBuf::from("in memory");
+    let ledger =
+        Ledger::on_medium(path, medium, &session, &install_key(), json!({}), |_| ()).unwrap();
+    let opened = commits.recv().unwrap();
+    // By itself, though nobody waits and nothing follows.
+    ledger.append_later("outcome", json!({"intent": 0}));
+    assert!(commits.recv().unwrap() > opened);
+    // Before what is appended behind it, and when the ledger goes.
+    ledger.append_later("outcome", json!({"intent": 1}));
+    assert_eq!(ledger.append("verdict", json!({})).wait().unwrap(), 3);
+    ledger.append_later("outcome", json!({"intent": 3}));
+    drop(ledger);
+    let text = String::from_utf8(disk.bytes()).unwrap();
+    let kinds: Vec<_> = text
+        .lines()
+        .filter_map(|line| crate::Entry::parse(line.as_bytes()))
+        .map(|entry| entry.kind)
+        .collect();
+    assert_eq!(kinds, ["start", "outcome", "outcome", "verdict", "outcome"]);
+    assert_eq!(verify_bytes(&disk.bytes(), &Known::default()).problems, []);
 }
 
 #[test]
@@ -294,6 +332,7 @@ fn time_in_entries_never_goes_back_and_a_step_is_noted() {
             kind: "note".to_owned(),
             fields: Fields::new("note", json!({})).unwrap(),
             completion: pair().0,
+            awaited: true,
         }]);
     }
     let text = String::from_utf8(disk.bytes()).unwrap();
