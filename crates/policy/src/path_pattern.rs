@@ -99,10 +99,14 @@ impl PathPattern {
 
     /// Whether every reading of `path` matches ([`CanonicalPath::readings`]).
     pub fn matches(&self, path: &CanonicalPath) -> bool {
+        let everything = self.text == "/**";
         let matches_reading = |reading: &String| {
             let Some(rest) = reading.strip_prefix('/') else {
                 return false;
             };
+            if everything {
+                return true;
+            }
             let segment = |piece: &str| Item::One(piece.chars().map(Item::One).collect());
             let literal: Vec<_> = rest.split('/').map(segment).collect();
             segments_meet(&self.segments, &literal)
