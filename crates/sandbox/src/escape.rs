@@ -8,6 +8,10 @@
 //!
 //! Grammar: ECMA-48; xterm's control sequences (ctlseqs) for what the numbers mean.
 
+mod left;
+
+use left::Left;
+
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
 const CAN: u8 = 0x18;
@@ -29,6 +33,9 @@ const HARMLESS_COMMANDS: &[u32] = &[
 ];
 const PROGRESS: &[u8] = b"9;4;";
 const CLIPBOARD: u32 = 52;
+/// Intermediates of the escape sequences that pass: character sets (`(` to `/`) and lines (`#`). Not among them is `%`, which takes a
+/// terminal out of UTF-8, so that half of a letter is a control character to it.
+const INTERMEDIATES: &[u8] = b"()*+-./#";
 /// Asks what the terminal's answerback is.
 const ENQ: u8 = 0x05;
 
@@ -45,6 +52,8 @@ pub(crate) struct EscapeFilter {
     held: Vec<u8>,
     /// Continuation bytes that the UTF-8 character at hand still needs.
     continuation: u8,
+    /// What passed and is not undone.
+    left: Left,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +94,15 @@ impl EscapeFilter {
         for &byte in input {
             self.take(byte, output);
         }
+    }
+
+    /// What makes the terminal its own again after all that passed, to be written once nothing more will.
+    pub(crate) fn end(&mut self, output: &mut Vec<u8>) {
+        if matches!(self.state, State::Device { .. }) {
+            output.extend(b"\x1b\\");
+        }
+        self.abandon();
+        output.extend(self.left.undone());
     }
 
     fn take(&mut self, byte: u8, output: &mut Vec<u8>) {
@@ -195,8 +213,18 @@ impl EscapeFilter {
             0x20..=0x2f => self.hold(byte, MOST_CONTROL),
             0x30..=0x7e => {
                 self.held.push(byte);
-                output.append(&mut self.held);
-                self.state = State::Text;
+                if self
+                    .held
+                    .iter()
+                    .skip(1)
+                    .rev()
+                    .skip(1)
+                    .all(|byte| INTERMEDIATES.contains(byte))
+                {
+                    self.left.note(&self.held);
+                    output.append(&mut self.held);
+                }
+                self.abandon();
             }
             ENQ => {}
             // Other control characters act at once, in the middle of a sequence.
@@ -214,6 +242,7 @@ impl EscapeFilter {
             0x40..=0x7e => {
                 self.held.push(byte);
                 if self.is_harmless_control() {
+                    self.left.note(&self.held);
                     output.append(&mut self.held);
                 }
                 self.abandon();
@@ -233,7 +262,7 @@ impl EscapeFilter {
     }
 
     /// Every control sequence draws, moves or asks what the terminal is, except: window operations; printing (`i`); checksums of the
-    /// screen (`* y`, DECRQCRA), which read it; macros (`* z`, DECINVM), which type; and keys that are given other texts (`p` without an
+    /// screen (`* y`, DECRQCRA), which read it; the status line (`$ }`, `$ ~`); macros (`* z`, DECINVM), which type; and keys that are given other texts (`p` without an
     /// intermediate).
     fn is_harmless_control(&self) -> bool {
         let body = self.held.get(2..).unwrap_or_default();
@@ -246,6 +275,8 @@ impl EscapeFilter {
                 HARMLESS_WINDOW_OPERATIONS.contains(&operation)
             }
             Some((b'i', _)) => false,
+            // Output that goes to a status line, where nobody looks.
+            Some((b'}' | b'~', parameters)) => !parameters.ends_with(b"$"),
             Some((b'y' | b'z', parameters)) => !parameters.ends_with(b"*"),
             Some((b'p', parameters)) => parameters
                 .last()
@@ -278,6 +309,7 @@ impl EscapeFilter {
             None => false,
         };
         if harmless {
+            self.left.note(&self.held);
             output.append(&mut self.held);
             output.extend(end);
         }
@@ -381,6 +413,17 @@ mod tests {
             b"\x1bXstring\x1b\\",
             b"\x1bktitle\x1b\\",
             b"\x1b]1337;ReportVariable=x\x07",
+            // Out of UTF-8, where half of a letter is a control character; other codings; and all that is not known.
+            b"\x1b%@",
+            b"\x1b%G",
+            b"\x1b%/G",
+            b"\x1b$B",
+            b"\x1b$(C",
+            b"\x1b G",
+            b"\x1b!@",
+            b"\x1b(%5",
+            b"\x1b[1$}",
+            b"\x1b[2$~",
             b"\x1b]50;?\x07",
             b"\x1b];x\x07",
             b"\x9d52;c;?\x07",
@@ -398,6 +441,53 @@ mod tests {
                 "{harmful:?} left {rest:?}"
             );
         }
+    }
+
+    #[test]
+    fn invariant_9_a_terminal_is_its_own_again_at_the_end() {
+        let end = |input: &[u8]| {
+            let mut filter = EscapeFilter::default();
+            filter.pass(input, &mut Vec::new());
+            let mut output = Vec::new();
+            filter.end(&mut output);
+            String::from_utf8(output).unwrap()
+        };
+        // What only writes leaves nothing to do.
+        assert_eq!(end("größe\r\n".as_bytes()), "");
+        assert_eq!(
+            end(b"\x1b[31mred\x1b[0m\x1b[?25l\x1b[?25h"),
+            "\x1b[0m\x1b(B\x0f"
+        );
+        let hidden = end(
+            b"\x1b]10;#000000\x07\x1b]11;#000000\x07\x1b[2;2r\x1b[8m\x1b(0\x0e\x1b[?1000;1006h\x1b[?25;7l\x1b[?1049h\x1b[4h\x1b[12l\x1b=\x1b[>1u\x1b[>4;2m\x1b[?2026h",
+        );
+        for back in [
+            "\x1b[?1049l",
+            "\x1b[?1000l",
+            "\x1b[?1006l",
+            "\x1b[?25h",
+            "\x1b[?7h",
+            "\x1b[?2026l",
+            "\x1b[4l",
+            "\x1b[12h",
+            "\x1b[r",
+            "\x1b>",
+            "\x1b[<99u",
+            "\x1b[>4m",
+            "\x1b]110\x1b\\",
+            "\x1b]111\x1b\\",
+            "\x1b[0m",
+            "\x1b(B",
+            "\x0f",
+        ] {
+            assert!(hidden.contains(back), "{back:?} in {hidden:?}");
+        }
+        // Saved while it was on, and brought back.
+        assert!(end(b"\x1b[?1049h\x1b[?1049s\x1b[?1049l\x1b[?1049r").contains("\x1b[?1049l"));
+        // A picture that was not finished is.
+        assert!(end(b"\x1bP0;1;0q#0;2;0;0;0~~").starts_with("\x1b\\"));
+        // Reset by the program itself.
+        assert_eq!(end(b"\x1b[?1049h\x1bc"), "");
     }
 
     #[test]

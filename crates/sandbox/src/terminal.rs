@@ -285,7 +285,14 @@ impl Flow {
             let mut buffer = [0; 4096];
             match rustix::io::read(&self.from, &mut buffer) {
                 // A terminal's master side says EIO where others say end-of-file.
-                Ok(0) | Err(Errno::IO) => return false,
+                Ok(0) | Err(Errno::IO) => {
+                    if let Some(filter) = &mut self.filter {
+                        filter.end(&mut self.pending);
+                        // Few bytes, and nobody else writes to this terminal now.
+                        let _ = rustix::io::write(&self.to, &self.pending);
+                    }
+                    return false;
+                }
                 Ok(length) => match &mut self.filter {
                     Some(filter) => filter.pass(&buffer[..length], &mut self.pending),
                     None => self.pending.extend(&buffer[..length]),
