@@ -10,8 +10,8 @@ use tagout_catalog::{answer_secrets, recognise, recognise_subscription};
 use tagout_core::{CanonicalQuery, FaultKind, HttpBody, HttpRequest, Method, Refusal};
 use tagout_credentials::Outgoing;
 
-use crate::exchange::failed;
 use crate::gate::Gate;
+use crate::release::failed;
 use crate::understand::fault;
 
 /// Which subprotocol is spoken.

@@ -8,8 +8,8 @@ use tagout_core::{
 use tagout_credentials::Broker;
 
 use crate::coding::Coding;
+use crate::handshake::Handshake;
 use crate::head::{Framing, Malformed, RequestHead, Version, is_framing_field};
-use crate::websocket::Handshake;
 
 /// Fields that concern one connection (RFC 9110 §7.6.1) or that the gate writes itself.
 const OWN_FIELDS: &[&str] = &[
