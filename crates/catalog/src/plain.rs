@@ -1,9 +1,7 @@
 //! Hosts without a pack: all that is known of a request is its method (RFC 9110 §9), and whether it
 //! asks the server to take it for another one.
 
-use tagout_core::{
-    CanonicalQuery, Effect, FaultKind, Flags, HttpRequest, Method, Operation, OperationName, Scope,
-};
+use tagout_core::{Effect, FaultKind, Flags, HttpRequest, Method, Operation, OperationName, Scope};
 
 use crate::meaning::{Meaning, Unrecognised};
 use crate::slots::fold_field_name;
@@ -17,6 +15,20 @@ pub(crate) const OVERRIDE_HEADERS: [&str; 3] = [
 
 /// The query parameter or form field for the same.
 const OVERRIDE_FIELD: &[u8] = b"_method";
+
+/// Further query parameters and form fields for the same, folded: Google's APIs, and proxies that take the header
+/// fields' names there.
+const OVERRIDE_PARAMETERS: [&str; 6] = [
+    "-method",
+    "$httpmethod",
+    "httpmethod",
+    "x-http-method-override",
+    "x-method-override",
+    "x-http-method",
+];
+
+/// Query parameters by which Google's APIs take whole header fields.
+const HEADER_PARAMETERS: [&str; 2] = ["$httpheaders", "$req"];
 
 /// Reads a request to a host that no pack claims: one operation `http.METHOD`, scope `none`.
 ///
@@ -90,7 +102,7 @@ pub(crate) fn overrides(request: &HttpRequest) -> Vec<String> {
         .filter(|(name, _)| OVERRIDE_HEADERS.contains(&fold_field_name(name).as_str()))
         .map(|(_, value)| value.trim().to_owned());
     headers
-        .chain(query_values(&request.query, OVERRIDE_FIELD))
+        .chain(form_values(request.query.as_str()))
         .chain(body_values(request.body.bytes()))
         .collect()
 }
@@ -100,26 +112,58 @@ pub(crate) fn overrides(request: &HttpRequest) -> Vec<String> {
 fn body_values(body: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
-    if text.starts_with('{') {
+    if text.starts_with(['{', '[']) {
         return in_json(text);
     }
     if text.starts_with("--") {
         return in_multipart(text);
     }
-    form_values(text, OVERRIDE_FIELD)
+    form_values(text)
 }
 
 fn in_json(text: &str) -> Vec<String> {
     match tagout_core::json::parse(text.as_bytes()) {
-        Ok(serde_json::Value::Object(members)) => members
-            .into_iter()
-            .filter(|(name, _)| name.as_bytes().eq_ignore_ascii_case(OVERRIDE_FIELD))
-            .map(|(_, value)| value.as_str().unwrap_or_default().trim().to_owned())
-            .collect(),
-        Ok(_) => Vec::new(),
+        Ok(value) => {
+            let mut methods = Vec::new();
+            batched(&value, &mut methods);
+            if let serde_json::Value::Object(members) = value {
+                let own = members
+                    .into_iter()
+                    .filter(|(name, _)| name.as_bytes().eq_ignore_ascii_case(OVERRIDE_FIELD))
+                    .map(|(_, value)| value.as_str().unwrap_or_default().trim().to_owned());
+                methods.extend(own);
+            }
+            methods
+        }
         // Nobody knows how the server reads it; an empty word is no method, and refuses.
         Err(_) if text.to_ascii_lowercase().contains("\"_method\"") => vec![String::new()],
         Err(_) => Vec::new(),
+    }
+}
+
+/// The methods of requests in a batch: objects with a method and an address, at any depth.
+fn batched(value: &serde_json::Value, methods: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            let member = |names: &[&str]| {
+                members
+                    .iter()
+                    .find(|(name, _)| names.contains(&name.to_ascii_lowercase().as_str()))
+                    .and_then(|(_, value)| value.as_str())
+            };
+            let address = member(&["url", "uri", "path", "relative_url", "relativeurl"]);
+            let method = member(&["method", "httpmethod", "http_method", "verb"]);
+            // Of what is called a method, only what is one of HTTP's.
+            if let (Some(_), Some(method)) = (address, method)
+                && Method::parse(&method.trim().to_ascii_uppercase())
+                    .is_ok_and(|method| is_known(&method))
+            {
+                methods.push(method.trim().to_owned());
+            }
+            members.values().for_each(|member| batched(member, methods));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| batched(item, methods)),
+        _ => {}
     }
 }
 
@@ -148,15 +192,19 @@ fn in_multipart(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn query_values(query: &CanonicalQuery, name: &[u8]) -> Vec<String> {
-    form_values(query.as_str(), name)
-}
-
-fn form_values(text: &str, name: &[u8]) -> Vec<String> {
+fn form_values(text: &str) -> Vec<String> {
     tagout_core::form_pairs(text)
         .into_iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| String::from_utf8_lossy(&value).trim().to_owned())
+        .filter_map(|(key, value)| {
+            let name = fold_field_name(&String::from_utf8_lossy(&key));
+            if HEADER_PARAMETERS.contains(&name.as_str()) {
+                // No method, so it refuses.
+                return Some(String::new());
+            }
+            OVERRIDE_PARAMETERS
+                .contains(&name.as_str())
+                .then(|| String::from_utf8_lossy(&value).trim().to_owned())
+        })
         .collect()
 }
 
@@ -181,7 +229,7 @@ fn is_known(method: &Method) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tagout_core::{CanonicalPath, HostName, HttpBody, Target, Transport};
+    use tagout_core::{CanonicalPath, CanonicalQuery, HostName, HttpBody, Target, Transport};
 
     use super::*;
 
@@ -252,6 +300,23 @@ mod tests {
             request("POST", "_method=DELETE", &[], ""),
             request("POST", "a=1&_METHOD=delete", &[], ""),
             request("POST", "%5Fmethod=DELETE", &[], ""),
+            request("POST", "$httpMethod=DELETE", &[], ""),
+            request("POST", "%24httpMethod=DELETE", &[], ""),
+            request("POST", "httpmethod=delete", &[], ""),
+            request("POST", "X-HTTP-Method-Override=DELETE", &[], ""),
+            // A batch is as strict as what is in it.
+            request(
+                "POST",
+                "",
+                &[],
+                r#"{"requests":[{"method":"GET","url":"/a"},{"method":"DELETE","url":"/me/messages/1"}]}"#,
+            ),
+            request(
+                "POST",
+                "",
+                &[],
+                r#"[{"method":"delete","relative_url":"1"}]"#,
+            ),
             request("POST", "", &[form], "a=1&_method=DELETE"),
             // The same under other content types, or none.
             request("POST", "", &[], "a=1&_method=DELETE"),

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use tagout_catalog::SlotPlace;
+use tagout_catalog::{SlotPlace, fold_field_name};
 use tagout_core::json::{self, Json};
 use tagout_core::{HttpRequest, form_pairs};
 
@@ -28,12 +28,21 @@ pub(crate) fn visit(
     if text.is_empty() {
         return Vec::new();
     }
-    let mut ambiguous = Vec::new();
+    let mut ambiguous: Vec<String> = unknown_charset(&content_type).into_iter().collect();
     if matches!(text.first(), Some(b'{' | b'[')) || content_type.contains("json") {
-        ambiguous = in_json_text(text, table, visit);
+        ambiguous.extend(in_json_text(text, table, visit));
     }
     if content_type.contains("multipart/") || text.starts_with(b"--") {
-        in_multipart(text, table, visit);
+        ambiguous.extend(in_multipart(text, table, visit));
+    }
+    if content_type.contains("yaml") {
+        ambiguous.extend(in_yaml(text, table));
+    }
+    if BINARY_TREES.iter().any(|kind| content_type.contains(kind)) {
+        ambiguous.extend(in_binary_tree(text, table));
+    }
+    if holds_a_request(text) {
+        ambiguous.push("the content holds whole requests; send them one by one".to_owned());
     }
     if text.first() == Some(&b'<') {
         in_markup(text, table, visit);
@@ -49,6 +58,72 @@ pub(crate) fn visit(
         }
     }
     ambiguous
+}
+
+/// Binary forms of JSON, whose names stand in them as they are.
+const BINARY_TREES: &[&str] = &["msgpack", "messagepack", "cbor", "bson", "ubjson", "smile"];
+
+/// Charsets in which the letters of names are what they seem: the ones that ASCII is a part of, and UTF-16.
+const CHARSETS: &[&str] = &[
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-1",
+    "iso-8859-15",
+    "latin1",
+    "windows-1252",
+    "utf-16",
+    "utf-16le",
+    "utf-16be",
+];
+
+/// Other charsets write names so that nobody here can read them (UTF-7, EBCDIC).
+fn unknown_charset(content_type: &str) -> Option<String> {
+    content_type
+        .split(';')
+        .skip(1)
+        .filter_map(|parameter| parameter.trim().split_once('='))
+        .filter(|(name, _)| name.trim() == "charset")
+        .map(|(_, charset)| charset.trim().trim_matches(['"', '\'']))
+        .find(|charset| !CHARSETS.contains(charset))
+        .map(|_| "the content is in a charset that is not read here; send it in UTF-8".to_owned())
+}
+
+/// Whether a line of the body is the first of a request (RFC 9112 §3), as batches of them have it
+/// (`multipart/mixed` of `application/http`).
+fn holds_a_request(text: &[u8]) -> bool {
+    text.split(|&byte| byte == b'\n').any(|line| {
+        let mut words = line.trim_ascii_end().splitn(3, |&byte| byte == b' ');
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
+        let version = words.next().unwrap_or_default();
+        !method.is_empty()
+            && method.iter().all(u8::is_ascii_uppercase)
+            && !target.is_empty()
+            && version.trim_ascii().starts_with(b"HTTP/1.")
+    })
+}
+
+/// YAML has too many forms to be read twice alike; a slot's name in it refuses.
+fn in_yaml(text: &[u8], table: &SlotTable<'_>) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    names_before_colons(&text)
+        .filter_map(|name| table.body_field(name))
+        .map(|slot| format!("the content is YAML with a field {slot} in it; send JSON"))
+        .collect()
+}
+
+/// A slot's name anywhere in a binary form of JSON refuses: where a name begins and ends there is told by octets that
+/// may look like letters.
+fn in_binary_tree(bytes: &[u8], table: &SlotTable<'_>) -> Vec<String> {
+    let folded = fold_field_name(&String::from_utf8_lossy(bytes));
+    table
+        .body_fields()
+        .find(|name| folded.contains(name))
+        .map(|slot| format!("the content is binary with a field {slot} in it; send JSON"))
+        .into_iter()
+        .collect()
 }
 
 /// The body without a byte order mark, and without the NULs of UTF-16: RFC 7159 allowed JSON so.
@@ -102,6 +177,9 @@ fn in_json(value: &Json, table: &SlotTable<'_>, visit: &mut Visit<'_>) {
     match value {
         Json::Object(fields) => {
             for (name, value) in fields {
+                if name.eq_ignore_ascii_case("headers") {
+                    in_headers(value, table, visit);
+                }
                 match table.body_field(name) {
                     Some(slot) => carried(value, &slot, table, visit),
                     None => in_json(value, table, visit),
@@ -109,6 +187,47 @@ fn in_json(value: &Json, table: &SlotTable<'_>, visit: &mut Visit<'_>) {
             }
         }
         Json::Array(values) => values.iter().for_each(|value| in_json(value, table, visit)),
+        _ => {}
+    }
+}
+
+/// The header fields of a request in a batch: `{"name": value}`, or a list of `{"name": name, "value": value}` or of
+/// `name: value`.
+fn in_headers(value: &Json, table: &SlotTable<'_>, visit: &mut Visit<'_>) {
+    let is_slot = |name: &str| {
+        let folded = fold_field_name(name.trim());
+        // What a body's field of that name carries is seen anyway.
+        (table.header(&folded) && table.body_field(&folded).is_none()).then_some(folded)
+    };
+    match value {
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                if let Some(slot) = is_slot(name) {
+                    carried(value, &slot, table, visit);
+                }
+            }
+        }
+        Json::Array(fields) => {
+            for field in fields {
+                let named = ["name", "key"]
+                    .iter()
+                    .find_map(|member| field.get(member)?.as_str());
+                if let (Some(name), Some(value)) = (named, field.get("value"))
+                    && table.header(&fold_field_name(name.trim()))
+                {
+                    carried(value, &fold_field_name(name.trim()), table, visit);
+                }
+                if let Some((name, value)) = field.as_str().and_then(|line| line.split_once(':'))
+                    && table.header(&fold_field_name(name.trim()))
+                {
+                    offer(
+                        &fold_field_name(name.trim()),
+                        value.trim().as_bytes(),
+                        visit,
+                    );
+                }
+            }
+        }
         _ => {}
     }
 }
@@ -136,9 +255,27 @@ fn offer(slot: &str, value: &[u8], visit: &mut Visit<'_>) {
     });
 }
 
-/// Parts of a multipart form (RFC 7578) that are named like a slot.
-fn in_multipart(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) {
+/// Parts of a multipart form (RFC 7578) that are named like a slot. A name in the form `name*=` (RFC 5987), which
+/// §4.2 forbids there, is one that only some servers read.
+fn in_multipart(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
+    let folded = text.to_ascii_lowercase();
+    let starred = folded.match_indices("name*").any(|(at, name)| {
+        let before = folded
+            .get(..at)
+            .and_then(|before| before.chars().next_back());
+        let behind = folded.get(at + name.len()..).unwrap_or_default();
+        let behind = behind.trim_start_matches(|c: char| c.is_ascii_digit() || c == '*');
+        let in_a_head = folded
+            .get(..at)
+            .and_then(|before| before.rsplit("content-disposition").next())
+            .is_some_and(|head| {
+                head.len() < at && !head.contains("\n\n") && !head.contains("\r\n\r\n")
+            });
+        in_a_head
+            && before.is_none_or(|before| !before.is_ascii_alphanumeric())
+            && behind.trim_start().starts_with('=')
+    });
     for (at, key) in text.match_indices("name=") {
         let rest = text.get(at + key.len()..).unwrap_or_default();
         let name = match rest.strip_prefix('"') {
@@ -154,6 +291,12 @@ fn in_multipart(text: &[u8], table: &SlotTable<'_>, visit: &mut Visit<'_>) {
             .map_or("", |(_, value)| value);
         let value = value.split("\n--").next().unwrap_or_default().trim();
         offer(&slot, value.as_bytes(), visit);
+    }
+    match starred {
+        true => {
+            vec!["a part of the form has a name in the form `name*=`; write it plainly".to_owned()]
+        }
+        false => Vec::new(),
     }
 }
 

@@ -78,7 +78,7 @@ impl<'t> SlotTable<'t> {
         }
     }
 
-    fn header(&self, folded: &str) -> bool {
+    pub(crate) fn header(&self, folded: &str) -> bool {
         self.places
             .iter()
             .any(|place| matches!(place, SlotPlace::Header { name, .. } if name == folded))
@@ -98,6 +98,14 @@ impl<'t> SlotTable<'t> {
             name,
             |place, name| matches!(place, SlotPlace::BodyField(slot) if slot == name),
         )
+    }
+
+    /// The names of the body's fields that are slots, folded.
+    pub(crate) fn body_fields(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().filter_map(|place| match place {
+            SlotPlace::BodyField(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// `user[password]` and `user.password` name what their last part names.

@@ -279,8 +279,46 @@ fn invariant_4_a_foreign_credential_is_refused_in_every_slot() {
         to(PLAIN).json(&format!("{{\"pass\\u0077ord\":\"{token}\",}}")),
         to(PLAIN).body(format!("<?xml version=\"1.0\"?><a:login><x:password>{token}</x:password></a:login>")),
         to(PLAIN).body(format!("<login user=\"me\" password=\"{token}\"/>")),
+        // A batch of requests, in each of its usual forms.
+        to(PLAIN).json(&format!(r#"{{"authorization":"Bearer {token}"}}"#)),
+        to(PLAIN).json(&format!(r#"{{"token":"{token}"}}"#)),
+        to(PLAIN).json(&format!(r#"{{"requests":[{{"method":"GET","url":"/me","headers":{{"X-Acme-Token":"{token}"}}}}]}}"#)),
+        to(PLAIN).json(&format!(r#"{{"headers":[{{"name":"X-Acme-Token","value":"{token}"}}]}}"#)),
+        to(PLAIN).json(&format!(r#"{{"headers":["X-Acme-Token: {token}"]}}"#)),
+        to(PLAIN).header("content-type", "multipart/mixed; boundary=b").body(format!(
+            "--b\r\nContent-Type: application/http\r\n\r\nDELETE /v1/x HTTP/1.1\r\nX-Acme: {token}\r\n\r\n--b--\r\n"
+        )),
+        to(PLAIN).body("GET https://api.example.com/x HTTP/1.0\n\n"),
+        // Names that only some servers read.
+        to(PLAIN).header("content-type", "multipart/form-data; boundary=b").body(format!(
+            "--b\r\nContent-Disposition: form-data; name*=utf-8''api%5fkey\r\n\r\n{token}\r\n--b--\r\n"
+        )),
+        to(PLAIN).header("content-type", "multipart/form-data; boundary=b").body(format!(
+            "--b\r\nContent-Disposition: form-data;\r\n name*0 = api;name*1=_key\r\n\r\n{token}\r\n--b--\r\n"
+        )),
+        to(PLAIN).header("content-type", "application/json; charset=utf-7").body("+AHsAIgBhAHAAaQBf"),
+        to(PLAIN).header("content-type", "application/x-www-form-urlencoded;charset=\"IBM500\"").body("x"),
+        to(PLAIN).header("content-type", "application/yaml").body(format!("a: 1\napi_key: {token}\n")),
+        to(PLAIN).header("content-type", "application/msgpack").body(format!("\u{81}\u{a7}api_key\u{d9}$*{token}")),
+        to(PLAIN).header("content-type", "application/cbor").body(format!("\u{a1}gapi_keyx${token}")),
     ] {
         sent.is_refused_as(FaultKind::ForeignCredential);
+    }
+}
+
+#[test]
+fn bodies_of_everyday_requests_carry_nothing() {
+    for sent in [
+        to(PLAIN).header("content-type", "application/json; charset=UTF-8").body(r#"{"a":"name*=x","headers":{"accept":"x"}}"#),
+        to(PLAIN).header("content-type", "text/plain; charset=iso-8859-1; format=flowed").body("GET me HTTP tomorrow"),
+        to(PLAIN).header("content-type", "multipart/form-data; boundary=b").body(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename*=utf-8''a.css\r\n\r\n[name*=\"x\"] {}\r\n--b--\r\n",
+        ),
+        to(PLAIN).header("content-type", "application/yaml").body("kind: Pod\nmetadata:\n  name: a\n"),
+        to(PLAIN).header("content-type", "application/cbor").body("\u{a1}dname"),
+        to(PLAIN).json(r#"{"operation":{"method":"PUT","url":"/a"},"headers":["Content-Type: a"],"tokens":5}"#),
+    ] {
+        assert_eq!(sent.kinds(), [], "{:?}", sent.examined());
     }
 }
 
