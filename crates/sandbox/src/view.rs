@@ -399,7 +399,7 @@ impl Store {
         self.count += 1;
         let layer = self.count.to_string();
         rustix::fs::mkdirat(&self.root, &layer, Mode::from_raw_mode(0o755))?;
-        self.write(&Path::new(&layer).join(name), &overlay.bytes, overlay.mode)?;
+        self.write(Path::new(&layer).join(name), &overlay.bytes, overlay.mode)?;
         let layer = rustix::fs::openat(
             &self.root,
             &layer,
