@@ -93,3 +93,54 @@ for_each_person! {
         }
     }
 }
+
+/// More than is held in memory: the push waits in a file for its verdict.
+/// Unoptimised, the look through it takes longer than a test may.
+#[test]
+#[ignore = "wants TAGOUT_BINARY to be a release build"]
+fn a_push_of_seventy_megabytes_is_looked_through_and_arrives_once_approved() {
+    let remote = with_a_token(Person::ordinary());
+    // The size of what cannot be compressed is the size of the pack. The value stands behind all of it.
+    let line = "exec 2>&1; git fetch -q origin; token=$(git show HEAD:.env); \
+        head -c 73400320 /dev/urandom > big.bin; echo $token >> big.bin; git add big.bin; git commit -qm leak; \
+        git push -q origin main; echo \"leak $?\"; \
+        truncate -s 73400320 big.bin; git add big.bin; git commit -q --amend -m big; \
+        git push -q origin main; echo \"big $?\"";
+    let session = remote
+        .world
+        .start(&mut remote.world.run_command(&["--hold-wait", "60"], line));
+    let (hold, shown) = answer(&remote.world, "git.push", "approve");
+    assert!(
+        shown.contains("big.bin") && !shown.contains("leak"),
+        "{shown}"
+    );
+    assert!(!hold.to_string().contains(TOKEN), "{hold}");
+    let finished = session.end();
+    assert!(
+        finished.stdout.contains("leak 1") && finished.stdout.contains("big 0"),
+        "{finished}"
+    );
+    assert!(
+        finished.stdout.contains("the real value of") && finished.stdout.contains("`big.bin`"),
+        "{finished}"
+    );
+    assert_eq!(
+        remote.git(&["cat-file", "-s", "main:big.bin"]),
+        "73400320",
+        "it arrived whole"
+    );
+    let pushes: Vec<_> = remote
+        .server
+        .received()
+        .into_iter()
+        .filter(|it| it.method == "POST" && it.path().ends_with("git-receive-pack"))
+        .map(|it| it.body.len())
+        .filter(|octets| *octets > 4)
+        .collect();
+    assert_eq!(
+        pushes.len(),
+        1,
+        "one push left, and nothing of the other: {pushes:?}"
+    );
+    remote.world.verify_all();
+}
