@@ -61,6 +61,29 @@ impl WorkspaceHistory {
         answer.succeeded.then(|| answer.printed.to_vec())
     }
 
+    /// Objects whose names have so many digits, for at most that long.
+    fn objects_for(&self, patience: Duration, digits: usize) -> Option<WorkspaceObjects> {
+        let Reader {
+            mut child,
+            input,
+            output,
+            folder,
+        } = Reader::open(self, digits).ok()?;
+        let (ends, ended) = mpsc::channel::<()>();
+        // What git does with a forged file may take forever; it ends with the process, which ends here.
+        std::thread::spawn(move || {
+            let _ = ended.recv_timeout(patience);
+            let _ = child.kill();
+            let _ = child.wait();
+            drop(folder);
+        });
+        Some(WorkspaceObjects {
+            input,
+            output,
+            _ends: ends,
+        })
+    }
+
     /// git in an empty repository that borrows the objects.
     fn command(&self, repository: &Path) -> Command {
         let mut command = git_outside::command(&self.workspace);
@@ -107,25 +130,7 @@ impl History for WorkspaceHistory {
     }
 
     fn objects(&self, digits: usize) -> Option<Box<dyn Objects>> {
-        let Reader {
-            mut child,
-            input,
-            output,
-            folder,
-        } = Reader::open(self, digits).ok()?;
-        let (ends, ended) = mpsc::channel::<()>();
-        // The same: an answer that does not come ends with the process.
-        std::thread::spawn(move || {
-            let _ = ended.recv_timeout(LOOKING);
-            let _ = child.kill();
-            let _ = child.wait();
-            drop(folder);
-        });
-        Some(Box::new(WorkspaceObjects {
-            input,
-            output,
-            _ends: ends,
-        }))
+        Some(Box::new(self.objects_for(LOOKING, digits)?))
     }
 }
 
@@ -315,6 +320,19 @@ mod tests {
             assert!(history.is_ancestor(&commits[1], &commits[2]), "{format}");
             assert!(!history.is_ancestor(&"1".repeat(commits[0].len()), &commits[3]));
         }
+    }
+
+    #[test]
+    fn a_look_that_takes_too_long_ends_and_finds_nothing_more() {
+        let (folder, commits) = repository("sha1");
+        let history = WorkspaceHistory::of(&folder.path().join(".git"), Path::new("/nowhere"));
+        let mut objects = history.objects(40).unwrap();
+        assert!(objects.object(&commits[0]).is_some());
+        let mut late = history.objects_for(Duration::ZERO, 40).unwrap();
+        // git may answer before its end has come, and never again after it.
+        while late.object(&commits[0]).is_some() {}
+        assert!(late.object(&commits[0]).is_none());
+        assert!(objects.object(&commits[1]).is_some(), "nobody else's");
     }
 
     #[test]
