@@ -29,6 +29,7 @@ mod launch;
 mod mediation;
 mod mounts;
 mod network;
+pub mod path_octets;
 mod placeholder;
 mod probe;
 mod roots;

@@ -50,6 +50,7 @@ enum Say {
     /// Put something over a path of a tree, as process 1 does. One descriptor unless `itself`: a detached mount.
     Cover {
         tree: usize,
+        #[serde(with = "crate::path_octets")]
         path: PathBuf,
         itself: bool,
     },

@@ -31,7 +31,9 @@ struct Made {
 /// A line of the journal.
 #[derive(Clone, Serialize, Deserialize)]
 struct Entry {
+    #[serde(with = "crate::path_octets")]
     tree: PathBuf,
+    #[serde(with = "crate::path_octets")]
     path: PathBuf,
     placeholder: Placeholder,
 }

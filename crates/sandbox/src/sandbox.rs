@@ -69,8 +69,10 @@ pub struct LaunchReport {
     /// Second walls that are missing, in a sentence each.
     pub warnings: Vec<String>,
     /// Twins and guarded files that have further hard links, under which the real contents may still be read or written. Absolute.
+    #[serde(with = "crate::path_octets::list")]
     pub multiply_linked: Vec<PathBuf>,
     /// Read-only paths and overlays that have no place inside and were left out. Absolute.
+    #[serde(with = "crate::path_octets::list")]
     pub left_out: Vec<PathBuf>,
 }
 

@@ -17,12 +17,14 @@ pub struct Spec {
     /// The whole environment of the command; nothing is inherited.
     pub environment: Vec<(String, String)>,
     /// Where the command starts; must exist inside.
+    #[serde(with = "crate::path_octets")]
     pub working_directory: PathBuf,
     /// The folder that the command works on: writable, at the same path inside.
     pub workspace: Tree,
     /// Further writable trees, such as the common git folder of a linked worktree.
     pub extra_trees: Vec<Tree>,
     /// Further read-only paths, shown at the same path inside. Absent ones are skipped and reported.
+    #[serde(with = "crate::path_octets::list")]
     pub readable: Vec<PathBuf>,
     /// Files of our own laid over what the host has, read-only.
     pub overlays: Vec<OverlayFile>,
@@ -31,6 +33,7 @@ pub struct Spec {
     /// Folders of the host that are shown writable under other paths: what the command keeps beyond its end.
     pub private_folders: Vec<PrivateFolder>,
     /// The home directory: a private tmpfs at the same path, with the installation roots of tools in it.
+    #[serde(with = "crate::path_octets")]
     pub home: PathBuf,
     /// `PATH` as the command will have it, colon separated; its entries outside system folders become visible read-only.
     pub search_path: String,
@@ -49,8 +52,10 @@ pub struct Spec {
     pub mediation: Option<Mediation>,
     /// Where placeholders are written down before they are made, so that [`crate::sweep_placeholders`] finds what a killed supervisor
     /// left. `None`: nothing is written down.
+    #[serde(with = "crate::path_octets::maybe")]
     pub placeholder_journal: Option<PathBuf>,
     /// Executable that calls [`crate::stage_main`] when its first argument is [`crate::STAGE_ARGUMENT`]. `None`: `/proc/self/exe`.
+    #[serde(with = "crate::path_octets::maybe")]
     pub stage_executable: Option<PathBuf>,
 }
 
@@ -59,6 +64,7 @@ pub struct Spec {
 pub struct Mediation {
     /// The folder of the host that the keeper gets. Started as root, it and everything in it is given to the id under which the command
     /// runs.
+    #[serde(with = "crate::path_octets")]
     pub folder: PathBuf,
     /// Bytes that the keeper may write there.
     pub budget: u64,
@@ -70,6 +76,7 @@ pub struct Mediation {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tree {
     /// Real path, without symbolic links.
+    #[serde(with = "crate::path_octets")]
     pub path: PathBuf,
     /// `st_dev` of the folder that was judged; another one at `path` is refused.
     pub device: u64,
@@ -80,6 +87,7 @@ pub struct Tree {
     /// Files shown with other contents.
     pub twins: Vec<Twin>,
     /// Files and folders that are shown empty and closed, relative to the tree. Absent ones need nothing.
+    #[serde(with = "crate::path_octets::list")]
     pub hidden: Vec<PathBuf>,
 }
 
@@ -107,8 +115,10 @@ impl Tree {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PrivateFolder {
     /// Where it is shown; absolute, without `..`. Folders on the way are made.
+    #[serde(with = "crate::path_octets")]
     pub inside: PathBuf,
     /// Real path on the host, without symbolic links.
+    #[serde(with = "crate::path_octets")]
     pub outside: PathBuf,
     /// `st_dev` of the folder that was meant; another one at `outside` is refused.
     pub device: u64,
@@ -134,6 +144,7 @@ impl PrivateFolder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
     /// Relative to the tree; no `..`, no symbolic link on the way.
+    #[serde(with = "crate::path_octets")]
     pub path: PathBuf,
     /// What is put there when nothing is.
     pub absent: Placeholder,
@@ -199,6 +210,7 @@ pub enum Placeholder {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Twin {
     /// Relative to the tree; no `..`, no symbolic link on the way.
+    #[serde(with = "crate::path_octets")]
     pub path: PathBuf,
     /// What is read inside.
     #[serde(with = "octets")]
@@ -212,6 +224,7 @@ pub struct Twin {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OverlayFile {
     /// Absolute path inside.
+    #[serde(with = "crate::path_octets")]
     pub path: PathBuf,
     /// What is read there.
     #[serde(with = "octets")]

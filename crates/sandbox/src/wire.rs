@@ -52,11 +52,16 @@ pub(crate) enum Order {
     /// Mount anew what the host replaced at `path`, relative to the tree with this index (0 is the workspace).
     MountOver {
         tree: usize,
+        #[serde(with = "crate::path_octets")]
         path: PathBuf,
         cover: Cover,
     },
     /// Open what the last [`Cover::Editable`] put over a path of a tree, for reading. The descriptor comes with the answer.
-    OpenTwin { tree: usize, path: PathBuf },
+    OpenTwin {
+        tree: usize,
+        #[serde(with = "crate::path_octets")]
+        path: PathBuf,
+    },
 }
 
 /// What stands over a path of a tree.

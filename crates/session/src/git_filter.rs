@@ -40,6 +40,7 @@ pub(crate) struct Facts {
 
 #[derive(Serialize, Deserialize)]
 struct Tracked {
+    #[serde(with = "tagout_sandbox::path_octets")]
     path: PathBuf,
     /// The indexed blob at launch.
     blob: String,
