@@ -267,6 +267,16 @@ const MOST_MARKS: usize = 2;
 /// changes colours or reorders letters appears as `\u{…}`, line feeds and tabs too. At most 4,000
 /// characters of it, and then how many more there are.
 pub fn escape_untrusted(text: &str) -> String {
+    escape(text, true)
+}
+
+/// Text that went through [`escape_untrusted`] already and was kept since where somebody may have changed it: the same
+/// once more, except that an escape in it stays as it is.
+pub fn escape_kept(text: &str) -> String {
+    escape(text, false)
+}
+
+fn escape(text: &str, spelled_out: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut marks = 0;
     let mut rest = text.chars();
@@ -282,7 +292,7 @@ pub fn escape_untrusted(text: &str) -> String {
             0
         };
         // A text that spells out an escape of ours must not pass for one.
-        let looks_escaped = character == '\\' && rest.as_str().starts_with("u{");
+        let looks_escaped = spelled_out && character == '\\' && rest.as_str().starts_with("u{");
         if is_in(character, UNSEEN) || marks > MOST_MARKS || looks_escaped {
             // Writing to a String cannot fail.
             let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));

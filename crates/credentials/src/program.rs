@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -65,11 +65,24 @@ pub fn find_program(name: &str, search_path: Option<&OsStr>, workspace: &Path) -
 /// Whether a path, as written or with its links followed, lies below a folder.
 fn is_below(path: &Path, folder: &Path) -> bool {
     let folders = [Some(folder.to_owned()), folder.canonicalize().ok()];
-    let paths = [Some(path.to_owned()), path.canonicalize().ok()];
+    let paths = [Some(without_parents(path)), path.canonicalize().ok()];
     folders
         .iter()
         .flatten()
         .any(|folder| paths.iter().flatten().any(|path| path.starts_with(folder)))
+}
+
+/// A path as it reads, `..` taken back: what does not exist yet cannot be resolved otherwise.
+fn without_parents(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 /// Splits a command line into words: blanks part them, single and double quotes hold them together, a
@@ -123,11 +136,14 @@ fn output_within(
     let Some((name, arguments)) = words.split_first() else {
         return Err(ProgramError::Words(String::new()));
     };
+    // It runs in `/`, and a word may hold a line for a shell.
+    let separators = |it: char| it.is_whitespace() || "\"';&|()<>`=,:".contains(it);
     if let Some(inside) = words
         .iter()
-        .find(|word| word.starts_with('/') && is_below(Path::new(word), workspace))
+        .flat_map(|word| std::iter::once(word.as_str()).chain(word.split(separators)))
+        .find(|part| part.contains('/') && is_below(&Path::new("/").join(part), workspace))
     {
-        return Err(ProgramError::InWorkspace(inside.clone()));
+        return Err(ProgramError::InWorkspace(inside.to_owned()));
     }
     let program = find_program(name, search_path, workspace)
         .ok_or_else(|| ProgramError::NotFound(name.clone()))?;
@@ -241,6 +257,12 @@ mod tests {
             planted.display().to_string(),
             format!("sh {}", planted.display()),
             format!("sh {}", outside.path().join("pass").display()),
+            // From where it runs, within a line of a shell, behind an option, and not there yet.
+            format!("cat ..{}/k", workspace.path().display()),
+            format!("cat .{}/k", workspace.path().display()),
+            format!("cat x/..{}/k", workspace.path().display()),
+            format!("sh -c \"cat {}/k\"", workspace.path().display()),
+            format!("cat --file={}/k", workspace.path().display()),
         ] {
             let error = run(&line, workspace.path()).unwrap_err();
             assert!(matches!(error, ProgramError::InWorkspace(_)), "{error}");

@@ -170,7 +170,8 @@ impl Outside {
         {
             let path = match word.split_once('/') {
                 Some(("~" | "$HOME" | "${HOME}", rest)) => home.join(rest),
-                _ if word.starts_with('/') => PathBuf::from(word),
+                // It runs in `/`.
+                Some(_) => Path::new("/").join(word),
                 // Of a bare word git or the shell makes a program.
                 _ if number == 0 => {
                     let name = match helper.starts_with('!') {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
-use tagout_authority::approval::escape_untrusted;
+use tagout_authority::approval::{escape_kept, escape_untrusted};
 use tagout_catalog::Profile;
 use tagout_core::{HostName, SessionId};
 use tagout_ledger::Entries;
@@ -128,7 +128,7 @@ impl Report {
                 .filter_map(|line| {
                     Some(Line {
                         tone: Tone::parse(line["tone"].as_str()?)?,
-                        text: escape_untrusted(line["text"].as_str()?),
+                        text: escape_kept(line["text"].as_str()?),
                     })
                 })
                 .collect(),

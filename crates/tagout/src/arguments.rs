@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "tagout", version, about, long_about = None, max_term_width = 100)]
 #[command(
-    after_help = "Start with:  tagout run -- bash     and in another terminal:  tagout holds --watch"
+    after_help = "Start with:  tagout run -- bash\nand in another terminal:  tagout holds --watch"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -179,7 +179,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) publish: Vec<u16>,
     /// Seconds that a held request stays open before the agent is told to come back
-    #[arg(long, value_name = "SECONDS", default_value_t = 75)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(crate) hold_wait: u64,
     /// Show what waits for you in a tmux pane beside the agent, while it runs
     #[arg(long)]

@@ -281,6 +281,7 @@ fn what_an_agent_writes_cannot_play_with_the_screen() {
         ("é e\u{301}\u{301}\u{301}", "é e\u{301}\u{301}\\u{301}"),
     ] {
         assert_eq!(escape_untrusted(text), shown, "{text:?}");
+        assert_eq!(escape_kept(shown), shown, "{text:?}");
     }
 }
 
@@ -310,6 +311,9 @@ proptest! {
         let shown = escape_untrusted(&text);
         prop_assert!(shown.chars().all(|c| !c.is_control() && !is_in(c, UNSEEN)));
         prop_assert!(shown.chars().count() <= LONGEST_SHOWN * 10 + 40);
+        let kept = escape_kept(&text);
+        prop_assert!(kept.chars().all(|c| !c.is_control() && !is_in(c, UNSEEN)));
+        prop_assert_eq!(escape_kept(&kept), kept);
     }
 
     /// Two different texts never look the same.

@@ -1,7 +1,7 @@
 //! `tagout holds`, `approve`, `deny`: the queue and the answers.
 
 use anyhow::bail;
-use tagout_authority::approval::{Approval, Statement, escape_untrusted};
+use tagout_authority::approval::{Approval, Statement, escape_kept};
 use tagout_authority::approver::{self, EnrolledKeys};
 use tagout_core::HoldId;
 use tagout_session::control::{Word, say as tell};
@@ -111,7 +111,7 @@ fn show(hold: &HoldRecord) {
     // The text was made and escaped by the session; escaping again changes nothing but what
     // somebody may have written into the store since.
     for line in hold.shown.lines() {
-        println!("  {}", escape_untrusted(line));
+        println!("  {}", escape_kept(line));
     }
     println!();
 }
