@@ -17,7 +17,9 @@ mod sqlparser_dialects;
 mod statement;
 mod worker;
 
-pub use statement::{Act, Class, Object, Statement, Statements, Unreadable, WhereKind};
+pub use statement::{
+    Act, Class, Object, Statement, Statements, Uncountable, Unreadable, WhereKind,
+};
 pub use worker::Classifier;
 
 use std::str::FromStr;

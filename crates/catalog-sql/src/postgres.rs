@@ -1,9 +1,10 @@
 //! PostgreSQL: a text is parsed with the server's own grammar, made into one tree ([`tree`]) and walked
 //! whole. [`statements`] says what each kind of statement does, [`rows`] how many rows, [`calls`] what a
-//! function or operator does, [`settings`] which settings may change, [`routine`] what a function's body
+//! function or operator does, [`counting`] which query counts the rows, [`settings`] which settings may change, [`routine`] what a function's body
 //! holds. A kind of node that neither of the two tables here names makes the text unreadable.
 
 mod calls;
+mod counting;
 mod definitions;
 mod routine;
 mod rows;
@@ -27,12 +28,26 @@ const DEEPEST_BODY: usize = 8;
 
 /// What the statements of a text would do.
 pub(crate) fn classify(text: &str) -> Result<Statements, Unreadable> {
+    let each = each(text)?.into_iter().map(|(piece, mut statement)| {
+        let about_rows = statement.acts.iter().any(|act| act.rows.is_some());
+        // What nobody is asked about needs no preview.
+        if about_rows && statement.class() >= Class::Destructive {
+            statement.row_count = Some(counting::count_query(&piece));
+        }
+        statement
+    });
+    Ok(each.collect())
+}
+
+/// The statements of a text, each with its own piece of it, and not yet with a count of rows.
+fn each(text: &str) -> Result<Vec<(String, Statement)>, Unreadable> {
     let mut prepared = HashMap::new();
     let mut statements = Vec::new();
-    for (text, message) in parse(text, ParserOptions::DEFAULT)? {
-        let mut walk = Walk::new(&text, 0, &mut prepared);
+    for (piece, message) in parse(text, ParserOptions::DEFAULT)? {
+        let mut walk = Walk::new(&piece, 0, &mut prepared);
         walk.whole(&message)?;
-        statements.push(walk.finish());
+        let statement = walk.finish();
+        statements.push((piece, statement));
     }
     Ok(statements)
 }
@@ -121,6 +136,7 @@ impl<'a> Walk<'a> {
         Statement {
             acts: self.acts,
             transactional: self.transactional,
+            row_count: None,
         }
     }
 
@@ -153,6 +169,7 @@ impl<'a> Walk<'a> {
             let Statement {
                 acts,
                 transactional,
+                row_count: _,
             } = walk.finish();
             self.acts.extend(acts);
             self.transactional &= transactional;

@@ -184,6 +184,7 @@ fn judge(dialect: Dialect, statement: &Parsed) -> Result<Statement, Unreadable> 
     Ok(Statement {
         acts: judge.acts,
         transactional: judge.transactional,
+        row_count: None,
     })
 }
 

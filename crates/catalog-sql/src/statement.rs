@@ -182,6 +182,10 @@ pub struct Statement {
     pub acts: Vec<Act>,
     /// Whether a transaction that is rolled back takes it back.
     pub transactional: bool,
+    /// For a PostgreSQL statement that is destructive and updates, deletes or merges: a query that counts
+    /// the rows it is about, or why there is none. Rows that cascades, triggers and rules add are not in
+    /// that count. Nothing for all other statements, which does not say that they change no rows.
+    pub row_count: Option<Result<String, Uncountable>>,
 }
 
 impl Statement {
@@ -200,6 +204,32 @@ impl Statement {
 
 /// The statements of a text, in order. None where the text is empty or a comment.
 pub type Statements = Vec<Statement>;
+
+/// Why no query counts the rows of a statement. Never a sign that there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Uncountable {
+    /// It is not one DELETE or UPDATE: it stands in another statement, or is a MERGE.
+    #[error("it is not a DELETE or UPDATE by itself")]
+    NotOne,
+    /// `$1`, whose value comes later.
+    #[error("its rows depend on a parameter")]
+    Parameter,
+    /// `WHERE CURRENT OF`.
+    #[error("its row is where a cursor stands")]
+    Cursor,
+    /// A function whose answer can be another one the next time, or that nobody knows.
+    #[error("its rows depend on a function or a sample that may give another answer the next time")]
+    Changing,
+    /// A subquery or WITH query writes or locks.
+    #[error("counting its rows would do more than read")]
+    DoesMore,
+    /// A WITH query has the target's name, so that a query could not name the target.
+    #[error("a WITH query has the name of its table")]
+    TwoOfAName,
+    /// What was written does not parse to the same tree.
+    #[error("the query for it cannot be written")]
+    NotWritten,
+}
 
 /// A text that is refused because nobody can say what a server would do with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

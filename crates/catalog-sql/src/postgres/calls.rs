@@ -248,6 +248,21 @@ impl Walk<'_> {
     }
 }
 
+/// Whether a call is of a function of PostgreSQL's own that computes its answer from its arguments and the
+/// database as the statement sees it: not VOLATILE.
+pub(super) fn only_computes(call: &Message) -> bool {
+    let path = names(call.list("funcname"));
+    match path.as_slice() {
+        [name] => is_steady(name),
+        [schema, name] => schema == "pg_catalog" && is_steady(name),
+        _ => false,
+    }
+}
+
+fn is_steady(name: &str) -> bool {
+    STEADY.contains(name) && !VOLATILE.contains_key(name)
+}
+
 /// Whether a function of PostgreSQL's or of an extension has this name, which a function of the user's
 /// would then be called for.
 pub(super) fn is_taken(name: &str) -> bool {
