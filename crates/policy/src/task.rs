@@ -207,6 +207,9 @@ impl Task {
     pub fn allow_host(&mut self, text: &str) -> Result<(), AllowHostError> {
         let not_a_host =
             |error: &dyn std::fmt::Display| AllowHostError::NotAHost(error.to_string());
+        if text.contains('/') {
+            return Err(not_a_host(&"without `https://` and without a path"));
+        }
         let (host, port) = match text.rsplit_once(':') {
             None => (text, DEFAULT_PORT),
             Some((host, digits)) => {
@@ -215,6 +218,11 @@ impl Task {
                 (host, port)
             }
         };
+        if host.eq_ignore_ascii_case("localhost") {
+            return Err(not_a_host(
+                &"localhost inside is the command's own; write `[[host]] local = PORT` in tagout.toml",
+            ));
+        }
         let pattern = HostPattern::parse(host).map_err(|error| not_a_host(&error))?;
         let unread = self.hosts.iter().find(|grant| {
             !grant.inspect && grant.ports.contains(&port) && grant.pattern.overlaps(&pattern)

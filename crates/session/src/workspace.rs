@@ -76,7 +76,7 @@ pub enum WorkspaceError {
     },
     /// The path is not UTF-8.
     #[error(
-        "the workspace's path is not UTF-8, which Tagout cannot show safely; rename the folder"
+        "the workspace's path is not UTF-8 or has control characters, which Tagout cannot show safely; rename the folder"
     )]
     NotText,
 }

@@ -281,6 +281,9 @@ fn allow_host_opens_one_host_and_binds_nothing() {
         "a.example.com:0",
         "a.example.com:70000",
         "http://a",
+        "a.example.com/v1",
+        "localhost",
+        "LOCALHOST:3000",
         "10.0.0.1",
         "::1",
     ] {
