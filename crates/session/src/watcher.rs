@@ -1,11 +1,12 @@
 //! What may change around a running session: answers to holds, and files that the host replaces.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -99,7 +100,7 @@ pub(crate) fn start(
     (runtime, ledger): (&Runtime, &Arc<Ledger>),
     twins: Arc<Twins>,
 ) -> Result<Watching, RunError> {
-    let watch = sandbox.watch()?;
+    let mut watch = sandbox.watch()?;
     let control = sandbox.control();
     let guards = view::guards(workspace, &looked).map_err(|source| RunError::Io {
         doing: "looking at the protected places",
@@ -112,12 +113,13 @@ pub(crate) fn start(
     );
     // A thread, not a task: it blocks for as long as the session lives.
     let _entered = runtime.enter();
-    let thread = std::thread::Builder::new()
+    let (cleared, clear) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || {
             // Guarded places that the host emptied, and what stands there since.
             let mut made: Vec<(PathBuf, Placeholder)> = Vec::new();
-            for replaced in watch {
+            for replaced in watch.by_ref() {
                 // Without events nobody would notice a replaced twin.
                 let Ok(replaced) = replaced else {
                     control.kill();
@@ -188,6 +190,9 @@ pub(crate) fn start(
             for (path, placeholder) in made.iter().rev() {
                 take_away(path, placeholder);
             }
+            // Closing an inotify descriptor waits for the kernel, tens of milliseconds: behind this, where nobody waits for it.
+            drop(cleared);
+            drop(watch);
         })
         .map_err(|source| RunError::Io {
             doing: "watching the workspace",
@@ -195,7 +200,7 @@ pub(crate) fn start(
         })?;
     Ok(Watching {
         control: sandbox.control(),
-        thread: Some(thread),
+        clear,
     })
 }
 
@@ -204,15 +209,14 @@ pub(crate) fn start(
 #[must_use]
 pub(crate) struct Watching {
     control: Control,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has put everything back, or is gone.
+    clear: Receiver<Infallible>,
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
         self.control.kill();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = self.clear.recv();
     }
 }
 
