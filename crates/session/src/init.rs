@@ -140,8 +140,9 @@ fn head(workspace: &Path) -> String {
 
 fn environments(text: &mut String, place: &Place) {
     text.push_str(
-        "\n# Nothing in a protected environment changes without you. Pin what belongs to it by id: a\n\
-         # resource that is not pinned and cannot be looked up counts as production anyway.\n\
+        "\n# Nothing in a protected environment changes without you. Pin what belongs\n\
+         # to it by id: a resource that is not pinned and cannot be looked up\n\
+         # counts as production anyway.\n\
          [[environment]]\nname = \"production\"\nprotected = true\n",
     );
     for example in &place.resources {

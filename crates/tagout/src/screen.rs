@@ -64,6 +64,45 @@ pub(crate) fn paint(text: &str, parameter: &str) -> String {
     }
 }
 
+/// The width of the terminal that standard output is, in columns; `None` where it is none.
+pub(crate) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Text in lines of at most `width` columns, of which the first has `begun` already and the others are set
+/// in by `indent`. A command between backticks stays in one piece, so that it can be marked and copied.
+pub(crate) fn wrapped(text: &str, begun: usize, indent: usize, width: usize) -> String {
+    let mut pieces: Vec<String> = Vec::new();
+    let mut is_command = false;
+    for word in text.split(' ') {
+        match pieces.last_mut().filter(|_| is_command) {
+            Some(command) => {
+                command.push(' ');
+                command.push_str(word);
+            }
+            None => pieces.push(word.to_owned()),
+        }
+        is_command ^= word.matches('`').count() % 2 == 1;
+    }
+    let mut line = begun;
+    let mut lines = String::new();
+    for (number, piece) in pieces.iter().enumerate() {
+        let columns = piece.chars().count();
+        if number > 0 && line + 1 + columns > width {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            line = indent;
+        } else if number > 0 {
+            lines.push(' ');
+            line += 1;
+        }
+        lines.push_str(piece);
+        line += columns;
+    }
+    lines
+}
+
 /// Asks on the terminal, whatever standard input is. `false` without a terminal.
 pub(crate) fn confirm(question: &str) -> bool {
     answer(question).is_some_and(|answer| {
@@ -120,4 +159,20 @@ pub(crate) fn passphrase(prompt: &str) -> anyhow::Result<String> {
     writeln!(terminal)?;
     read?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_never_in_a_command() {
+        let text = "missing  a thing: it is forbidden here. `sudo sysctl -w user.max=1` mends it";
+        assert_eq!(
+            wrapped(text, 0, 2, 30),
+            "missing  a thing: it is\n  forbidden here.\n  `sudo sysctl -w user.max=1`\n  mends it"
+        );
+        assert_eq!(wrapped(text, 0, 2, 200), text);
+        assert_eq!(wrapped("", 0, 2, 10), "");
+    }
 }

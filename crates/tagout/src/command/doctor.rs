@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use tagout_sandbox::{AppArmor, Installed, Needed, Outcome, Probe, probe};
 
 use crate::command::open;
-use crate::screen::paint;
+use crate::screen::{paint, width, wrapped};
 
 /// As many connections as an agent with its tools may hold, each with a descriptor on both sides, and the
 /// gates' own.
@@ -22,14 +22,18 @@ const OPEN_FILES: usize = 512;
 /// A session of `true` takes some ten milliseconds; a machine that needs this long will not do.
 const SESSION_WITHIN: Duration = Duration::from_secs(30);
 
+/// Where the names of the probes begin.
+const INDENT: usize = 9;
+
 pub(crate) fn doctor(install_profile: bool) -> anyhow::Result<u8> {
     if install_profile {
         return install();
     }
     let mut broken = false;
+    let mut told = None;
     let mut report = |probe: &Probe| {
         broken |= is_broken(probe);
-        print(probe);
+        print(probe, &mut told);
     };
     let confinement = probe(None)?;
     confinement.iter().for_each(&mut report);
@@ -46,9 +50,13 @@ pub(crate) fn doctor(install_profile: bool) -> anyhow::Result<u8> {
         .any(|name| std::env::var_os(name).is_some())
     {
         println!(
-            "\nWindows of editors (Cursor, VS Code) are not confined, and neither are agents in them: start agents in a\n\
-             terminal, by `tagout run`."
+            "\nWindows of editors (Cursor, VS Code) are not confined, and neither are agents\n\
+             in them: start agents in a terminal, by `tagout run`."
         );
+    }
+    let release = rustix::system::uname();
+    if let Some(words) = windows(&release.release().to_string_lossy()) {
+        println!("\n{}", wrapped(words, 0, 0, width().unwrap_or(usize::MAX)));
     }
     if broken {
         println!("\nTagout cannot keep its promises here, and `tagout run` will refuse.");
@@ -60,17 +68,48 @@ fn is_broken(probe: &Probe) -> bool {
     probe.needed == Needed::Required && probe.outcome != Outcome::Works
 }
 
-fn print(probe: &Probe) {
-    match (&probe.outcome, probe.needed) {
-        (Outcome::Works, _) => println!("{}  {}", paint("works  ", "32"), probe.name),
-        (Outcome::Missing { why, mend }, Needed::Required) => {
-            println!("{}  {}: {why}", paint("missing", "1;31"), probe.name);
-            println!("         {mend}");
-        }
-        (Outcome::Missing { why, mend }, Needed::Optional) => {
-            println!("{}  {}: {why}", paint("absent ", "33"), probe.name);
-            println!("         {mend}");
-        }
+/// A probe and what mends it. Where one thing is why several are missing, as in a container, the probes
+/// behind the first refer to it: `told` is what was printed last.
+fn print(probe: &Probe, told: &mut Option<(String, String)>) {
+    let Outcome::Missing { why, mend } = &probe.outcome else {
+        println!("{}  {}", paint("works  ", "32"), probe.name);
+        return;
+    };
+    let (state, colour) = match probe.needed {
+        Needed::Required => ("missing", "1;31"),
+        Needed::Optional => ("absent ", "33"),
+    };
+    let reason = (why.clone(), mend.clone());
+    if told.as_ref() == Some(&reason) {
+        println!(
+            "{}  {}: for the same reason",
+            paint(state, colour),
+            probe.name
+        );
+        return;
+    }
+    let width = width().unwrap_or(usize::MAX);
+    let finding = wrapped(&format!("{}: {why}", probe.name), INDENT, INDENT, width);
+    println!("{}  {finding}", paint(state, colour));
+    println!("{:INDENT$}{}", "", wrapped(mend, INDENT, INDENT, width));
+    *told = Some(reason);
+}
+
+/// What nobody sees who looks at Linux alone: on which Windows it runs.
+fn windows(release: &str) -> Option<&'static str> {
+    // 5.15.153.1-microsoft-standard-WSL2, and 4.4.0-19041-Microsoft of the first version.
+    if release.contains("-Microsoft") {
+        Some(
+            "This is WSL 1, which has no Linux kernel. In PowerShell: `wsl --set-version DISTRIBUTION 2`",
+        )
+    } else if release.contains("-microsoft-") {
+        Some(
+            "This is WSL 2. Keep the workspace in Linux's own file system, such as `~/work`: below `/mnt/c` files \
+             have Windows' owners, and programs of Windows change them whatever is guarded here. Browsers and \
+             editors of Windows are not confined.",
+        )
+    } else {
+        None
     }
 }
 
@@ -254,5 +293,20 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays is empty folders, and the next doctor makes others.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::windows;
+
+    #[test]
+    fn the_versions_of_wsl_are_told_apart() {
+        assert!(windows("4.4.0-19041-Microsoft").is_some_and(|it| it.contains("--set-version")));
+        assert!(
+            windows("5.15.153.1-microsoft-standard-WSL2").is_some_and(|it| it.contains("/mnt/c"))
+        );
+        assert!(windows("6.8.0-45-generic").is_none());
+        assert!(windows("6.8.0-1015-azure").is_none());
     }
 }
