@@ -34,6 +34,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
     let workspace = disk.path().join("work");
     std::fs::create_dir_all(&workspace)?;
     let tagout = subject.tagout.to_str().context("a path in UTF-8")?;
+    let megabytes = std::fs::metadata(&subject.tagout)?.len() as f64 / 1e6;
     let candidate = |name, words: &[&'static str], home| Candidate {
         name,
         words: words.to_vec(),
@@ -110,7 +111,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
             "{ROUNDS} rounds on {machine}. `tagout run` scans the workspace, makes a certificate \
              authority, opens gates, and has written and synced its session and the first entry of its \
              ledger before the command runs; bubblewrap does none of that. Wall is the median, \
-             processor time the mean, of all processes together."
+             processor time the mean, of all processes together. The program has {megabytes:.1} MB."
         ),
         columns: vec!["command", "wall", "processor", "wall over bubblewrap"],
         rows,

@@ -19,7 +19,8 @@ const OPENING: &str = "\
 
 Written by `cargo xtask bench`, or `cargo xtask bench launch judge` for some of it. Every figure stands
 beside its anchor, measured in the same run on the same machine; the ratio says more than the number.
-Processor time is that of the process named, user and kernel; wall times are medians.
+Processor time is that of the process named, user and kernel; wall times are medians. The retrieval API
+has [a page of its own](benchmarks-retrieval.md), as has [finding credentials](benchmarks-secrets.md).
 ";
 
 /// Writes the page, with these sections renewed, and prints them.
