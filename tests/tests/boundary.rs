@@ -100,6 +100,39 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_6_no_handshake_is_read_in_two_ways(person: Person) {
+        let hosts = ["api.example.com", "passed.example.com"];
+        let authority = TestAuthority::new();
+        let server = Server::start(&authority, &hosts, |_| Answer::new(200, "text/plain", "reached"));
+        let mut world = World::new(person);
+        world.believe(&authority);
+        for host in hosts {
+            world.route(host, 443, &server);
+        }
+        world.manifest(
+            "[task]\nname = \"read\"\n\n[[host]]\nname = \"api.example.com\"\nmethods = [\"GET\"]\n\n\
+             [[host]]\nname = \"passed.example.com\"\ninspect = false\n",
+        );
+        let finished = world.run(&[], &attack(&world, "tls.py", &hosts));
+        contained(&finished);
+        assert_eq!(finished.stdout, "done\n", "what is whole goes on");
+        assert!(server.received().is_empty(), "{:?}", server.received());
+    }
+}
+
+for_each_person! {
+    fn invariant_6_a_relay_inside_gains_nothing(person: Person) {
+        let (world, server) = granted_world(person);
+        let finished = world.run(&[], &attack(&world, "relay.py", &["api.example.com"]));
+        contained(&finished);
+        assert_eq!(finished.stdout, "done\n", "what is granted passes");
+        let targets: Vec<_> = server.received().into_iter().map(|it| it.target).collect();
+        assert_eq!(targets, ["/v1/good"; 3]);
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
     fn invariant_9_no_system_call_opens_the_kernel(person: Person) {
         let world = World::new(person);
         contained(&world.run(&[], &attack(&world, "kernel.py", &[])));
