@@ -1,5 +1,5 @@
-//! What docs/SECURITY.md says about tests is true: each invariant has a section, and every test that
-//! it names exists.
+//! What docs/SECURITY.md and docs/gate-http.md say about tests is true: each invariant has a section, every
+//! test that they name exists, and every test of the gate over sockets is of a promise that they make.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -64,4 +64,39 @@ fn security_names_tests_that_exist() {
             "docs/SECURITY.md has no section for invariant {number}"
         );
     }
+}
+
+#[test]
+fn the_gates_page_names_its_tests_and_no_others() {
+    let page =
+        std::fs::read_to_string(root().join("docs/gate-http.md")).expect("docs/gate-http.md");
+    let (_, table) = page
+        .split_once("## What shows it")
+        .expect("the table of promises");
+    let named: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.rsplit_once(" | "))
+        .flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2))
+        .collect();
+    let mut all = Vec::new();
+    for folder in ["crates/http", "crates/net", "tests/tests"] {
+        sources(&root().join(folder), &mut all);
+    }
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !all.iter().any(|text| text.contains(&format!("fn {name}("))))
+        .collect();
+    assert!(missing.is_empty(), "tests that do not exist: {missing:?}");
+
+    let mut over_sockets = Vec::new();
+    sources(&root().join("crates/http/tests"), &mut over_sockets);
+    let unnamed: Vec<_> = over_sockets
+        .iter()
+        .flat_map(|text| text.split("#[tokio::test]\nasync fn ").skip(1))
+        .filter_map(|rest| rest.split_once('('))
+        .map(|(name, _)| name)
+        .filter(|name| !named.contains(name))
+        .collect();
+    assert!(unnamed.is_empty(), "tests without a promise: {unnamed:?}");
+    assert!(named.len() > 50, "the table was read");
 }
