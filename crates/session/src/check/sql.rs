@@ -13,6 +13,9 @@ use tagout_policy::Decision;
 
 use super::{Checked, Checker, denied, words};
 
+/// The longest query in a reason, in bytes: beyond that nobody reads it.
+const LONGEST_COUNT: usize = 2_048;
+
 /// Started by the first statement.
 #[derive(Default)]
 pub(super) struct Statements(OnceLock<Option<Classifier>>);
@@ -55,7 +58,11 @@ impl Checker {
                     Some(because) => format!("{reason} ({because})"),
                     None => reason,
                 });
-                (verdict, reason, exit)
+                (
+                    verdict,
+                    reason.map(|why| with_count(why, &statements, decision)),
+                    exit,
+                )
             }
         };
         let operations: Vec<Operation> = acts.iter().map(|act| act.operation()).collect();
@@ -111,6 +118,23 @@ impl Checker {
     }
 }
 
+/// Why a statement is held, with how to see which rows it is about. Not where others stand before it, after
+/// which the number may be another one.
+fn with_count(reason: String, statements: &[Statement], decision: &Decision) -> String {
+    let (Decision::Ask { .. }, [statement]) = (decision, statements) else {
+        return reason;
+    };
+    match &statement.row_count {
+        Some(Ok(query)) if query.len() <= LONGEST_COUNT => format!(
+            "{reason} This counts its rows, not what cascades, triggers, rules and functions do besides: {query}"
+        ),
+        Some(Err(why)) => {
+            format!("{reason} How many rows it changes cannot be counted beforehand: {why}.")
+        }
+        _ => reason,
+    }
+}
+
 /// What a line of `--jsonl` asks about SQL.
 pub(super) fn parse(line: &Json) -> Result<(Dialect, String), String> {
     let known = |name: &String| matches!(name.as_str(), "id" | "sql" | "dialect");
@@ -158,6 +182,15 @@ mod tests {
         let why = gone["reason"].as_str().unwrap();
         assert!(why.contains("every row"), "{why}");
         assert!(!why.contains("database.invalid"), "{why}");
+        let counted = answer(&json!({"id": 2, "sql": "DELETE FROM users WHERE age > 9"}));
+        let why = counted["reason"].as_str().unwrap();
+        assert!(
+            why.ends_with(": SELECT pg_catalog.count(*) FROM users WHERE age > 9"),
+            "{why}"
+        );
+        let uncounted = answer(&json!({"id": 2, "sql": "DELETE FROM users WHERE random() < 1"}));
+        let why = uncounted["reason"].as_str().unwrap();
+        assert!(why.contains("cannot be counted"), "{why}");
         let call = answer(&json!({"id": 3, "sql": "SELECT evil()"}));
         assert_eq!(call["verdict"], "hold", "{call}");
         assert_eq!(call["flags"], json!(["exec"]));
