@@ -143,7 +143,7 @@ impl Startup {
                 // The server takes these two by this spelling only; no other one is in the list.
                 "options" => {
                     return Err(ProtocolError::Refused(
-                        "`options` at startup (PGOPTIONS); use SET, which",
+                        "`options` at startup (PGOPTIONS), instead of SET once connected,",
                     ));
                 }
                 "replication" => return Err(ProtocolError::Refused("replication")),
