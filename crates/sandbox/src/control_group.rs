@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -67,7 +68,7 @@ impl ControlGroup {
     }
 
     fn await_event(&self, wanted: &str) -> io::Result<()> {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
         let mut events = File::open(self.path.join("cgroup.events"))?;
         loop {
             let mut text = String::new();
@@ -94,8 +95,16 @@ impl ControlGroup {
     }
 }
 
+/// How old a group is before it is swept. A supervisor in another pid namespace that shares this tree (a container) cannot be seen here,
+/// and its group is empty until its command runs.
+const LAUNCHED_BY_THEN: Duration = Duration::from_secs(600);
+
 /// Removes the groups of supervisors that were killed. A group that still holds a process cannot be removed, so this harms nobody.
 fn sweep(parent: &Path) {
+    let is_old = |entry: &fs::DirEntry| {
+        let made = entry.metadata().and_then(|group| group.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > LAUNCHED_BY_THEN))
+    };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| {
@@ -105,7 +114,8 @@ fn sweep(parent: &Path) {
                 .parse()
                 .ok()
         });
-        if owner.is_some_and(|owner: u32| !Path::new(&format!("/proc/{owner}")).exists()) {
+        let gone = |owner: u32| !Path::new(&format!("/proc/{owner}")).exists();
+        if owner.is_some_and(gone) && is_old(&entry) {
             let _ = fs::remove_dir(entry.path());
         }
     }
@@ -119,8 +129,21 @@ mod tests {
     fn groups_of_killed_supervisors_are_swept_and_others_stay() {
         let parent = tempfile::tempdir().unwrap();
         let own = format!("tagout-{}-0", std::process::id());
-        for name in ["tagout-4194305-0", &own, "tagout-x", "system.slice"] {
-            fs::create_dir(parent.path().join(name)).unwrap();
+        for name in [
+            "tagout-4194305-0",
+            "tagout-4194305-1",
+            &own,
+            "tagout-x",
+            "system.slice",
+        ] {
+            let group = parent.path().join(name);
+            fs::create_dir(&group).unwrap();
+            // All but one were made an hour ago; that one may be of a launch that is seen from elsewhere only.
+            if name != "tagout-4194305-1" {
+                let hour = Duration::from_secs(3600);
+                let then = std::time::SystemTime::now() - hour;
+                File::open(&group).unwrap().set_modified(then).unwrap();
+            }
         }
         sweep(parent.path());
         let mut left: Vec<_> = fs::read_dir(parent.path())
@@ -128,6 +151,8 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["system.slice", &own, "tagout-x"]);
+        let mut expected = vec!["system.slice", "tagout-4194305-1", &own, "tagout-x"];
+        expected.sort_unstable();
+        assert_eq!(left, expected);
     }
 }
