@@ -4,7 +4,7 @@
 //! Pure code: bytes in, values out. No session starts a gate on it yet; `[[database]]` in a manifest is
 //! still answered by "comes with a later version". What is here is the part that has to be right
 //! before one may: [`Opening`] (what a connection begins with), [`FrontendMessage`] (everything a
-//! client may say after that), [`Names`] (which prepared statement and portal a name means *in the
+//! client may say after that), [`Names`] (which prepared statement and portal a name means in the
 //! server, not in the client's hopes) and [`Verifier`] (the client's password is a decoy, asked for by
 //! SCRAM).
 //!
