@@ -201,6 +201,25 @@ for_each_person! {
         assert_eq!(mend, "`ulimit -n 4096`");
         let (_, mend) = finding(&finished, "absent", "git");
         assert_eq!(mend, "`sudo apt-get install git`");
+        // Where no program is found, a session still works.
+        assert!(finished.stdout.contains("works    a whole session"), "{finished}");
+    }
+}
+
+for_each_person! {
+    fn what_the_person_set_is_tried_too(person: Person) {
+        let world = World::new(person);
+        for (text, expected) in [
+            ("[network]\nca_files = [\"/nowhere/ca.pem\"]\n", "/nowhere/ca.pem"),
+            ("[network]\nno_such_key = 1\n", "no_such_key"),
+        ] {
+            world.write_home(".local/state/tagout/config.toml", text);
+            let finished = world.tagout(&["doctor"]);
+            assert_eq!(finished.status, 1, "{finished}");
+            let (why, _) = finding(&finished, "missing", "a whole session");
+            assert!(finished.stdout.contains(expected), "{finished}");
+            assert!(!why.contains(".tagout-doctor-"), "{finished}");
+        }
     }
 }
 

@@ -7,8 +7,13 @@ use tagout_session::report::{Report, Tone};
 /// Prints an error and its causes, one line each, on standard error.
 pub(crate) fn error(error: &anyhow::Error) {
     let mut text = format!("tagout: {error}\n");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("  because {cause}\n"));
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many an error says its cause itself.
+        if !told.contains(&cause) {
+            text.push_str(&format!("  because {cause}\n"));
+        }
+        told = cause;
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
