@@ -26,7 +26,7 @@ def relay(listener, target):
     while True:
         client, _ = listener.accept()
         try:
-            server = socket.create_connection((target, 443), timeout=10)
+            server = socket.create_connection((target, 443), timeout=60)
         except OSError:
             client.close()
             continue
@@ -56,7 +56,7 @@ def ask(family, where, name, path, host_field):
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with socket.socket(family) as plain:
-        plain.settimeout(10)
+        plain.settimeout(60)
         plain.connect(where)
         with context.wrap_socket(plain, server_hostname=name) as tls:
             tls.sendall(f"GET {path} HTTP/1.1\r\nHost: {host_field}\r\nConnection: close\r\n\r\n".encode())

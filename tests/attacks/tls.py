@@ -49,7 +49,7 @@ def records(message, size=16384):
 
 def goes_on(data, host=host):
     """Whether the other side took the hello: its first record is of a handshake, a ServerHello."""
-    with socket.create_connection((host, 443), timeout=10) as sock:
+    with socket.create_connection((host, 443), timeout=60) as sock:
         sock.sendall(data)
         # Who reads what is no handshake waits for more, unless there is none.
         sock.shutdown(socket.SHUT_WR)
