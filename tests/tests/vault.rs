@@ -117,7 +117,9 @@ for_each_person! {
             .line("wrong horse")
             .shows("status-125")
             .shows("the passphrase is wrong")
-            .line("clear; tagout run -- true; echo status-$?")
+            // The same question as above: only a screen that was cleared shows the new one.
+            .line("clear; echo again-$((1 + 1)); tagout run -- true; echo status-$?")
+            .shows("again-2")
             .shows("passphrase of the vault")
             .line("correct horse battery")
             .shows("status-0");
