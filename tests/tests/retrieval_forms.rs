@@ -175,6 +175,8 @@ fn invariant_8_what_stands_under_a_loaders_own_names_is_looked_at_where_it_is_no
         point(1, "open", &["ann"], &json!({"pb_checksum": "0cc175b9c0f1b6a831c399e269772661",
             "pebblo_semantic_entities": ["us-ssn", "email-address"], "pebblo_semantic_topics": ["medical-advice"]})),
         point(2, "two", &["ann"], &json!({"pb_checksum": secret})),
+        point(12, "twelve", &["ann"], &json!({"pb_checksum": "219-09-9999---------------------"})),
+        point(13, "thirteen", &["ann"], &json!({"pb_id": "219-09-9999-------------------------"})),
         point(3, "three", &["ann"], &json!({"pb_id": {"ssn": secret}})),
         point(4, "four", &["ann"], &json!({"pebblo_semantic_topics": [secret]})),
         point(5, "five", &["ann"], &json!({"pebblo_semantic_entities": {"us-ssn": secret}})),
@@ -188,7 +190,7 @@ fn invariant_8_what_stands_under_a_loaders_own_names_is_looked_at_where_it_is_no
         point(11, "eleven", &["ann", secret], &json!({})),
     ]);
     let shielded = Shielded::start_in(world, &access, &stored);
-    let all: Vec<u64> = (1..=11).collect();
+    let all: Vec<u64> = (1..=13).collect();
     assert_eq!(shielded.ids("ann", &all), [1, 11]);
     let (_, text) = shielded.ask_as(
         &token("ann", &[]),
@@ -383,6 +385,49 @@ fn announcing_a_large_body_costs_nobody_else_anything() {
         &json!({"vector": [1.0, 0.0], "limit": 1}),
     );
     assert_eq!(status, 200);
+}
+
+#[test]
+fn large_uploads_at_once_all_arrive() {
+    let world = World::new(Person::ordinary());
+    settings(&world, "");
+    let server = Serve::start(&world, false);
+    // Together more than there is room for, and none waits for another that waits for it. Nobody proves anything, so
+    // reading is all the work.
+    let body = json!({"documents": [{"text": "a word ".repeat(4_000_000)}]});
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let uploads: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| server.post("/v1/retrieval/check", &body).0))
+            .collect();
+        uploads
+            .into_iter()
+            .map(|upload| upload.join().expect("an answer"))
+            .collect()
+    });
+    assert_eq!(statuses, [200; 6]);
+}
+
+#[test]
+fn connections_to_one_port_take_none_from_the_other() {
+    let shielded = Shielded::start(&points());
+    let idle: Vec<TcpStream> = (0..600)
+        .map_while(|_| TcpStream::connect(shielded.server.address).ok())
+        .collect();
+    assert_eq!(idle.len(), 600);
+    for _ in 0..3 {
+        let (status, _) = shielded.ask_as(
+            &token("ann", &[]),
+            "POST",
+            "/collections/docs/points/search",
+            &json!({"vector": [1.0, 0.0], "limit": 1}),
+        );
+        assert_eq!(status, 200);
+    }
+    // Idle connections are closed after ten seconds; these answers did not wait for that.
+    let first = idle.first().expect("one");
+    first.set_nonblocking(true).expect("a flag");
+    let still_open = first.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(still_open, Err(std::io::ErrorKind::WouldBlock));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tagout_secrets::personal::{self, CLASSIFIER_VERSION, Entity, EntityKind, Rec
 use tagout_store::ContentLabels;
 
 use crate::model::Model;
-use crate::topics::{Topic, topics};
+use crate::topics::{Topic, is_topic, topics};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ impl Mode {
             _ => None,
         }
     }
+}
+
+/// Whether a text is a label of this classifier, of an entity or a topic, and so nothing else.
+pub(crate) fn is_label(text: &str) -> bool {
+    is_topic(text) || EntityKind::ALL.iter().any(|kind| kind.label() == text)
 }
 
 /// The classifier with its settings.

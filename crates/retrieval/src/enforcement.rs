@@ -11,6 +11,7 @@ use crate::classifier::{content, md5};
 use crate::fields::{Body, LONGEST_NAME};
 use crate::filters::{STORES, plan_answer};
 use crate::message::{Answer, Asked};
+use crate::rate::TOO_MANY_REQUESTS;
 use crate::service::Service;
 
 /// Documents of one check.
@@ -54,6 +55,18 @@ impl Service {
             .or_else(|| text("api-key"))
             .and_then(|token| self.verifier.verify(token))
             .unwrap_or_else(Reader::nobody)
+    }
+
+    /// Who asks, unless too often. Whoever proves nothing is one asker.
+    fn reader_in_time(&self, asked: &Asked) -> Result<Reader, Answer> {
+        let reader = self.reader(&asked.headers);
+        match self.rates.take(&reader.user) {
+            Ok(()) => Ok(reader),
+            Err(wait) => Err(
+                Answer::message(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS)
+                    .with_header("retry-after", wait.to_string()),
+            ),
+        }
     }
 
     /// What a store can be asked for on behalf of `reader`.
@@ -150,7 +163,7 @@ pub(crate) fn plan(service: &Service, asked: &Asked) -> Result<Answer, Answer> {
             format!("`store` is one of {}", STORES.join(", ")),
         ));
     }
-    let mut answer = plan_answer(&service.plan(&service.reader(&asked.headers), Channel::Check));
+    let mut answer = plan_answer(&service.plan(&service.reader_in_time(asked)?, Channel::Check));
     if let (Some(store), Some(Value::Object(filters))) = (store, answer.get_mut("filters")) {
         filters.retain(|name, _| *name == store);
     }
@@ -167,7 +180,7 @@ pub(crate) fn check(service: &Service, asked: &Asked) -> Result<Answer, Answer> 
             "a check is about at most 1000 documents; ask again for the rest",
         ));
     }
-    let reader = service.reader(&asked.headers);
+    let reader = service.reader_in_time(asked)?;
     let allowed = if reader.authenticated {
         let candidates: Vec<Candidate> = documents
             .iter()

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::guard::Guard;
 use crate::message::{Answer, Asked};
-use crate::rate::Rates;
+use crate::rate::TOO_MANY_REQUESTS;
 use crate::service::Service;
 use crate::settings::QdrantSettings;
 use crate::upstream::Upstream;
@@ -38,9 +38,6 @@ const AT_ONCE: usize = 8;
 /// The largest body of a reader's question and of a writer's batch, in bytes.
 const LARGEST_QUESTION: usize = 1024 * 1024;
 const LARGEST_WRITE: usize = 32 * 1024 * 1024;
-/// What one reader may ask: so many requests a second for a while, and this many at once before that counts.
-const RATE: u32 = 100;
-const BURST: u32 = 500;
 
 /// The proxy.
 pub(crate) struct Proxy {
@@ -50,7 +47,6 @@ pub(crate) struct Proxy {
     guard: Guard,
     service: Arc<Service>,
     turns: Semaphore,
-    rates: Rates,
 }
 
 impl Proxy {
@@ -77,7 +73,6 @@ impl Proxy {
             guard: Guard::new(settings.listen.ip(), hosts, String::new()).for_readers(),
             service,
             turns: Semaphore::new(AT_ONCE),
-            rates: Rates::new(RATE, BURST),
         })
     }
 
@@ -110,12 +105,9 @@ impl Proxy {
                 "who asks has to be proved by a token (api_key, or Authorization: Bearer)",
             ));
         }
-        if let Err(wait) = self.rates.take(&reader.user) {
-            return Err(refused(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests of this reader",
-            )
-            .with_header("retry-after", wait.to_string()));
+        if let Err(wait) = self.service.rates.take(&reader.user) {
+            return Err(refused(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS)
+                .with_header("retry-after", wait.to_string()));
         }
         Ok(match segments.as_slice() {
             _ if *method == Method::GET => 0,

@@ -4,6 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// What one reader may ask, at all doors together: so many requests a second, and this many at once before that counts.
+const RATE: u32 = 100;
+const BURST: u32 = 500;
+/// What whoever asks more is told.
+pub(crate) const TOO_MANY_REQUESTS: &str = "too many requests of this reader";
 /// Askers that are remembered at once.
 const MOST: usize = 10_000;
 
@@ -22,8 +27,13 @@ struct Bucket {
 }
 
 impl Rates {
+    /// The rate of readers.
+    pub(crate) fn of_readers() -> Self {
+        Self::new(RATE, BURST)
+    }
+
     /// `rate` requests a second, `burst` at once.
-    pub(crate) fn new(rate: u32, burst: u32) -> Self {
+    fn new(rate: u32, burst: u32) -> Self {
         Self {
             rate: f64::from(rate),
             burst: f64::from(burst),

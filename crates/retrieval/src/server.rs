@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::guard::Guard;
 use crate::message::{Answer, Asked, query_pairs};
@@ -28,8 +29,9 @@ use crate::routes;
 use crate::service::Service;
 use crate::settings::Settings;
 
-/// Bytes of bodies that are in memory at once, for each of the two ports, in units of 64 KiB; further ones wait.
-const BODY_UNITS: u32 = 1024;
+/// Requests with a body of more than [`UNIT`] that are read or worked on at once, at each of the two ports; further
+/// ones wait with so much read.
+const LARGE_AT_ONCE: usize = 4;
 const UNIT: usize = 64 * 1024;
 /// How long a head and a body may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -39,7 +41,7 @@ const FRAME_WITHIN: Duration = Duration::from_secs(5);
 /// Requests that are worked on at once; further ones wait their turn, which is the limit on the rate: a
 /// loader is slowed down, not refused, since its library would go on without labels.
 const AT_ONCE: usize = 4;
-/// Connections that are open at once.
+/// Connections that are open at once, at each of the two ports.
 const CONNECTIONS: usize = 512;
 
 /// Why there is no server.
@@ -73,7 +75,6 @@ struct Gate {
     bodies: Arc<Semaphore>,
     /// The same for the proxy.
     proxied: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
 }
 
 /// Opens everything and listens; answers come once [`Serving::run`] is awaited.
@@ -112,9 +113,8 @@ pub async fn serve(
             guard: Guard::new(address.ip(), &hosts, token),
             service,
             workers: Arc::new(Semaphore::new(AT_ONCE)),
-            bodies: Arc::new(Semaphore::new(BODY_UNITS as usize)),
-            proxied: Arc::new(Semaphore::new(BODY_UNITS as usize)),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            bodies: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            proxied: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         }),
         proxy,
     })
@@ -157,7 +157,7 @@ impl Serving {
                             Err(refusal) => Err(refusal),
                         };
                         response(match read {
-                            Ok(asked) => proxy.answer(&asked).await,
+                            Ok((asked, _turn)) => proxy.answer(&asked).await,
                             Err(refusal) => refusal,
                         })
                     }
@@ -173,8 +173,9 @@ where
     F: Fn(Arc<Gate>, Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(permit) = Arc::clone(&gate.connections).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };
         let Ok((stream, _)) = listener.accept().await else {
@@ -214,7 +215,7 @@ async fn respond(gate: &Arc<Gate>, request: Request<Incoming>) -> Response<Full<
             let largest = routes::largest_body(request.method(), request.uri().path());
             match read(&gate.bodies, request, largest).await {
                 Err(refusal) => refusal,
-                Ok(asked) => work(gate, asked).await,
+                Ok((asked, _turn)) => work(gate, asked).await,
             }
         }
     };
@@ -244,13 +245,16 @@ async fn work(gate: &Arc<Gate>, asked: Asked) -> Answer {
     done.await.unwrap_or_else(|_| failed())
 }
 
-/// Reads a body of at most `largest` bytes, in the memory that there is for bodies: room is taken as bytes
-/// arrive, not as they are announced, so that announcing costs the others nothing.
+/// A request that was read, and its turn if it has a large body: held until it is answered.
+type Read = (Asked, Option<OwnedSemaphorePermit>);
+
+/// Reads a body of at most `largest` bytes. What is longer than [`UNIT`] takes a turn, as bytes arrive and not as they
+/// are announced, so that announcing costs the others nothing; whoever has a turn waits for nothing else.
 async fn read(
-    bodies: &Arc<Semaphore>,
+    turns: &Arc<Semaphore>,
     request: Request<Incoming>,
     largest: usize,
-) -> Result<Asked, Answer> {
+) -> Result<Read, Answer> {
     let (head, body) = request.into_parts();
     if head.headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Answer::message(
@@ -273,41 +277,37 @@ async fn read(
     if announced.is_some_and(|length| length > largest) {
         return Err(too_large(largest));
     }
-    let arrived = tokio::time::timeout(BODY_WITHIN, gather(bodies, body, largest)).await;
-    let body = arrived.map_err(|_| {
-        Answer::message(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body took longer than 20 s",
-        )
-    })??;
-    Ok(Asked {
+    let (body, turn) = gather(turns, body, largest).await?;
+    let asked = Asked {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: query_pairs(head.uri.query().unwrap_or_default()),
         headers: head.headers,
         body,
-    })
+    };
+    Ok((asked, turn))
 }
 
 async fn gather(
-    bodies: &Arc<Semaphore>,
+    turns: &Arc<Semaphore>,
     mut body: Incoming,
     largest: usize,
-) -> Result<Bytes, Answer> {
-    let slow = || {
-        Answer::message(
-            StatusCode::REQUEST_TIMEOUT,
-            "nothing of the body came for 5 s",
-        )
-    };
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Answer> {
     let mut gathered = BytesMut::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut turn = None;
+    let mut end = Instant::now() + BODY_WITHIN;
     loop {
-        let frame = tokio::time::timeout(FRAME_WITHIN, body.frame())
+        let next = end.min(Instant::now() + FRAME_WITHIN);
+        let frame = tokio::time::timeout_at(next, body.frame())
             .await
-            .map_err(|_| slow())?;
+            .map_err(|_| {
+                Answer::message(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "a body has 20 s, and 5 s for any next part of it",
+                )
+            })?;
         let Some(frame) = frame else {
-            return Ok(gathered.freeze());
+            return Ok((gathered.freeze(), turn));
         };
         let frame =
             frame.map_err(|_| Answer::message(StatusCode::BAD_REQUEST, "the body broke off"))?;
@@ -317,17 +317,13 @@ async fn gather(
         if gathered.len() + data.len() > largest {
             return Err(too_large(largest));
         }
-        let units = (gathered.len() + data.len()).div_ceil(UNIT);
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(units.saturating_sub(held)).unwrap_or(BODY_UNITS);
-        if more > 0 {
-            let more = Arc::clone(bodies).acquire_many_owned(more).await;
-            let more = more
-                .map_err(|_| Answer::message(StatusCode::SERVICE_UNAVAILABLE, "the server ends"))?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
+        if gathered.len() + data.len() > UNIT && turn.is_none() {
+            let own = Arc::clone(turns).acquire_owned().await;
+            turn = Some(own.map_err(|_| {
+                Answer::message(StatusCode::SERVICE_UNAVAILABLE, "the server ends")
+            })?);
+            // Who waited for the others has all the time.
+            end = Instant::now() + BODY_WITHIN;
         }
         gathered.extend_from_slice(&data);
     }

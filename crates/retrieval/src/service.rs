@@ -13,6 +13,7 @@ use crate::classifier::{Classified, Classifier, Mode, content};
 use crate::identity::Verifier;
 use crate::message::Answer;
 use crate::model::Model;
+use crate::rate::Rates;
 use crate::settings::Settings;
 
 /// The server behind its guard.
@@ -22,6 +23,7 @@ pub(crate) struct Service {
     pub(crate) disclosures: Disclosures,
     pub(crate) verifier: Verifier,
     pub(crate) settings: Settings,
+    pub(crate) rates: Rates,
 }
 
 impl Service {
@@ -44,6 +46,7 @@ impl Service {
             disclosures: disclosures(home, &settings)?,
             verifier: Verifier::new(&settings.identity)?,
             settings,
+            rates: Rates::of_readers(),
         })
     }
 

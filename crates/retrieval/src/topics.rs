@@ -16,6 +16,11 @@ pub(crate) struct Topic {
     pub(crate) score: Score,
 }
 
+/// Whether a label is one of a topic.
+pub(crate) fn is_topic(label: &str) -> bool {
+    TOPICS.iter().any(|(topic, _)| *topic == label)
+}
+
 /// Texts of fewer words are about nothing.
 const FEWEST_WORDS: usize = 9;
 /// Weight that a text needs, and how much of all weight must be the leader's.

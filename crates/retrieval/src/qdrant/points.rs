@@ -6,7 +6,7 @@ use tagout_policy::Reader;
 
 use super::reads::Shape;
 use super::refused;
-use crate::classifier::content;
+use crate::classifier::{content, is_label};
 use crate::enforcement::{Candidate, Place};
 use crate::fields::{Unreadable, texts};
 use crate::message::Answer;
@@ -107,31 +107,22 @@ fn rest_of(payload: &Value, content_key: &str, metadata_key: &str) -> String {
 /// Hashes, labels, and who may read, as a loader stores them: words of its own, which would read as context of
 /// what stands beside them. Anything else under their names is looked at as all the rest is.
 fn is_a_loaders_own(name: &str, member: &Value) -> bool {
-    let hexadecimal = |length: usize| {
-        member.as_str().is_some_and(|text| {
-            text.len() == length
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-        })
-    };
-    // A label's name: no number of anything is that short.
-    let label = |label: &Value| {
-        label.as_str().is_some_and(|label| {
-            label.len() <= 64
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_ ".contains(&byte))
-                && label.bytes().filter(u8::is_ascii_digit).count() <= 2
-        })
-    };
+    let text = member.as_str().unwrap_or_default();
+    let checksum = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let uuid = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
     match name {
         // Of these only the reader's own leave; see `shown`.
         READERS => true,
-        "pb_checksum" => hexadecimal(32),
-        "pb_id" => hexadecimal(32) || hexadecimal(36),
+        "pb_checksum" => checksum,
+        "pb_id" => checksum || uuid,
         "pebblo_semantic_entities" | "pebblo_semantic_topics" => match member {
-            Value::Array(labels) => labels.iter().all(label),
+            Value::Array(labels) => labels
+                .iter()
+                .all(|label| label.as_str().is_some_and(is_label)),
             _ => false,
         },
         _ => false,
