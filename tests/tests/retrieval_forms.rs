@@ -76,16 +76,45 @@ fn invariant_8_readers_in_a_form_that_is_not_known_are_not_nobody() {
             point
         })
         .collect();
+    // Named where nobody looks for them.
+    for (id, payload) in [
+        (
+            30,
+            json!({"page_content": "Bob's alone.", "metadata": ["authorized_identities", "bob"]}),
+        ),
+        (
+            31,
+            json!({"page_content": "Bob's alone.", "metadata": "bob"}),
+        ),
+        (
+            32,
+            json!({"page_content": "Bob's alone.", "authorized_identities": ["bob"]}),
+        ),
+        (
+            33,
+            json!({"page_content": "Bob's alone.", "metadata.authorized_identities": ["bob"], "metadata": {}}),
+        ),
+        (
+            34,
+            json!({"page_content": "Bob's alone.", "metadata": {"deeper": [{"authorized_identities": ["bob"]}]}}),
+        ),
+    ] {
+        stored.push(json!({"id": id, "vector": [1.0, 0.1], "payload": payload}));
+    }
     stored.push(point(1, "Everybody's.", &[], &json!({})));
+    stored.push(json!({"id": 2, "vector": [1.0, 0.1], "payload": {"page_content": "Everybody's too.", "metadata": null}}));
     let shielded = Shielded::start_with(OPEN, &json!(stored));
-    let ids: Vec<u64> = (1..20).collect();
+    let ids: Vec<u64> = (1..40).collect();
     let (_, text) = shielded.ask_as(
         &token("ann", &[]),
         "POST",
         "/collections/docs/points",
         &json!({"ids": ids, "with_payload": true}),
     );
-    assert!(text.contains("Everybody's."), "{text}");
+    assert!(
+        text.contains("Everybody's.") && text.contains("too."),
+        "{text}"
+    );
     assert!(!text.contains("Bob's"), "{text}");
 }
 
@@ -342,6 +371,38 @@ fn a_document_is_found_by_the_checksum_of_its_anonymised_text() {
     assert_eq!(allowed(&answer), [true, true]);
     let (_, answer) = server.post_as(&token("bob", &[]), "/v1/retrieval/check", &question);
     assert_eq!(allowed(&answer), [false, false]);
+}
+
+#[test]
+fn invariant_8_a_part_of_a_document_is_for_the_readers_of_the_whole() {
+    let world = World::new(Person::ordinary());
+    settings(&world, OPEN);
+    let server = Serve::start(&world, false);
+    let documents = json!([
+        {"doc": "Bob's first line. Bob's second line.", "pb_id": "0", "source_path": "/b", "authorized_identities": ["bob"]},
+        {"doc": "Everybody's.", "pb_id": "1", "source_path": "/e"},
+    ]);
+    let (_, reply) = server.post("/v1/loader/doc", &load(&documents));
+    let sum = |at: usize| reply["docs"][at]["pb_checksum"].clone();
+    let question = json!({"documents": [
+        {"text": "Bob's second line.", "pb_checksum": sum(0)},
+        {"text": "Bob's first line. Bob's second line.", "pb_checksum": sum(0)},
+        {"text": "Bob's first line. Bob's second line.", "pb_checksum": sum(1)},
+        {"text": "Everybody's.", "pb_checksum": sum(1)},
+        {"text": "Never loaded.", "pb_checksum": "0".repeat(32)},
+        {"text": "Never loaded.", "pb_checksum": 7},
+        {"text": "Never loaded.", "pb_checksum": null},
+    ]});
+    let (_, answer) = server.post_as(&token("ann", &[]), "/v1/retrieval/check", &question);
+    assert_eq!(
+        allowed(&answer),
+        [false, false, false, true, false, false, true]
+    );
+    let (_, answer) = server.post_as(&token("bob", &[]), "/v1/retrieval/check", &question);
+    assert_eq!(
+        allowed(&answer),
+        [true, true, false, true, false, false, true]
+    );
 }
 
 #[test]

@@ -231,18 +231,18 @@ fn candidate(service: &Service, document: &Map<String, Value>) -> Candidate {
         faults: Vec::new(),
     };
     let text = document.get("text").and_then(Value::as_str);
-    let checksum = match text {
-        Some(text) => Some(md5(text)),
-        None => document
-            .get("pb_checksum")
-            .and_then(Value::as_str)
-            .and_then(checksum),
+    let named = match document.get("pb_checksum") {
+        None | Some(Value::Null) => None,
+        Some(named) => match named.as_str().and_then(checksum) {
+            Some(named) => Some(named),
+            None => return Candidate::denied("unreadable_checksum"),
+        },
     };
-    let known = match checksum {
+    let known = |checksum: Option<[u8; 16]>| match checksum {
         Some(checksum) => service.labels().by_checksum(&checksum),
         None => Ok(Vec::new()),
     };
-    let Ok(known) = known else {
+    let (Ok(by_text), Ok(by_name)) = (known(text.map(md5)), known(named)) else {
         return Candidate::denied("label_store");
     };
     let places = |known: Option<&KnownDocument>| -> Vec<Place> {
@@ -267,12 +267,19 @@ fn candidate(service: &Service, document: &Map<String, Value>) -> Candidate {
             false => places,
         }
     };
-    match (text, known.as_slice()) {
-        (Some(text), _) => {
+    match (text, by_name.as_slice()) {
+        // A part of a document comes with the checksum of the whole, whose readers are the part's.
+        (Some(text), whole) => {
             candidate.hash = content(text);
             candidate.labels = service.labels_of(text).ok();
-            let own = known.iter().find(|entry| entry.content == candidate.hash);
-            candidate.places = places(own);
+            let own = by_text.iter().find(|entry| entry.content == candidate.hash);
+            candidate.places = match (named, whole, own) {
+                (None, _, own) => places(own),
+                (Some(_), [whole], None) => places(Some(whole)),
+                (Some(_), [whole], Some(own)) if whole.content == own.content => places(Some(own)),
+                (Some(_), [], _) => return Candidate::denied("unknown_document"),
+                (Some(_), ..) => return Candidate::denied("ambiguous_checksum"),
+            };
         }
         (None, [only]) => {
             candidate.hash = only.content;

@@ -50,16 +50,17 @@ impl Verifier {
     /// # Errors
     /// What is wrong with which file.
     pub(crate) fn new(identities: &[IdentitySettings]) -> Result<Self, String> {
-        // The same name from two issuers is two people.
+        // The same name from two issuers is two people, so no name of one may read as one of another.
         for (at, one) in identities.iter().enumerate() {
-            let clash = identities
-                .iter()
-                .take(at)
-                .find(|other| other.issuer != one.issuer && other.prefix == one.prefix);
+            let clash = identities.iter().take(at).find(|other| {
+                other.issuer != one.issuer
+                    && (other.prefix.starts_with(&one.prefix)
+                        || one.prefix.starts_with(&other.prefix))
+            });
             if let Some(other) = clash {
                 return Err(format!(
-                    "issuers {} and {} may name different people alike; give one of them a `prefix`, which \
-                     its users and groups then begin with",
+                    "issuers {} and {} may name different people alike; give each a `prefix`, with which its users and \
+                     groups then begin, and neither of which begins with the other",
                     other.issuer, one.issuer
                 ));
             }
@@ -298,13 +299,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, SECRET).unwrap();
-        let own = settings("HS256", &file);
+        let mut own = settings("HS256", &file);
         let mut partner = IdentitySettings {
             issuer: "https://partner.example".to_owned(),
             ..own.clone()
         };
         assert!(Verifier::new(&[own.clone(), partner.clone()]).is_err());
         partner.prefix = "partner:".to_owned();
+        // A user of the first could be called `partner:ann`.
+        assert!(Verifier::new(&[own.clone(), partner.clone()]).is_err());
+        own.prefix = "par".to_owned();
+        assert!(Verifier::new(&[own.clone(), partner.clone()]).is_err());
+        own.prefix = "own:".to_owned();
         let verifier = Verifier::new(&[own, partner]).unwrap();
         let mut theirs = claims();
         theirs["iss"] = json!("https://partner.example");

@@ -47,6 +47,7 @@ pub(crate) struct Proxy {
     guard: Guard,
     service: Arc<Service>,
     turns: Semaphore,
+    probes: Semaphore,
 }
 
 impl Proxy {
@@ -73,13 +74,19 @@ impl Proxy {
             guard: Guard::new(settings.listen.ip(), hosts, String::new()).for_readers(),
             service,
             turns: Semaphore::new(AT_ONCE),
+            probes: Semaphore::new(1),
         })
     }
 
     /// Answers a request of a client.
     pub(crate) async fn answer(&self, asked: &Asked) -> Answer {
-        // The semaphore is never closed.
-        let _turn = self.turns.acquire().await;
+        let turns = match segments(&asked.path) {
+            // Whoever proves nothing takes no turn of readers.
+            Ok(segments) if is_probe(&asked.method, &segments) => &self.probes,
+            _ => &self.turns,
+        };
+        // Neither is ever closed.
+        let _turn = turns.acquire().await;
         self.route(asked).await.unwrap_or_else(|refusal| refusal)
     }
 
@@ -105,16 +112,21 @@ impl Proxy {
                 "who asks has to be proved by a token (api_key, or Authorization: Bearer)",
             ));
         }
-        if let Err(wait) = self.service.rates.take(&reader.user) {
-            return Err(refused(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS)
-                .with_header("retry-after", wait.to_string()));
-        }
+        self.in_time(&reader)?;
         Ok(match segments.as_slice() {
             _ if *method == Method::GET => 0,
             ["collections", rest @ ..] if writes(method, rest) && self.may_write(&reader) => {
                 LARGEST_WRITE
             }
             _ => LARGEST_QUESTION,
+        })
+    }
+
+    /// One more question of this reader, unless there were too many.
+    fn in_time(&self, reader: &Reader) -> Result<(), Answer> {
+        self.service.rates.take(&reader.user).map_err(|wait| {
+            refused(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_REQUESTS)
+                .with_header("retry-after", wait.to_string())
         })
     }
 

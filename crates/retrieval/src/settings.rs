@@ -75,7 +75,7 @@ pub struct IdentitySettings {
     /// The claim that lists groups.
     #[serde(default = "groups")]
     pub groups_claim: String,
-    /// What its users and groups begin with here, such as `partner:`; of several issuers one may do without.
+    /// What its users and groups begin with here, such as `partner:`; with several issuers each has one.
     #[serde(default)]
     pub prefix: String,
 }

@@ -25,6 +25,21 @@ pub(super) fn candidate(
     let metadata = payload.and_then(|payload| payload.get(metadata_key));
     let member = |name: &str| metadata.and_then(|metadata| metadata.get(name));
     let mut faults = Vec::new();
+    // Readers that are named where nobody looks for them are not nobody.
+    let elsewhere = payload
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .any(|(name, member)| match member {
+            Value::Object(own) if name == metadata_key => own
+                .iter()
+                .any(|(name, member)| name != READERS && names_readers(name, member)),
+            Value::Null if name == metadata_key => false,
+            _ => name == metadata_key || names_readers(name, member),
+        });
+    if elsewhere {
+        faults.push("unreadable_readers".to_owned());
+    }
     // Loaders of different ages name the source differently, and one point may have both.
     let mut sources = Vec::new();
     for name in ["full_path", "source"] {
@@ -69,6 +84,19 @@ pub(super) fn candidate(
         None => candidate.faults.push("no_text".to_owned()),
     }
     candidate
+}
+
+/// Whether a member, or one below it, has the name under which a loader writes readers, also as the end of a path.
+fn names_readers(name: &str, member: &Value) -> bool {
+    name == READERS
+        || name.ends_with(&format!(".{READERS}"))
+        || match member {
+            Value::Object(members) => members
+                .iter()
+                .any(|(name, member)| names_readers(name, member)),
+            Value::Array(items) => items.iter().any(|item| names_readers("", item)),
+            _ => false,
+        }
 }
 
 /// A payload beside its content, as lines of `name: value`: a number is recognised by its name, and a name may

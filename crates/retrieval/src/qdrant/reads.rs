@@ -74,10 +74,14 @@ impl Proxy {
             Shape::List
         };
         let mut results = Vec::new();
-        for search in searches {
+        for (at, search) in searches.iter().enumerate() {
             let Value::Object(search) = search else {
                 return Err(refused(StatusCode::BAD_REQUEST, "a search is an object"));
             };
+            // The request itself counted for the first.
+            if at > 0 {
+                self.in_time(reader)?;
+            }
             let items = self.search(reader, path, search.clone(), shape).await?;
             results.push(match shape {
                 Shape::List => Value::Array(items),
@@ -156,6 +160,7 @@ impl Proxy {
                     "too little of what is near may be released; ask for fewer, or with a narrower filter",
                 ));
             }
+            self.in_time(reader)?;
             many = (many * 4).min(WIDEST);
         }
     }
