@@ -12,16 +12,19 @@
 //! nothing is forwarded as bytes, every message is written anew from what was read; a length is
 //! checked before anything of that length is kept.
 
+mod answers;
 mod frame;
 mod message;
 mod names;
 mod scram;
+mod server;
 mod startup;
 
 pub use frame::{Frame, Frames};
 pub use message::{Format, FrontendMessage, Password, Target};
 pub use names::{Names, NamesError, PreparedStatement, Status};
 pub use scram::{ChannelBinding, Exchange, ITERATIONS, ScramError, Verifier};
+pub use server::{Ask, Login, Rows, Server, ServerError, Trust, quoted_name, quoted_value};
 pub use startup::{Opening, Startup};
 
 /// What a client sent cannot be read as the protocol. The connection ends.
