@@ -1,8 +1,8 @@
 //! What the ledger says about an action: names, effects, places, never a value.
 
 use serde_json::json;
-use tagout_core::Action;
 use tagout_core::json::Json;
+use tagout_core::{Action, AnyRequest};
 use tagout_credentials::Broker;
 
 use crate::Authority;
@@ -11,7 +11,7 @@ use crate::judge::Judged;
 /// An entry about an action, without a value of any argument: those may be secrets.
 pub(crate) fn entry(
     authority: &Authority,
-    action: &Action,
+    action: &Action<AnyRequest>,
     judged: &Judged,
     verdict: &str,
     reason: &str,
@@ -36,11 +36,13 @@ pub(crate) fn entry(
         .map(|fault| fault.kind.as_str())
         .collect();
     // A path that carries a secret in some encoding is no path to write down.
-    let path = if faults.is_empty() {
-        Some(authority.inner.broker.redact_text(request.path.as_str()))
-    } else {
-        None
+    let (http, database) = match request {
+        AnyRequest::Http(request) => (Some(request), None),
+        AnyRequest::Database(request) => (None, Some(request)),
     };
+    let path = http
+        .filter(|_| faults.is_empty())
+        .map(|request| authority.inner.broker.redact_text(request.path.as_str()));
     let mut fields = json!({
         "channel": action.channel(),
         "verdict": verdict,
@@ -50,10 +52,12 @@ pub(crate) fn entry(
         "operations": operations,
         "resources": judged.resources,
         "environment": judged.environment,
-        "host": request.target.host,
-        "port": request.target.port,
-        "method": request.method,
+        "host": request.target().host,
+        "port": request.target().port,
+        "method": http.map(|request| &request.method),
         "path": path,
+        "database": database.map(|request| &request.database),
+        "user": database.map(|request| &request.user),
         "credentials": action
             .credentials()
             .iter()

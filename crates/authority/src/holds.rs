@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tagout_core::{
-    Action, Digest, Effect, Flags, HoldId, HttpBody, Operation, OperationName, Refusal, ResourceId,
-    SessionId,
+    Action, AnyRequest, Digest, Effect, Flags, HoldId, HttpBody, Operation, OperationName, Refusal,
+    ResourceId, SessionId,
 };
 use tagout_store::{HoldRecord, HoldState, NewHold, Store, StoreError};
 use tokio::sync::{Semaphore, watch};
@@ -31,7 +31,7 @@ const IN_VAIN_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// A new hold's facts.
 pub(crate) struct Held {
-    pub(crate) action: Action,
+    pub(crate) action: Action<AnyRequest>,
     /// The one that has to be asked about.
     pub(crate) operation: OperationName,
     pub(crate) digest: Digest,
@@ -155,7 +155,8 @@ impl Holds {
     /// over, a person's no stands for every repetition, and a few of them for everything of that kind:
     /// asking again until somebody is tired is no way to an approval.
     pub(crate) async fn open(&self, held: Held) -> Result<(HoldRecord, bool), Problem> {
-        if held.action.request().body == HttpBody::Streamed {
+        if matches!(held.action.request(), AnyRequest::Http(request) if request.body == HttpBody::Streamed)
+        {
             return Err(Problem::Unstorable);
         }
         let operation = held.operation;
@@ -187,7 +188,7 @@ impl Holds {
                 .open_hold_by_digest(&new.session, new.digest)?
                 .is_some();
             if !is_open {
-                let host = &new.action.request().target.host;
+                let host = &new.action.request().target().host;
                 let no = store.turned_down(&new.session, host, &operation, IN_VAIN_WITHIN)?;
                 let of_kind = no.of_kind >= MOST_IN_VAIN;
                 if of_kind || no.together >= MOST_IN_VAIN_TOGETHER {

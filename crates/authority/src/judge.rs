@@ -1,11 +1,14 @@
 //! The decision itself, top to bottom: locate, ask the policy, hold if it must be, record, permit.
 //! `judge` is meant to be read aloud.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use serde_json::json;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, Fault, FaultKind, Flag, Flags, HoldId, Method, Operation,
-    OperationName, Refusal, RefusalKind, ResourceId, Scope, Target,
+    Action, AnyRequest, CanonicalPath, Digest, Effect, Fault, FaultKind, Flag, Flags, HoldId,
+    Method, Operation, OperationName, Refusal, RefusalKind, Request, ResourceId, Scope, Target,
 };
 use tagout_policy::{Connection, Decision, Question};
 use tagout_store::HoldRecord;
@@ -15,6 +18,83 @@ use crate::environment::Freshness;
 use crate::holds::{Answered, Held};
 use crate::permit::{Admission, Permit};
 use crate::{Authority, shown};
+
+/// Who is at hand while an action waits for a person.
+pub trait OnHold: Send + Sync {
+    /// What is known about what it would destroy, for the person; beside what a provider's pack says.
+    /// Called before the hold is opened, and only for one.
+    fn preview(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>>;
+
+    /// It waits as this hold from now on.
+    fn held(&self, hold: &HoldId);
+}
+
+/// Nobody.
+struct Unseen;
+
+impl OnHold for Unseen {
+    fn preview(&self) -> Pin<Box<dyn Future<Output = Vec<String>> + Send + '_>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    fn held(&self, _: &HoldId) {}
+}
+
+/// Who let a held action through.
+struct Approval {
+    hold: HoldId,
+    approvers: Vec<String>,
+}
+
+/// What of a request the grants of the task are compared with.
+struct Asked {
+    method: Method,
+    path: CanonicalPath,
+    granted: bool,
+    operation_granted: bool,
+    has_pack: bool,
+}
+
+impl Asked {
+    fn of(authority: &Authority, action: &Action<AnyRequest>, operation: &Operation) -> Self {
+        let task = &authority.inner.task;
+        match action.request() {
+            AnyRequest::Http(request) => {
+                let (target, path) = (&request.target, &request.path);
+                let method = effective_method(operation, &request.method);
+                let uses = action.credentials();
+                Self {
+                    granted: task.grants_request(target, &request.method, path)
+                        && task.grants_request(target, &method, path),
+                    operation_granted: task
+                        .grants_operation(operation, target, &method, path, uses),
+                    has_pack: tagout_catalog::pack_for_host(&target.host).is_some(),
+                    method,
+                    path: path.clone(),
+                }
+            }
+            // A database is granted as a whole; what its statements do is what is decided.
+            AnyRequest::Database(request) => {
+                let granted = task
+                    .databases_at(&request.target.host, request.target.port)
+                    .any(|grant| {
+                        action
+                            .credentials()
+                            .iter()
+                            .any(|used| used.name == grant.name)
+                    });
+                Self {
+                    method: Method::statement(),
+                    path: CanonicalPath::parse(&format!("/{}", request.database))
+                        .unwrap_or_else(|_| CanonicalPath::root()),
+                    granted,
+                    operation_granted: granted,
+                    has_pack: true,
+                }
+            }
+        }
+    }
+}
 
 /// An action after everything about it was found out.
 pub(crate) struct Judged {
@@ -97,18 +177,43 @@ impl Authority {
     /// # Errors
     /// The refusal, recorded. A held action's refusal names the hold; the same request sent again
     /// joins it.
-    pub async fn judge(&self, action: Action) -> Result<Permit, Refusal> {
+    pub async fn judge<R: Request>(&self, action: Action<R>) -> Result<Permit<R>, Refusal> {
+        self.judge_seen(action, &Unseen).await
+    }
+
+    /// As [`Authority::judge`], with somebody who says what a held action would destroy and is told that
+    /// it waits.
+    ///
+    /// # Errors
+    /// As [`Authority::judge`].
+    pub async fn judge_seen<R: Request>(
+        &self,
+        action: Action<R>,
+        seen: &dyn OnHold,
+    ) -> Result<Permit<R>, Refusal> {
+        let action = action.widen();
         let judged = self.evaluate(&action, Freshness::Cached, false).await;
-        match &judged.decision {
+        let permit = match &judged.decision {
             Decision::Allow => self.release(action, &judged, None).await,
-            Decision::Ask { .. } => self.hold(action, judged).await,
+            Decision::Ask { .. } => self.hold(action, judged, seen).await,
             Decision::Deny { .. } => Err(self.refuse(&action, &judged).await),
-        }
+        }?;
+        permit.narrow().ok_or_else(|| {
+            Refusal::denied(
+                "what was approved came by another gate.",
+                "Send the request again; it will be held anew.",
+            )
+        })
     }
 
     /// Finds out where every operation acts and asks the policy about each. The strictest answer is
     /// the action's.
-    async fn evaluate(&self, action: &Action, freshness: Freshness, approved: bool) -> Judged {
+    async fn evaluate(
+        &self,
+        action: &Action<AnyRequest>,
+        freshness: Freshness,
+        approved: bool,
+    ) -> Judged {
         let inner = &*self.inner;
         let unrecognised = [not_recognised(action)];
         let operations = match action.operations() {
@@ -126,27 +231,19 @@ impl Authority {
                 Effect::Read | Effect::Write => freshness,
             };
             let place = self.place(action, operation, freshness).await;
-            let request = action.request();
-            let (target, path) = (&request.target, &request.path);
-            let method = effective_method(operation, &request.method);
+            let asked = Asked::of(self, action, operation);
+            let target = action.request().target();
             let question = Question {
                 session: &inner.session,
                 channel: action.channel(),
                 target,
-                method: &method,
-                path,
+                method: &asked.method,
+                path: &asked.path,
                 operation,
                 faults: action.faults(),
-                granted: inner.task.grants_request(target, &request.method, path)
-                    && inner.task.grants_request(target, &method, path),
-                operation_granted: inner.task.grants_operation(
-                    operation,
-                    target,
-                    &method,
-                    path,
-                    action.credentials(),
-                ),
-                has_pack: tagout_catalog::pack_for_host(&target.host).is_some(),
+                granted: asked.granted,
+                operation_granted: asked.operation_granted,
+                has_pack: asked.has_pack,
                 credential: action.credentials().first().map(|used| used.name.as_str()),
                 resources: &place.resources,
                 unresolved: place.unresolved.as_deref(),
@@ -216,8 +313,14 @@ impl Authority {
     }
 
     /// Holds the action until a person has answered, or the agent has to come back.
-    async fn hold(&self, action: Action, judged: Judged) -> Result<Permit, Refusal> {
+    async fn hold(
+        &self,
+        action: Action<AnyRequest>,
+        mut judged: Judged,
+        seen: &dyn OnHold,
+    ) -> Result<Permit<AnyRequest>, Refusal> {
         let inner = &*self.inner;
+        judged.preview.extend(seen.preview().await);
         let approvers = judged.approvers;
         let (reason, policies) = match &judged.decision {
             Decision::Ask {
@@ -276,6 +379,7 @@ impl Authority {
                 .await
                 .map_err(|error| unrecorded(&error))?;
         }
+        seen.held(&hold.id);
         match inner
             .holds
             .answered(&hold.id)
@@ -336,7 +440,7 @@ impl Authority {
 
     /// Approvals, environment and policy are looked at anew, and must still give the digest that was
     /// approved. Then the approval is used up, and what was stored and shown is released.
-    async fn use_approval(&self, hold: HoldRecord) -> Result<Permit, Refusal> {
+    async fn use_approval(&self, hold: HoldRecord) -> Result<Permit<AnyRequest>, Refusal> {
         let inner = &*self.inner;
         let approvers = match inner.holds.verified(&hold).await {
             Ok(approvers) => approvers,
@@ -370,7 +474,10 @@ impl Authority {
             let why = "the approval was used already, or its time is over.".to_owned();
             return Err(self.void(&hold.id, why).await);
         }
-        let approval = json!({"hold": hold.id, "approvers": approvers});
+        let approval = Approval {
+            hold: hold.id.clone(),
+            approvers,
+        };
         for (repository, name) in inner.pushes.grant(hold.action.operations()) {
             let fields = json!({"hold": hold.id, "repository": repository, "ref": name});
             inner
@@ -403,12 +510,15 @@ impl Authority {
     /// Records the intent, and only then makes the permit.
     async fn release(
         &self,
-        action: Action,
+        action: Action<AnyRequest>,
         judged: &Judged,
-        approval: Option<Json>,
-    ) -> Result<Permit, Refusal> {
+        approval: Option<Approval>,
+    ) -> Result<Permit<AnyRequest>, Refusal> {
         let mut fields = entry(self, &action, judged, "allow", "", &[]);
-        fields["approval"] = approval.unwrap_or(Json::Null);
+        fields["approval"] = approval.as_ref().map_or(
+            Json::Null,
+            |approval| json!({"hold": approval.hold, "approvers": approval.approvers}),
+        );
         let sequence = self
             .inner
             .record
@@ -418,12 +528,13 @@ impl Authority {
         Ok(Permit::new(
             action,
             sequence,
+            approval.map(|approval| approval.hold),
             std::sync::Arc::clone(&self.inner.broker),
             self.inner.record.clone(),
         ))
     }
 
-    async fn refuse(&self, action: &Action, judged: &Judged) -> Refusal {
+    async fn refuse(&self, action: &Action<AnyRequest>, judged: &Judged) -> Refusal {
         let (reason, how_to_proceed, policies) = match &judged.decision {
             Decision::Deny {
                 reason,
@@ -484,7 +595,7 @@ fn summary(judged: &Judged) -> String {
 }
 
 /// Stands for a request in which nothing could be recognised; its faults deny it.
-fn not_recognised(action: &Action) -> Operation {
+fn not_recognised(action: &Action<AnyRequest>) -> Operation {
     let name = format!("{}.unrecognised", action.channel());
     Operation {
         name: OperationName::parse(&name).unwrap_or_else(|_| unreachable!("a constant name")),

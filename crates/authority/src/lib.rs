@@ -32,6 +32,7 @@ use crate::holds::Holds;
 use crate::pushes::Pushes;
 
 pub use environment::{Answer, Ask};
+pub use judge::OnHold;
 pub use permit::{Admission, Outcome, Permit};
 pub use record::Record;
 

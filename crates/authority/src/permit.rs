@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tagout_core::{Action, Target};
+use tagout_core::{Action, AnyRequest, HoldId, HttpRequest, Request, Target};
 use tagout_credentials::Broker;
 
 use crate::record::Record;
@@ -46,9 +46,10 @@ impl Admission {
 
 /// Leave to send one action, once. Dropping it without [`Permit::outcome`] leaves an intent without
 /// an outcome in the ledger, which is what happened.
-pub struct Permit {
-    action: Action,
+pub struct Permit<R = HttpRequest> {
+    action: Action<R>,
     sequence: u64,
+    approved: Option<HoldId>,
     broker: Arc<Broker>,
     record: Record,
 }
@@ -66,25 +67,50 @@ pub struct Outcome {
     pub response_bytes: u64,
 }
 
-impl Permit {
-    pub(crate) fn new(action: Action, sequence: u64, broker: Arc<Broker>, record: Record) -> Self {
+impl Permit<AnyRequest> {
+    pub(crate) fn new(
+        action: Action<AnyRequest>,
+        sequence: u64,
+        approved: Option<HoldId>,
+        broker: Arc<Broker>,
+        record: Record,
+    ) -> Self {
         Self {
             action,
             sequence,
+            approved,
             broker,
             record,
         }
     }
 
+    /// For the gate that asked. `None` where the action is another gate's, which the digest rules out.
+    pub(crate) fn narrow<R: Request>(self) -> Option<Permit<R>> {
+        Some(Permit {
+            action: Action::narrow(self.action)?,
+            sequence: self.sequence,
+            approved: self.approved,
+            broker: self.broker,
+            record: self.record,
+        })
+    }
+}
+
+impl<R> Permit<R> {
     /// What is to be sent. For an approved hold this is the request that was stored and shown, not
     /// the retry's.
-    pub fn action(&self) -> &Action {
+    pub fn action(&self) -> &Action<R> {
         &self.action
     }
 
     /// The ledger entry that proves the verdict was recorded.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// The hold that a person approved, where it took one.
+    pub fn approved(&self) -> Option<&HoldId> {
+        self.approved.as_ref()
     }
 
     /// The broker that attaches this action's credentials, and those alone, through

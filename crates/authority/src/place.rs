@@ -1,6 +1,9 @@
 //! Where one operation acts, compared with the task: what the policy is asked about environments.
 
-use tagout_core::{Action, EnvironmentName, Operation, ResourceId, Scope};
+use tagout_core::{
+    Action, AnyRequest, CredentialUse, DatabaseRequest, EnvironmentName, Operation, ResourceId,
+    Scope, Target,
+};
 
 use crate::Authority;
 use crate::environment::{Freshness, Provider, Whereabouts};
@@ -33,13 +36,17 @@ impl Authority {
     /// Where one operation acts, compared with the task.
     pub(crate) async fn place(
         &self,
-        action: &Action,
+        action: &Action<AnyRequest>,
         operation: &Operation,
         freshness: Freshness,
     ) -> Place {
         let task = &*self.inner.task;
-        let target = &action.request().target;
+        let target = action.request().target();
         let whereabouts = match operation.scope {
+            // Whatever it names is in the database that it is sent to.
+            _ if let AnyRequest::Database(request) = action.request() => {
+                self.of_database(request, action.credentials())
+            }
             Scope::Account => Whereabouts::default(),
             Scope::None => {
                 // A plain host has no resources; a pinned one is itself a resource. Elsewhere a
@@ -64,6 +71,9 @@ impl Authority {
             action.credentials().iter().all(|used| {
                 task.credential(&used.name)
                     .is_some_and(|grant| grant.lists(environment))
+                    || task
+                        .database(&used.name)
+                        .is_some_and(|grant| grant.environment == *environment)
             })
         };
         let resolved = whereabouts.unresolved.is_none();
@@ -105,9 +115,30 @@ impl Authority {
         }
     }
 
+    /// The environments of the database that a statement goes to.
+    fn of_database(&self, request: &DatabaseRequest, uses: &[CredentialUse]) -> Whereabouts {
+        let task = &*self.inner.task;
+        let grant = uses.iter().find_map(|used| task.database(&used.name));
+        let Some(grant) = grant.filter(|grant| {
+            grant.endpoint.as_ref().is_some_and(|endpoint| {
+                endpoint.reaches(&request.target) && endpoint.database == request.database
+            })
+        }) else {
+            return Whereabouts::unresolved("the manifest names no such database");
+        };
+        Whereabouts {
+            environments: task
+                .environments_of_database(grant)
+                .into_iter()
+                .cloned()
+                .collect(),
+            ..Whereabouts::default()
+        }
+    }
+
     async fn whereabouts(
         &self,
-        action: &Action,
+        action: &Action<AnyRequest>,
         operation: &Operation,
         freshness: Freshness,
     ) -> Whereabouts {
@@ -125,7 +156,7 @@ impl Authority {
         if !action.faults().is_empty() {
             return Whereabouts::unresolved("the request was not fit to be looked up");
         }
-        let target = &action.request().target;
+        let target: &Target = action.request().target();
         let Some(pack) = tagout_catalog::pack_for_host(&target.host) else {
             return Whereabouts::unresolved("no provider pack knows the host");
         };

@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use tagout_core::{Action, Digest, Effect, HttpBody, Operation, SessionId};
+use tagout_core::{
+    Action, AnyRequest, DatabaseRequest, Digest, Effect, HttpBody, HttpRequest, Operation,
+    Parameter, SessionId,
+};
 
 use crate::approval::escape_untrusted;
 
@@ -17,7 +20,7 @@ const LONGEST_LINE: usize = 400;
 pub(crate) struct Facts<'a> {
     pub(crate) session: &'a SessionId,
     pub(crate) task: &'a str,
-    pub(crate) action: &'a Action,
+    pub(crate) action: &'a Action<AnyRequest>,
     pub(crate) operation: &'a Operation,
     pub(crate) environment: &'a str,
     pub(crate) preview: &'a [String],
@@ -52,6 +55,15 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
     }
     if !facts.environment.is_empty() {
         line("environment", facts.environment);
+    }
+    if let AnyRequest::Database(request) = facts.action.request() {
+        line(
+            "database",
+            &format!(
+                "{} at {}, as {}",
+                request.database, request.target, request.user
+            ),
+        );
     }
     for credential in facts.action.credentials() {
         line("credential", &credential.name);
@@ -130,8 +142,52 @@ fn others(facts: &Facts<'_>) -> Vec<String> {
     lines
 }
 
-fn request_lines(action: &Action) -> Vec<String> {
-    let request = action.request();
+fn request_lines(action: &Action<AnyRequest>) -> Vec<String> {
+    let lines = match action.request() {
+        AnyRequest::Http(request) => http_lines(action, request),
+        AnyRequest::Database(request) => statement_lines(request),
+    };
+    let hidden = lines.len().saturating_sub(MOST_REQUEST_LINES);
+    let mut shown: Vec<_> = lines
+        .iter()
+        .take(MOST_REQUEST_LINES)
+        .map(|line| {
+            let cut: String = line.chars().take(LONGEST_LINE).collect();
+            let rest = line.chars().count().saturating_sub(LONGEST_LINE);
+            let escaped = escape_untrusted(&cut);
+            if rest > 0 {
+                format!("{escaped} … {rest} more characters (see tagout holds --json)")
+            } else {
+                escaped
+            }
+        })
+        .collect();
+    if hidden > 0 {
+        shown.push(format!("… {hidden} more lines (see tagout holds --json)"));
+    }
+    shown
+}
+
+fn statement_lines(request: &DatabaseRequest) -> Vec<String> {
+    let mut lines: Vec<String> = request.text.lines().map(str::to_owned).collect();
+    for (place, value) in request.parameters.iter().enumerate() {
+        let value = match value {
+            Parameter::Null => "NULL".to_owned(),
+            Parameter::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Parameter::Binary(bytes) => {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("\\x{hex}")
+            }
+        };
+        lines.push(format!("${} = {value}", place + 1));
+    }
+    if let Some(path) = &request.search_path {
+        lines.push(format!("search_path = {path}"));
+    }
+    lines
+}
+
+fn http_lines(action: &Action<AnyRequest>, request: &HttpRequest) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}{}",
         request.method,
@@ -157,23 +213,5 @@ fn request_lines(action: &Action) -> Vec<String> {
             Err(_) => lines.push(format!("({} bytes that are not text)", bytes.len())),
         }
     }
-    let hidden = lines.len().saturating_sub(MOST_REQUEST_LINES);
-    let mut shown: Vec<_> = lines
-        .iter()
-        .take(MOST_REQUEST_LINES)
-        .map(|line| {
-            let cut: String = line.chars().take(LONGEST_LINE).collect();
-            let rest = line.chars().count().saturating_sub(LONGEST_LINE);
-            let escaped = escape_untrusted(&cut);
-            if rest > 0 {
-                format!("{escaped} … {rest} more characters (see tagout holds --json)")
-            } else {
-                escaped
-            }
-        })
-        .collect();
-    if hidden > 0 {
-        shown.push(format!("… {hidden} more lines (see tagout holds --json)"));
-    }
-    shown
+    lines
 }

@@ -9,6 +9,7 @@ use crate::identity::SessionId;
 use crate::json;
 use crate::operation::{Operation, ResourceId};
 use crate::request::HttpRequest;
+use crate::statement::{AnyRequest, Request};
 
 /// The version of the digest's input. It changes whenever what the digest covers changes.
 const DIGEST_VERSION: u32 = 1;
@@ -89,19 +90,19 @@ pub struct Fault {
 
 /// What the agent is about to do. Immutable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Action {
-    request: HttpRequest,
+pub struct Action<R = HttpRequest> {
+    request: R,
     operations: Vec<Operation>,
     credentials: Vec<CredentialUse>,
     faults: Vec<Fault>,
     graphql: bool,
 }
 
-impl Action {
+impl<R: Request> Action<R> {
     /// An action from what a gate parsed and a catalog recognised. An action without an operation
     /// gets a fault: nothing that was not understood is allowed.
     pub fn new(
-        request: HttpRequest,
+        request: R,
         operations: Vec<Operation>,
         credentials: Vec<CredentialUse>,
         mut faults: Vec<Fault>,
@@ -123,13 +124,30 @@ impl Action {
         }
     }
 
-    /// The gate that captured the action.
-    pub fn channel(&self) -> &'static str {
-        "http"
+    /// The action as an authority sees it, whatever gate captured it.
+    pub fn widen(self) -> Action<AnyRequest> {
+        Action {
+            request: self.request.widen(),
+            operations: self.operations,
+            credentials: self.credentials,
+            faults: self.faults,
+            graphql: self.graphql,
+        }
+    }
+
+    /// Back again; `None` where another gate captured it.
+    pub fn narrow(any: Action<AnyRequest>) -> Option<Self> {
+        Some(Self {
+            request: R::narrow(any.request)?,
+            operations: any.operations,
+            credentials: any.credentials,
+            faults: any.faults,
+            graphql: any.graphql,
+        })
     }
 
     /// The request in the form in which it will be sent, decoys in its slots.
-    pub fn request(&self) -> &HttpRequest {
+    pub fn request(&self) -> &R {
         &self.request
     }
 
@@ -152,6 +170,13 @@ impl Action {
     pub fn is_graphql(&self) -> bool {
         self.graphql
     }
+}
+
+impl Action<AnyRequest> {
+    /// The gate that captured the action.
+    pub fn channel(&self) -> &'static str {
+        self.request.channel()
+    }
 
     /// The digest that an approval binds: everything that changes what will happen, and nothing that
     /// does not.
@@ -164,13 +189,40 @@ impl Action {
         resources: &[ResourceId],
         environment: &str,
     ) -> Digest {
+        let mut document = json!({
+            "version": DIGEST_VERSION,
+            "session": session,
+            "policy": policy,
+            "channel": self.channel(),
+            "target": self.request.target(),
+            "operations": self.operations,
+            "resources": resources,
+            "environment": environment,
+            "credentials": self.credentials,
+        });
+        let asked = match &self.request {
+            AnyRequest::Http(request) => self.digested_http(request),
+            AnyRequest::Database(request) => json!({
+                "database": request.database,
+                "user": request.user,
+                "search_path": request.search_path,
+                "text": request.text,
+                "parameters": request.parameters,
+            }),
+        };
+        if let (Some(document), json::Json::Object(asked)) = (document.as_object_mut(), asked) {
+            document.extend(asked);
+        }
+        Digest::of(json::canonical(&document).as_bytes())
+    }
+
+    fn digested_http(&self, request: &HttpRequest) -> json::Json {
         let slots: Vec<&str> = self
             .credentials
             .iter()
             .filter_map(|credential| credential.slot.strip_prefix("header "))
             .collect();
-        let mut headers: Vec<_> = self
-            .request
+        let mut headers: Vec<_> = request
             .headers
             .iter()
             .filter(|(name, _)| {
@@ -178,24 +230,13 @@ impl Action {
             })
             .collect();
         headers.sort();
-        let body = Digest::of(self.request.body.bytes());
-        let document = json!({
-            "version": DIGEST_VERSION,
-            "session": session,
-            "policy": policy,
-            "channel": self.channel(),
-            "target": self.request.target,
-            "method": self.request.method,
-            "path": self.request.path,
-            "query": self.request.query.sorted(),
+        json!({
+            "method": request.method,
+            "path": request.path,
+            "query": request.query.sorted(),
             "headers": headers,
-            "body": body,
-            "operations": self.operations,
-            "resources": resources,
-            "environment": environment,
-            "credentials": self.credentials,
-        });
-        Digest::of(json::canonical(&document).as_bytes())
+            "body": Digest::of(request.body.bytes()),
+        })
     }
 }
 
@@ -244,6 +285,7 @@ mod tests {
 
     fn digest(action: &Action) -> Digest {
         let session = "s-0123456789".parse().unwrap();
+        let action = action.clone().widen();
         action.digest(&session, Digest::of(b"policy"), &[], "staging")
     }
 
@@ -283,7 +325,7 @@ mod tests {
     fn invariant_5_an_action_without_an_operation_is_a_fault() {
         let request = action(|_| ()).request().clone();
         assert_eq!(
-            Action::new(request, vec![], vec![], vec![], false)
+            Action::<HttpRequest>::new(request, vec![], vec![], vec![], false)
                 .faults()
                 .len(),
             1

@@ -12,6 +12,7 @@ pub mod json;
 mod operation;
 mod refusal;
 mod request;
+mod statement;
 mod uri;
 
 pub use action::{Action, CredentialUse, Fault, FaultKind};
@@ -23,4 +24,5 @@ pub use identity::{HoldId, IdError, SessionId};
 pub use operation::{EnvironmentName, NameError, Operation, OperationName, ResourceId};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{HttpBody, HttpRequest, Method, MethodError, Target, Transport};
+pub use statement::{AnyRequest, DatabaseRequest, DatabaseSystem, Parameter, Request};
 pub use uri::{CanonicalPath, CanonicalQuery, UriError, form_decode, form_pairs, percent_decode};

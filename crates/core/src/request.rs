@@ -73,6 +73,11 @@ impl Method {
         Self("CONNECT".to_owned())
     }
 
+    /// What stands for a method where a statement is asked of a database.
+    pub fn statement() -> Self {
+        Self("SQL".to_owned())
+    }
+
     /// Whether it opens a WebSocket.
     pub fn is_connect(&self) -> bool {
         self.as_str() == "CONNECT"

@@ -49,6 +49,11 @@ const LONGEST: usize = 16 * 1024;
 const MOST_LAYERS: u32 = 8;
 
 impl CanonicalPath {
+    /// `/`.
+    pub fn root() -> Self {
+        Self("/".to_owned())
+    }
+
     /// Reads the path of a request target, without its query.
     ///
     /// # Errors

@@ -34,13 +34,13 @@ pub use disclosure::{Channel, Condition, Content, Disclosures, Field, Plan, Read
 pub use file_errors::{FileError, FileErrors};
 pub use manifest::Manifest;
 pub use path_pattern::{PathPattern, PathPatternError};
-pub use pin::Pin;
+pub use pin::{DatabasePin, Pin};
 pub use policy::Policy;
 pub use question::{Connection, Question};
 pub use registry::{Registries, Registry};
 pub use remote::Remote;
 pub use task::{
-    AllowHostError, CredentialGrant, Environment, EnvironmentError, HostGrant, LocalPort, Methods,
-    OperationGrant, Task,
+    AllowHostError, CredentialGrant, DatabaseGrant, Endpoint, Environment, EnvironmentError,
+    HostGrant, LocalPort, Methods, OperationGrant, Task,
 };
 pub use trust::{Trust, TrustError};

@@ -15,7 +15,7 @@ use crate::file_errors::FileErrors;
 use crate::globs::glob_of_the_workspace;
 use crate::pin::Pin;
 use crate::section::{Lined, Mistakes, Section, TomlFile};
-use crate::task::{Environment, LocalPort, Methods, Task};
+use crate::task::{DatabaseGrant, Environment, LocalPort, Methods, Task};
 
 /// Whether there is an agent profile of that name: `auto` goes by the command, `none` is a plain shell.
 fn is_profile(name: &str) -> bool {
@@ -36,13 +36,11 @@ fn unknown_profile() -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     task: Task,
-    not_yet_enforced: Vec<String>,
 }
 
 /// What reading needs at every step.
 struct Reading<'t> {
     mistakes: Mistakes<'t>,
-    not_yet: Vec<Lined<&'static str>>,
 }
 
 impl Manifest {
@@ -54,7 +52,6 @@ impl Manifest {
         let file = TomlFile::parse(file_name, text)?;
         let mut reading = Reading {
             mistakes: file.mistakes(),
-            not_yet: Vec::new(),
         };
         let keys = [
             "task",
@@ -74,18 +71,9 @@ impl Manifest {
         reading.read_agent(&root, &mut task);
         task.credentials = reading.read_credentials(&root, &task);
         (task.hosts, task.local_ports) = reading.read_hosts(&root, &task.credentials);
-        reading.read_databases(&root, &task);
+        task.databases = reading.read_databases(&root, &task);
         file.check(reading.mistakes)?;
-        reading.not_yet.sort_by_key(|entry| entry.line);
-        let not_yet_enforced = reading
-            .not_yet
-            .into_iter()
-            .map(|entry| format!("{file_name}:{}: {}", entry.line, entry.value))
-            .collect();
-        Ok(Self {
-            task,
-            not_yet_enforced,
-        })
+        Ok(Self { task })
     }
 
     /// What the manifest asks for.
@@ -96,13 +84,6 @@ impl Manifest {
     /// What the manifest asks for.
     pub fn into_task(self) -> Task {
         self.task
-    }
-
-    /// What the manifest says and this version cannot enforce, each with its line. A session must
-    /// not start while this is not empty: a protection that somebody wrote down and that silently
-    /// is not there is worse than none.
-    pub fn not_yet_enforced(&self) -> &[String] {
-        &self.not_yet_enforced
     }
 
     /// What a person should read before accepting: where credentials come from and what they may be
@@ -125,6 +106,12 @@ impl Manifest {
                 hosts.join(", "),
                 operations.join(", "),
                 environments.join(", "),
+            ));
+        }
+        for grant in &self.task.databases {
+            lines.push(format!(
+                "database {} is where the URL from {} says, in {} unless a pin says otherwise",
+                grant.name, grant.source, grant.environment,
             ));
         }
         for grant in &self.task.hosts {
@@ -351,25 +338,39 @@ impl Reading<'_> {
         }
     }
 
-    fn read_databases(&mut self, root: &Section<'_>, task: &Task) {
+    fn read_databases(&mut self, root: &Section<'_>, task: &Task) -> Vec<DatabaseGrant> {
         let mut names = HashMap::new();
+        let mut databases = Vec::new();
         let keys = ["name", "url", "environment"];
         for section in root.sections("database", &mut self.mistakes, &keys) {
-            if let Some(name) = section.required("name", &mut self.mistakes) {
-                self.unique_name("database", &name, &mut names);
+            let name = section.required("name", &mut self.mistakes);
+            if let Some(name) = &name {
+                self.unique_name("database", name, &mut names);
+                // Both stand in a ledger as what an action used.
+                if task.credential(&name.value).is_some() {
+                    let message = "a [[credential]] has this name; a database needs one of its own";
+                    self.mistakes.add(name.line, message);
+                }
             }
-            if let Some(url) = section.required("url", &mut self.mistakes) {
-                self.source(&url, "url");
+            let url = section.required("url", &mut self.mistakes);
+            if let Some(url) = &url {
+                self.source(url, "url");
             }
-            if let Some(name) = section.string("environment", &mut self.mistakes) {
-                self.named_environment(&name, task);
-            }
-            let value = "[[database]] comes with a later version";
-            self.not_yet.push(Lined {
-                value,
+            let environment = section
+                .string("environment", &mut self.mistakes)
+                .and_then(|name| self.named_environment(&name, task));
+            // A missing one of these is a mistake already, so this grant is never used.
+            let text = |lined: Option<Lined<String>>| lined.map_or_else(String::new, |l| l.value);
+            databases.push(DatabaseGrant {
+                name: text(name),
+                source: text(url),
+                follows_task_environment: environment.is_none(),
+                environment: environment.unwrap_or_else(|| task.environment.clone()),
+                endpoint: None,
                 line: section.line,
             });
         }
+        databases
     }
 
     fn environment_name(&mut self, name: &Lined<String>) -> Option<EnvironmentName> {

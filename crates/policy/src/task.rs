@@ -3,8 +3,8 @@
 //! starts. The questions that an authority has about grants and environments are answered here.
 
 use tagout_core::{
-    CanonicalPath, CredentialUse, Effect, EnvironmentName, Flag, HostName, HostPattern, Method,
-    Operation, ResourceId, Scope, Target, Transport,
+    CanonicalPath, CredentialUse, DatabaseSystem, Effect, EnvironmentName, Flag, HostName,
+    HostPattern, Method, Operation, ResourceId, Scope, Target, Transport,
 };
 
 use crate::path_pattern::PathPattern;
@@ -26,6 +26,8 @@ pub struct Task {
     pub environments: Vec<Environment>,
     /// Credentials, each for operations in environments.
     pub credentials: Vec<CredentialGrant>,
+    /// Databases, each in an environment.
+    pub databases: Vec<DatabaseGrant>,
     /// Hosts, with methods and paths.
     pub hosts: Vec<HostGrant>,
     /// Where the operator's package managers read packages.
@@ -95,6 +97,45 @@ pub enum OperationGrant {
     Named(String),
 }
 
+/// A database that may be reached, with the role of its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseGrant {
+    /// Its name in the manifest.
+    pub name: String,
+    /// Where its URL comes from, as a credential's [`source`](CredentialGrant::source).
+    pub source: String,
+    /// The environment that it is of, where no pin says otherwise.
+    pub environment: EnvironmentName,
+    /// Whether the manifest names no environment, so that it is the task's own.
+    pub follows_task_environment: bool,
+    /// Where it is; known once a session has read the URL.
+    pub endpoint: Option<Endpoint>,
+    /// Its line in the manifest.
+    pub line: usize,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What it speaks.
+    pub system: DatabaseSystem,
+    /// The host as its URL names it: what pins are compared with.
+    pub outside: String,
+    /// The name by which programs inside reach it.
+    pub inside: HostName,
+    /// The TCP port, the same inside and outside.
+    pub port: u16,
+    /// The database on that server.
+    pub database: String,
+}
+
+impl Endpoint {
+    /// Whether a connection to `target` is one to this server.
+    pub fn reaches(&self, target: &Target) -> bool {
+        self.inside == target.host && self.port == target.port
+    }
+}
+
 /// A host that may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostGrant {
@@ -162,6 +203,7 @@ impl Task {
             environment: EnvironmentName::development(),
             environments: Vec::new(),
             credentials: Vec::new(),
+            databases: Vec::new(),
             hosts: Vec::new(),
             registries: Registries::default(),
             remotes: Vec::new(),
@@ -194,6 +236,11 @@ impl Task {
         for credential in &mut self.credentials {
             if credential.follows_task_environment {
                 credential.environments = vec![name.clone()];
+            }
+        }
+        for database in &mut self.databases {
+            if database.follows_task_environment {
+                database.environment = name.clone();
             }
         }
         Ok(())
@@ -296,6 +343,46 @@ impl Task {
             || self.registries.reaches(host, port)
             || self.remotes.iter().any(|remote| remote.reaches(host, port))
             || self.credentials_at(host, port).next().is_some()
+            || self.databases_at(host, port).next().is_some()
+    }
+
+    /// The databases that are reached at `host` and `port` from inside.
+    pub fn databases_at(&self, host: &HostName, port: u16) -> impl Iterator<Item = &DatabaseGrant> {
+        self.databases.iter().filter(move |grant| {
+            grant
+                .endpoint
+                .as_ref()
+                .is_some_and(|endpoint| endpoint.inside == *host && endpoint.port == port)
+        })
+    }
+
+    /// The database of that name.
+    pub fn database(&self, name: &str) -> Option<&DatabaseGrant> {
+        self.databases.iter().find(|grant| grant.name == name)
+    }
+
+    /// The environments that a database is in: those that pins say, else the one that its entry names.
+    pub fn environments_of_database<'t>(
+        &'t self,
+        grant: &'t DatabaseGrant,
+    ) -> Vec<&'t EnvironmentName> {
+        let is_pin = |pin: &Pin| match (pin, &grant.endpoint) {
+            (Pin::Database(pin), Some(endpoint)) => pin.matches(endpoint),
+            (Pin::Host(pattern), Some(endpoint)) => {
+                HostName::parse(&endpoint.outside).is_ok_and(|host| pattern.matches(&host))
+            }
+            _ => false,
+        };
+        let pinned: Vec<_> = self
+            .environments
+            .iter()
+            .filter(|entry| entry.pins.iter().any(is_pin))
+            .map(|entry| &entry.name)
+            .collect();
+        match pinned.is_empty() {
+            true => vec![&grant.environment],
+            false => pinned,
+        }
     }
 
     /// Whether requests to `host` on `port` are read. True unless the manifest says

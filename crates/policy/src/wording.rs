@@ -110,7 +110,7 @@ fn value(word: &str, subject: Subject<'_>) -> String {
     match word {
         "host" => target.host.to_string(),
         "port" => target.port.to_string(),
-        "fault_reason" => each(faults.iter().map(|fault| fault.reason.as_str())),
+        "fault_reason" => causes(faults.iter().map(|fault| fault.reason.as_str())),
         "fault_how_to_proceed" => each(faults.iter().map(|fault| fault.how_to_proceed.as_str())),
         "host_grant" => host_entry(target.host.as_str(), target.port),
         "method" => of_request(|q| q.method.to_string(), "connecting"),
@@ -135,15 +135,33 @@ fn value(word: &str, subject: Subject<'_>) -> String {
     }
 }
 
-/// The different texts among `texts`, one behind the other.
+/// The different causes among `texts`, which are parts of a sentence: with a semicolon between them.
+pub(crate) fn causes<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let different = different(texts);
+    let mut shown = String::new();
+    for (number, text) in different.iter().enumerate() {
+        let is_last = number + 1 == different.len();
+        if number > 0 {
+            shown.push_str("; ");
+        }
+        shown.push_str(if is_last { text } else { text.trim_end_matches('.') });
+    }
+    shown
+}
+
+/// The different sentences among `texts`, one behind the other.
 pub(crate) fn each<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    different(texts).join(" ")
+}
+
+fn different<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut different: Vec<&str> = Vec::new();
     for text in texts {
         if !text.is_empty() && !different.contains(&text) {
             different.push(text);
         }
     }
-    different.join(" ")
+    different
 }
 
 fn environment(name: Option<&str>) -> String {

@@ -39,16 +39,6 @@ pub enum TaskError {
     /// A file has mistakes.
     #[error(transparent)]
     Mistakes(#[from] FileErrors),
-    /// The manifest asks for what this version cannot enforce.
-    #[error(
-        "{path} asks for what this version cannot enforce yet: {list}; remove it, or wait for the version that can"
-    )]
-    NotYet {
-        /// The manifest.
-        path: PathBuf,
-        /// Each with its line.
-        list: String,
-    },
     /// Nobody accepted these bytes.
     #[error(
         "{path} is not trusted: it is code from the repository, and nobody has accepted it as it is now.\n{difference}Run `tagout trust {path}` to read and accept it, or `tagout trust --digest {digest} {path}`"
@@ -107,12 +97,6 @@ pub fn load(
     let bytes = read(&path)?;
     let text = text_of(&path, &bytes)?;
     let manifest = Manifest::parse(text, &path.display().to_string())?;
-    if !manifest.not_yet_enforced().is_empty() {
-        return Err(TaskError::NotYet {
-            path,
-            list: manifest.not_yet_enforced().join("; "),
-        });
-    }
     require_trust(&trust, &path, &bytes, manifest.review(), accept)?;
     let folder = path
         .parent()

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tagout_core::json::Json;
 use tagout_core::{
-    Action, Digest, Effect, Flags, HoldId, HostName, OperationName, ResourceId, SessionId,
-    Timestamp,
+    Action, AnyRequest, Digest, Effect, Flags, HoldId, HostName, OperationName, ResourceId,
+    SessionId, Timestamp,
 };
 
 use crate::{Store, StoreError};
@@ -80,7 +80,7 @@ pub struct NewHold {
     /// The action's digest: what an approval binds.
     pub digest: Digest,
     /// The action, as it will be released.
-    pub action: Action,
+    pub action: Action<AnyRequest>,
     /// The environment that was resolved.
     pub environment: String,
     /// The strictest effect.
@@ -113,7 +113,7 @@ pub struct HoldRecord {
     /// The action's digest.
     pub digest: Digest,
     /// The action, as it will be released.
-    pub action: Action,
+    pub action: Action<AnyRequest>,
     /// The environment that was resolved.
     pub environment: String,
     /// The strictest effect.

@@ -108,7 +108,7 @@ pub enum StoreError {
     #[error("there is no hold {0}; `tagout holds` lists them")]
     UnknownHold(HoldId),
     /// The hold is no longer in a state from which this is possible.
-    #[error("hold {hold} is {state} and can not be {wanted}")]
+    #[error("hold {hold} is {state} and cannot be {wanted}")]
     NotPossible {
         /// Which hold.
         hold: HoldId,

@@ -8,8 +8,8 @@ use std::thread;
 
 use serde_json::json;
 use tagout_core::{
-    Action, CanonicalPath, CanonicalQuery, Digest, Effect, Flag, Flags, HostName, HttpBody,
-    HttpRequest, Method, Operation, OperationName, ResourceId, Scope, Target, Transport,
+    Action, AnyRequest, CanonicalPath, CanonicalQuery, Digest, Effect, Flag, Flags, HostName,
+    HttpBody, HttpRequest, Method, Operation, OperationName, ResourceId, Scope, Target, Transport,
 };
 use tempfile::TempDir;
 
@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-fn action() -> Action {
+fn action() -> Action<AnyRequest> {
     let request = HttpRequest {
         target: Target {
             transport: Transport::Tls,
@@ -140,7 +140,7 @@ fn action() -> Action {
         unresolved: None,
         arguments: json!({"volumeId": "v-1"}),
     };
-    Action::new(request, vec![operation], vec![], vec![], true)
+    Action::new(request, vec![operation], vec![], vec![], true).widen()
 }
 
 fn approve(store: &Store, id: &HoldId, who: &str) -> Result<HoldState, StoreError> {

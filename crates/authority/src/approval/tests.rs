@@ -33,7 +33,7 @@ fn hold() -> HoldRecord {
         id: HoldId::random().unwrap(),
         session: SessionId::random().unwrap(),
         digest: Digest::of(b"action"),
-        action: Action::new(request, vec![], vec![], vec![], false),
+        action: Action::new(request, vec![], vec![], vec![], false).widen(),
         environment: "staging".to_owned(),
         effect: Effect::Destructive,
         flags: Flags::NONE,

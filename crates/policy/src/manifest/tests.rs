@@ -74,22 +74,11 @@ fn every_manifest_of_the_corpus() {
         read += 1;
         let mistakes = marked(&text, "#!");
         match Manifest::parse(&text, "tagout.toml") {
-            Ok(manifest) => {
+            Ok(_) => {
                 assert!(
                     file.starts_with("good-"),
                     "{file} was read without a mistake"
                 );
-                let found: Vec<(usize, String)> = manifest
-                    .not_yet_enforced()
-                    .iter()
-                    .map(|line| {
-                        let mut parts = line.splitn(3, ':');
-                        assert_eq!(parts.next(), Some("tagout.toml"));
-                        let line = parts.next().unwrap().parse().unwrap();
-                        (line, parts.next().unwrap().to_owned())
-                    })
-                    .collect();
-                compare(&file, &marked(&text, "#~"), &found);
             }
             Err(errors) => {
                 assert!(file.starts_with("bad-"), "{file}: {errors}");

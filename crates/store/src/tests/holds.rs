@@ -97,7 +97,7 @@ fn what_was_asked_in_vain_is_counted_until_somebody_says_yes() {
     let world = World::new();
     let store = world.open();
     let new = world.new_hold("a");
-    let host = new.action.request().target.host.clone();
+    let host = new.action.request().target().host.clone();
     let operation = new.action.operations()[0].name.clone();
     let hour = Duration::from_secs(3600);
     let turned_down = || {
@@ -274,7 +274,7 @@ fn a4_yes_and_no_at_once_have_one_winner_and_a_no_after_use_is_refused() {
     let error = store.deny(&id, "bob", None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("hold {id} is used and can not be denied")
+        format!("hold {id} is used and cannot be denied")
     );
 }
 

@@ -7,7 +7,6 @@ use tagout_policy::{Manifest, Policy};
 
 use crate::arguments::PolicyCommand;
 use crate::command::{control_files, open};
-use crate::screen::say;
 
 pub(crate) fn policy(command: PolicyCommand) -> anyhow::Result<u8> {
     let PolicyCommand::Check { schema, file } = command;
@@ -29,13 +28,7 @@ pub(crate) fn policy(command: PolicyCommand) -> anyhow::Result<u8> {
             .extension()
             .is_some_and(|extension| extension == "toml")
         {
-            let manifest = Manifest::parse(&text, &path.display().to_string())?;
-            for missing in manifest.not_yet_enforced() {
-                say(&format!(
-                    "{}: not enforced by this version: {missing}",
-                    path.display()
-                ));
-            }
+            Manifest::parse(&text, &path.display().to_string())?;
         } else {
             Policy::load(Some(&text))?;
         }
