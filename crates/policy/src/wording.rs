@@ -144,7 +144,11 @@ pub(crate) fn causes<'a>(texts: impl Iterator<Item = &'a str>) -> String {
         if number > 0 {
             shown.push_str("; ");
         }
-        shown.push_str(if is_last { text } else { text.trim_end_matches('.') });
+        shown.push_str(if is_last {
+            text
+        } else {
+            text.trim_end_matches('.')
+        });
     }
     shown
 }
@@ -278,4 +282,21 @@ fn shown_path(path: &CanonicalPath) -> String {
         return text.to_owned();
     }
     text.chars().take(LONGEST_PATH).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_causes_are_told_apart_and_the_same_one_is_told_once() {
+        let cookie = "cookie a of x.example carries a credential that Tagout did not attach";
+        let session = "cookie b of x.example carries a credential that Tagout did not attach";
+        assert_eq!(causes([cookie].into_iter()), cookie);
+        assert_eq!(
+            causes([cookie, "it ends.", cookie, session].into_iter()),
+            format!("{cookie}; it ends; {session}")
+        );
+        assert_eq!(each(["One.", "Two.", "One."].into_iter()), "One. Two.");
+    }
 }
