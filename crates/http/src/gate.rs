@@ -280,6 +280,24 @@ impl Gate {
             "verdict": "deny",
             "reason": reason,
         });
+        self.record_refused_connection(fields).await;
+    }
+
+    /// Writes down that the proxy was asked for something that it does not give; `named` is the host and
+    /// port of that, as the agent spelled them.
+    pub(crate) async fn record_unproxied(&self, reason: &str, named: Option<&str>) {
+        let broker = self.inner.authority.broker();
+        let fields = json!({
+            "host": null,
+            "port": tagout_net::PROXY_PORT,
+            "proxy_asked_for": named.map(|named| broker.redact_text(named)),
+            "verdict": "deny",
+            "reason": reason,
+        });
+        self.record_refused_connection(fields).await;
+    }
+
+    async fn record_refused_connection(&self, fields: serde_json::Value) {
         // Nothing passes on such a connection, recorded or not.
         let _ = self
             .inner

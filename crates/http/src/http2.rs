@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::client::{AnswerHead, Answering, Asking, ClientError, Content, HEAD, IDLE, PAUSE};
 use crate::head::{LONGEST_HEAD, Malformed, RequestHead, Version, field_value};
+use crate::understand::NO_TUNNEL;
 
 /// Requests of one connection at one time.
 const MOST_STREAMS: u32 = 100;
@@ -126,6 +127,10 @@ fn builder() -> Builder {
 /// never gets here: `h2` resets such a stream.
 fn read_head(request: Request<()>, has_content: bool) -> Result<RequestHead, Malformed> {
     let (parts, ()) = request.into_parts();
+    // It has neither :scheme nor :path (RFC 9113 §8.5), which says nothing to who sent it.
+    if parts.method == http::Method::CONNECT {
+        return Err(NO_TUNNEL);
+    }
     let authority = parts
         .uri
         .authority()

@@ -55,8 +55,9 @@ impl Gate {
             return;
         };
         let head = end.and_then(|end| parse_head(read.get(..end).unwrap_or_default()));
+        let named = head.as_ref().ok().and_then(asked_for);
         match head.map_err(NotAsked::from).and_then(|head| asked(&head)) {
-            Err(why) => self.refuse_proxy(stream, &why).await,
+            Err(why) => self.refuse_proxy(stream, &why, named.as_deref()).await,
             Ok(Asked::Tunnel(host, port)) => {
                 let inside = end.map_or(&[][..], |end| read.get(end..).unwrap_or_default());
                 if stream.write_all(ESTABLISHED).await.is_ok() && stream.flush().await.is_ok() {
@@ -84,9 +85,8 @@ impl Gate {
         }
     }
 
-    async fn refuse_proxy(&self, stream: Replayed<TcpStream>, why: &NotAsked) {
-        self.record_nameless(tagout_net::PROXY_PORT, &why.to_string())
-            .await;
+    async fn refuse_proxy(&self, stream: Replayed<TcpStream>, why: &NotAsked, named: Option<&str>) {
+        self.record_unproxied(&why.to_string(), named).await;
         let refusal = Refusal::denied(
             format!("{why}."),
             "This is a proxy. Ask it with CONNECT name:port for https://, or with a URL that begins \
@@ -152,6 +152,22 @@ fn asked(head: &RequestHead) -> Result<Asked, NotAsked> {
     Ok(Asked::Forward(host_of(host)?, port))
 }
 
+/// The longest that is written down of what a proxy was asked for in vain: a name, a colon and a port.
+const LONGEST_ASKED_FOR: usize = 260;
+
+/// What a head names as host and port, whether or not it can be had, without the user and the password
+/// that may stand in front.
+fn asked_for(head: &RequestHead) -> Option<String> {
+    let target = match head.target.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or(rest),
+        None if head.method == "CONNECT" => &head.target,
+        None => return None,
+    };
+    let place = target.rsplit('@').next().unwrap_or(target);
+    let place: String = place.chars().take(LONGEST_ASKED_FOR).collect();
+    (!place.is_empty()).then_some(place)
+}
+
 fn host_of(text: &str) -> Result<HostName, NotAsked> {
     HostName::parse(text).map_err(|_| NotAsked::NoHost)
 }
@@ -189,6 +205,24 @@ mod tests {
                 Ok(Asked::Forward(host("a.example"), port)),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_asked_in_vain_is_named_without_its_password() {
+        let named = |line: &str| {
+            let head = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+            asked_for(&parse_head(head.as_bytes()).unwrap())
+        };
+        for (line, wanted) in [
+            ("CONNECT 10.0.0.1:443", Some("10.0.0.1:443")),
+            ("CONNECT me:hunter2@10.0.0.1:443", Some("10.0.0.1:443")),
+            ("GET http://me:hunter2@10.0.0.1/a?b@c", Some("10.0.0.1")),
+            ("GET https://a.example/?key=hunter2", Some("a.example")),
+            ("GET /?key=hunter2", None),
+            ("CONNECT me@", None),
+        ] {
+            assert_eq!(named(line).as_deref(), wanted, "{line}");
         }
     }
 

@@ -31,6 +31,11 @@ const OWN_FIELDS: &[&str] = &[
     "upgrade",
 ];
 
+/// CONNECT asks for a tunnel, or for a WebSocket over HTTP/2 (RFC 8441), which is not offered.
+pub(crate) const NO_TUNNEL: Malformed = Malformed(
+    "CONNECT opens no tunnel here, since this connection leads to the host already; a WebSocket opens over HTTP/1.1",
+);
+
 /// A request without its content.
 pub(crate) struct Understood {
     /// As far as it was understood; content and what it means are still to come.
@@ -90,9 +95,7 @@ pub(crate) fn understand(head: RequestHead, target: &Target) -> Understood {
     let mut faults = Vec::new();
     let mut request = bare_request(target);
     match Method::parse(&head.method) {
-        Ok(method) if method.is_connect() => {
-            faults.push(unparsable("CONNECT is no method of a request to a host"))
-        }
+        Ok(method) if method.is_connect() => faults.push(unparsable(NO_TUNNEL.0)),
         Ok(method) => request.method = method,
         Err(error) => faults.push(unparsable(error.to_string())),
     }
