@@ -119,23 +119,27 @@ fn credentials_in(workspace: &Path, file: &Path) -> Vec<Found> {
 }
 
 fn head(workspace: &Path) -> String {
-    let name: String = workspace
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .chars()
-        .filter(|letter| letter.is_ascii_alphanumeric() || "._-".contains(*letter))
-        .take(60)
-        .collect();
-    let name = if name.is_empty() { "task" } else { &name };
+    let name = task_name(&workspace.file_name().unwrap_or_default().to_string_lossy());
     format!(
         "# What an agent may do in this folder. It counts after `tagout trust`.\n\
          # Written by `tagout init` from what it found here; lines with a # are\n\
          # offers, not grants.\n\
          # Never put a secret into this file: a source says where the value is.\n\n\
          [task]\nname = {}\nenvironment = \"development\"\n",
-        quoted(name)
+        quoted(&name)
     )
+}
+
+/// A task's name after a folder's: its words with dashes between them.
+fn task_name(folder: &str) -> String {
+    let words: Vec<&str> = folder
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || "._-".contains(letter)))
+        .filter(|word| !word.is_empty())
+        .collect();
+    match words.join("-").chars().take(60).collect::<String>() {
+        none if none.is_empty() => "task".to_owned(),
+        name => name,
+    }
 }
 
 fn environments(text: &mut String, place: &Place) {

@@ -314,10 +314,7 @@ impl Refusals {
                 }
                 ("connection", "deny") => {
                     let port = entry.fields.get("port").and_then(Json::as_u64);
-                    let what = match port {
-                        Some(80 | 443) | None => text("host").to_owned(),
-                        Some(port) => format!("{}:{port}", text("host")),
-                    };
+                    let what = connection(text("host"), text("proxy_asked_for"), port);
                     refusals.add(what, text("reason"), text("how_to_proceed"), entry.seq);
                 }
                 ("verdict", "deny") => {
@@ -362,6 +359,18 @@ impl Refusals {
     }
 }
 
+/// A refused connection by its host; by what the proxy was asked for instead, or by its port alone, where
+/// the agent named no host.
+fn connection(host: &str, proxy_asked_for: &str, port: Option<u64>) -> String {
+    match (host, proxy_asked_for, port) {
+        ("", "", Some(port)) => format!("a connection to port {port} without a host's name"),
+        ("", "", None) => "a connection without a host's name".to_owned(),
+        ("", asked_for, _) => format!("{asked_for} through the proxy"),
+        (host, _, Some(80 | 443) | None) => host.to_owned(),
+        (host, _, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
 /// The lines of a refusal's advice that go into `tagout.toml` as they are.
 fn grant_in(how_to_proceed: &str) -> Vec<&str> {
     how_to_proceed
@@ -403,6 +412,18 @@ fn shorten_back(text: &str, most: usize) -> String {
         .collect()
 }
 
+/// Beginning and end of a text, with a mark between them where something is left out.
+pub(crate) fn shorten_middle(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    let front = text.chars().take(kept / 2);
+    let back = text.chars().skip(length - (kept - kept / 2));
+    front.chain(['…']).chain(back).collect()
+}
+
 fn shorten_front(text: &str, most: usize) -> String {
     let length = text.chars().count();
     if length <= most {
@@ -427,6 +448,20 @@ mod tests {
             ["[[host]]", "name = \"example.org\"", "methods = [\"POST\"]"]
         );
         assert!(grant_in("Use the decoy of the task.").is_empty());
+    }
+
+    #[test]
+    fn a_refused_connection_is_named_by_what_was_asked_for() {
+        assert_eq!(connection("a.example", "", Some(443)), "a.example");
+        assert_eq!(connection("a.example", "", Some(5432)), "a.example:5432");
+        assert_eq!(
+            connection("", "10.0.0.1:443", Some(3128)),
+            "10.0.0.1:443 through the proxy"
+        );
+        assert_eq!(
+            connection("", "", Some(3128)),
+            "a connection to port 3128 without a host's name"
+        );
     }
 
     #[test]
@@ -459,6 +494,17 @@ mod tests {
             prop_assert!(text.chars().count() <= COLUMNS, "{}", text);
             let controls = ['\u{1b}', '\n', '\r', '\u{202e}'];
             prop_assert!(!text.contains(controls));
+        }
+
+        #[test]
+        fn what_is_shortened_fits_and_keeps_both_ends(text in "\\PC{0,120}", most in 1usize..60) {
+            let short = shorten_middle(&text, most);
+            prop_assert!(short.chars().count() <= most);
+            prop_assert_eq!(text.chars().count() <= most, short == text);
+            if most > 2 {
+                prop_assert_eq!(short.chars().next(), text.chars().next());
+                prop_assert_eq!(short.chars().last(), text.chars().last());
+            }
         }
 
         #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
+use tagout_authority::approval::escape_untrusted;
 use tagout_core::{Digest, EnvironmentName, HostPattern, SessionId, Timestamp};
 use tagout_credentials::{Broker, Credential, Outside, Source};
 use tagout_ledger::{InstallKey, Ledger, LedgerError};
@@ -72,6 +73,8 @@ pub struct Options {
 pub trait Screen: Sync {
     /// A line that stays.
     fn say(&self, text: &str);
+    /// How many characters of such a line fit on a row; `None` where rows have no end.
+    fn columns(&self) -> Option<usize>;
     /// A line that the next one replaces.
     fn progress(&self, text: &str);
     /// Shows a manifest or policy and asks whether it is accepted. `false` where nobody can be asked.
@@ -149,6 +152,37 @@ pub fn run(options: &Options, stage: Option<Stage>, screen: &dyn Screen) -> Resu
         screen.say(&why);
         return Ok(status);
     }
+    let mut begun = None;
+    let outcome = govern(options, stage, screen, &mut begun);
+    if let (Err(error), Some(begun)) = (&outcome, begun) {
+        begun.refuse(error);
+    }
+    outcome
+}
+
+/// A session that is written down, and whose command has not run yet.
+struct Begun {
+    id: SessionId,
+    store: Arc<Mutex<Store>>,
+    /// Until the refusal is written down: else the session counts as crashed.
+    _presence: Arc<Presence>,
+}
+
+impl Begun {
+    fn refuse(self, why: &RunError) {
+        if let Ok(store) = self.store.lock() {
+            // Unwritten, the next command writes down that it crashed.
+            let _ = store.end_session(&self.id, &Ending::refused(&why.to_string()));
+        }
+    }
+}
+
+fn govern(
+    options: &Options,
+    stage: Option<Stage>,
+    screen: &dyn Screen,
+    begun: &mut Option<Begun>,
+) -> Result<u8, RunError> {
     let variable = |name: &str| std::env::var(name).ok();
     let home = Home::open(variable)?;
     let store = Store::open(home.path())?;
@@ -219,7 +253,7 @@ pub fn run(options: &Options, stage: Option<Stage>, screen: &dyn Screen) -> Resu
     }
 
     let id = SessionId::random().map_err(|error| RunError::Option(error.to_string()))?;
-    let presence = Presence::announce(&home, &id).map_err(io("announcing the session"))?;
+    let presence = Arc::new(Presence::announce(&home, &id).map_err(io("announcing the session"))?);
     let store = Arc::new(Mutex::new(store));
     insert_session(
         &store,
@@ -230,6 +264,11 @@ pub fn run(options: &Options, stage: Option<Stage>, screen: &dyn Screen) -> Resu
         &task,
         loaded.policy.digest(),
     )?;
+    *begun = Some(Begun {
+        id: id.clone(),
+        store: Arc::clone(&store),
+        _presence: Arc::clone(&presence),
+    });
     refuse_second(&store, &id, options, &home)?;
     // The first entry is on its way to the disk while the sandbox is built; nothing passes a gate and no
     // command runs before it is there.
@@ -339,6 +378,7 @@ pub fn run(options: &Options, stage: Option<Stage>, screen: &dyn Screen) -> Resu
 
     let since = Since::now();
     let commits = git_commits::Before::look(&workspace);
+    *begun = None;
     let ended = sandbox.attach();
     drop(watching);
     let mut remarks = twins.finish();
@@ -369,7 +409,7 @@ pub(crate) struct Session {
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) profile: Option<&'static Profile>,
-    _presence: Presence,
+    _presence: Arc<Presence>,
 }
 
 impl Session {
@@ -478,11 +518,7 @@ fn refuse_second(
     }
     let chosen = choose_workspace(options, home, &store, Some(id));
     if let Err(error) = &chosen {
-        let ending = Ending {
-            exit_status: None,
-            reason: error.to_string(),
-        };
-        store.end_session(id, &ending)?;
+        store.end_session(id, &Ending::refused(&error.to_string()))?;
     }
     chosen.map(drop)
 }
@@ -700,7 +736,10 @@ fn announce(
 ) {
     let secrets = match scan.twins.len() {
         0 => "no file with secrets".to_owned(),
-        1 => format!("decoys in {}", scan.twins[0].path.display()),
+        1 => format!(
+            "decoys in {}",
+            report::shorten_middle(&shown(&scan.twins[0].path), LONGEST_TWIN)
+        ),
         count => format!("decoys in {count} files"),
     };
     let agent = match profile {
@@ -711,12 +750,19 @@ fn announce(
         }
         Some(profile) => format!("agent {}", profile.name),
     };
-    screen.say(&format!(
-        "session {} in {}, environment {}, {agent}, {secrets}",
-        session.id,
-        workspace.path.display(),
-        task.environment,
-    ));
+    let mut place = shown(&workspace.path);
+    let line = |place: &str| {
+        format!(
+            "session {} in {place}, environment {}, {agent}, {secrets}",
+            session.id, task.environment
+        )
+    };
+    if let Some(columns) = screen.columns() {
+        let rest = line("").chars().count();
+        let room = columns.saturating_sub(rest).max(SHORTEST_PLACE);
+        place = report::shorten_middle(&place, room);
+    }
+    screen.say(&line(&place));
     let report = sandbox.report();
     for warning in scan.warnings.iter().chain(&report.warnings) {
         screen.say(&format!("warning: {warning}"));
@@ -724,9 +770,19 @@ fn announce(
     for path in &report.multiply_linked {
         screen.say(&format!(
             "warning: {} has further hard links, under which its real content can be read",
-            path.display()
+            shown(path)
         ));
     }
+}
+
+/// The fewest characters of a workspace's path that say which one it is.
+const SHORTEST_PLACE: usize = 24;
+/// Characters of the path of the one file that shows decoys.
+const LONGEST_TWIN: usize = 48;
+
+/// A path as text of anybody's choice may stand on a screen.
+fn shown(path: &Path) -> String {
+    escape_untrusted(&path.display().to_string())
 }
 
 #[cfg(test)]

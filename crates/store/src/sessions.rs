@@ -41,8 +41,25 @@ pub struct SessionRecord {
 pub struct Ending {
     /// The command's exit status (128+n on a signal), when it had one.
     pub exit_status: Option<i32>,
-    /// Why, in words: `finished`, `killed`, ….
+    /// Why, in words: `finished`, `killed`, `refused: …`.
     pub reason: String,
+}
+
+/// How the reason begins of a session whose command never ran.
+const REFUSED: &str = "refused: ";
+
+impl Ending {
+    /// The ending of a session whose command never ran, and why it did not.
+    pub fn refused(why: &str) -> Self {
+        Self {
+            exit_status: None,
+            reason: format!("{REFUSED}{why}"),
+        }
+    }
+
+    fn is_refusal(&self) -> bool {
+        self.exit_status.is_none() && self.reason.starts_with(REFUSED)
+    }
 }
 
 /// What a session is doing.
@@ -53,6 +70,8 @@ pub enum SessionState {
     Running,
     /// It ended as it should.
     Ended,
+    /// Its command never ran: Tagout or the machine refused.
+    Refused,
     /// Its supervisor is gone without having said so.
     Crashed,
 }
@@ -259,8 +278,13 @@ impl Store {
         Ok((|| {
             let unreadable = |what: &str| StoreError::Unreadable(format!("a session's {what}"));
             let id: SessionId = id.parse().map_err(|_| unreadable("id"))?;
+            let ending = reason.map(|reason| Ending {
+                exit_status,
+                reason,
+            });
             let state = match ended {
                 Some(_) if crashed => SessionState::Crashed,
+                Some(_) if ending.as_ref().is_some_and(Ending::is_refusal) => SessionState::Refused,
                 Some(_) => SessionState::Ended,
                 None if self.is_live(&id) => SessionState::Running,
                 None => SessionState::Crashed,
@@ -289,10 +313,7 @@ impl Store {
                 },
                 state,
                 ended: ended.map(Timestamp::from_millis),
-                ending: reason.map(|reason| Ending {
-                    exit_status,
-                    reason,
-                }),
+                ending,
                 pending_holds,
                 high_water,
             })

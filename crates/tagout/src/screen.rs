@@ -1,6 +1,7 @@
 //! What a person sees: errors with what to do, plain words, colour only on a terminal that wants it.
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use tagout_session::report::{Report, Tone};
 
@@ -71,7 +72,12 @@ pub(crate) fn paint(text: &str, parameter: &str) -> String {
 
 /// The width of the terminal that standard output is, in columns; `None` where it is none.
 pub(crate) fn width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    width_of(std::io::stdout())
+}
+
+/// As [`width`], of another stream.
+pub(crate) fn width_of(stream: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 

@@ -132,3 +132,19 @@ fn a_manifest_is_never_replaced() {
     std::os::unix::fs::symlink("/nowhere", link).unwrap();
     assert!(matches!(dangling.propose(), Err(InitError::Exists(_))));
 }
+
+#[test]
+fn a_task_is_named_after_its_folder() {
+    for (folder, name) in [
+        ("shop", "shop"),
+        ("with space", "with-space"),
+        ("  two   spaces ", "two-spaces"),
+        ("a\u{1b}[31m\"b", "a-31m-b"),
+        ("größe", "gr-e"),
+        ("買い物", "task"),
+        ("", "task"),
+    ] {
+        assert_eq!(task_name(folder), name, "{folder}");
+    }
+    assert_eq!(task_name(&"x y".repeat(100)).chars().count(), 60);
+}

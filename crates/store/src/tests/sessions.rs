@@ -32,6 +32,22 @@ fn a_session_runs_while_its_lock_is_held_and_has_crashed_after() {
 }
 
 #[test]
+fn a_session_whose_command_never_ran_was_refused() {
+    let world = World::new();
+    let store = world.open();
+    let refused = Ending::refused("no user namespaces");
+    store.end_session(&world.session, &refused).unwrap();
+    assert_eq!(store.end_crashed().unwrap(), []);
+    let status = store.session(&world.session).unwrap();
+    assert_eq!(status.state, SessionState::Refused);
+    assert_eq!(status.ending, Some(refused));
+    assert!(store.open_sessions().unwrap().is_empty());
+    let listing = serde_json::to_value(status.listing()).unwrap();
+    assert_eq!(listing["state"], "refused");
+    assert_eq!(listing["reason"], "refused: no user namespaces");
+}
+
+#[test]
 fn a_session_shows_as_promised_and_ends_once() {
     let world = World::new();
     let store = world.open();

@@ -43,6 +43,10 @@ impl Screen for TerminalScreen {
         screen::say(text);
     }
 
+    fn columns(&self) -> Option<usize> {
+        Some(screen::width_of(std::io::stderr())?.saturating_sub("tagout: ".len()))
+    }
+
     fn progress(&self, text: &str) {
         if !std::io::stderr().is_terminal() {
             return;

@@ -23,6 +23,7 @@ pub(crate) fn list(json: bool) -> anyhow::Result<u8> {
         let (state, colour) = match session.state {
             SessionState::Running => ("running", "1;32"),
             SessionState::Ended => ("ended", "2"),
+            SessionState::Refused => ("refused", "33"),
             SessionState::Crashed => ("crashed", "1;31"),
         };
         let record = &session.record;
