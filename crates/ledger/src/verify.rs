@@ -454,7 +454,7 @@ impl<'a> Pass<'a> {
         }
         let entry = self.checkpoint_lines == 0 && line.first() == Some(&b'{');
         // A whole entry cannot be torn off its line feed without having been changed, unless the cut
-        // was right there; a line of a checkpoint that is too long can not be a cut.
+        // was right there; a line of a checkpoint that is too long cannot be a cut.
         if !entry && !self.is_torn_checkpoint_line(line) {
             let last = self.expected.saturating_sub(1);
             self.blame(
