@@ -1,12 +1,15 @@
 //! The command's own process: from fork to execve, everything is given up on the way.
 //!
+//! It is forked when the view stands and waits for the supervisor's word, so that joining the control group, for which the kernel makes
+//! its caller wait many milliseconds, happens while the gates start.
+//!
 //! The order matters and reads top to bottom in [`Prepared::give_up_everything`]: terminal, streams, limits, capabilities, Landlock, system
 //! call filter last. What must stay true: the command has descriptors 0, 1 and 2 and no other; no capability in any set; no way to gain
 //! one; exactly the environment of the specification.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -17,6 +20,7 @@ use landlock::{
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::control_group::{Forked, Joinable, fork};
 use crate::mediation::Mediator;
 use crate::sandbox::LaunchReport;
 use crate::seccomp;
@@ -40,12 +44,14 @@ pub(crate) struct Streams {
 pub(crate) struct Prepared {
     streams: Option<Streams>,
     terminal: Option<OwnedFd>,
-    control_group: Option<OwnedFd>,
+    control_group: Option<Joinable>,
     candidates: Vec<CString>,
     arguments: Vec<CString>,
     environment: Vec<CString>,
     landlock: Option<RulesetCreated>,
     filter: seccomp::Filter,
+    /// Written once to: the command may run.
+    word: Option<PipeWriter>,
     failure: Option<File>,
 }
 
@@ -54,7 +60,7 @@ impl Prepared {
     pub(crate) fn new(
         spec: &Spec,
         mut streams: Streams,
-        control_group: Option<OwnedFd>,
+        control_group: Option<Joinable>,
         report: &mut LaunchReport,
     ) -> Step<Prepared> {
         let text = |text: &str| {
@@ -90,6 +96,7 @@ impl Prepared {
             environment: texts(environment).step(|| "prepare the environment")?,
             landlock,
             filter: seccomp::Filter::compile(),
+            word: None,
             failure: None,
         })
     }
@@ -99,15 +106,32 @@ impl Prepared {
         self.terminal.as_ref()
     }
 
-    /// Starts the command.
-    pub(crate) fn start(&mut self, spec: &Spec, mediator: Option<&Mediator>) -> Step<Pid> {
+    /// Forks the command's process, which does nothing but join the control group until [`Prepared::start`].
+    pub(crate) fn stand_by(&mut self, spec: &Spec, mediator: Option<&Mediator>) -> Step<Pid> {
         let (failure, tell) = io::pipe().step(|| "make a pipe")?;
-        // SAFETY: process 1 has one thread, so the child starts with consistent memory and may do anything.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()).step(|| "start the command"),
-            0 => {
+        let (heard, word) = io::pipe().step(|| "make a pipe")?;
+        let forked = match &self.control_group {
+            // The kernel refuses where it may not or cannot; then the process joins by itself.
+            Some(group) => group.fork_into().or_else(|_| fork().map(Forked::outside)),
+            None => fork().map(Forked::outside),
+        };
+        match forked.step(|| "start the command")? {
+            Forked::Child { is_inside } => {
                 drop(failure);
-                let (tried, error) = match self.give_up_everything(spec, mediator) {
+                drop(word);
+                let joined = match &self.control_group {
+                    Some(group) if !is_inside => group.join(),
+                    _ => Ok(()),
+                };
+                if !matches!((&heard).read(&mut [0]), Ok(1)) {
+                    // Process 1 has ended, and this process ends with it.
+                    // SAFETY: _exit(2) ends this process and touches no memory.
+                    unsafe { libc::_exit(125) }
+                }
+                let ready = joined
+                    .map_err(|error| ("join the control group", error))
+                    .and_then(|()| self.give_up_everything(spec, mediator));
+                let (tried, error) = match ready {
                     Ok(()) => (None, self.execute()),
                     Err((step, error)) => (Some(step), error),
                 };
@@ -124,16 +148,25 @@ impl Prepared {
                 // SAFETY: _exit(2) ends this process and touches no memory.
                 unsafe { libc::_exit(status) }
             }
-            child => {
+            Forked::Parent(child) => {
                 // The command's ends are the command's alone, else nobody would ever read end-of-file.
                 self.streams = None;
                 self.control_group = None;
                 self.failure = Some(File::from(OwnedFd::from(failure)));
+                self.word = Some(word);
                 match Pid::from_raw(child) {
                     Some(child) => Ok(child),
                     None => failed("start the command", "the kernel gave no process id"),
                 }
             }
+        }
+    }
+
+    /// Lets the command run.
+    pub(crate) fn start(&mut self) {
+        if let Some(mut word) = self.word.take() {
+            // A process that was killed meanwhile hears nothing; that it ended is reported as any end is.
+            let _ = word.write_all(&[1]);
         }
     }
 
@@ -160,10 +193,6 @@ impl Prepared {
     ) -> Result<(), (&'static str, io::Error)> {
         fn at(what: &'static str) -> impl Fn(io::Error) -> (&'static str, io::Error) {
             move |error| (what, error)
-        }
-        if let Some(processes) = &self.control_group {
-            rustix::io::write(processes, b"0")
-                .map_err(|e| at("join the control group")(e.into()))?;
         }
         // A group of its own in the session of process 1: it can be stopped from the keyboard, since it is not orphaned.
         rustix::process::setpgid(None, None).map_err(|e| at("make a process group")(e.into()))?;

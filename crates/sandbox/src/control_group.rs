@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +51,13 @@ impl ControlGroup {
             .open(self.path.join("cgroup.procs"))
     }
 
+    /// Its folder, for [`Joinable`].
+    pub(crate) fn folder(&self) -> io::Result<OwnedFd> {
+        use rustix::fs::{Mode, OFlags};
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
+    }
+
     /// Stops everything in it; returns once all of it stands still.
     pub(crate) fn freeze(&self) -> io::Result<()> {
         fs::write(self.path.join("cgroup.freeze"), "1")?;
@@ -95,6 +102,85 @@ impl ControlGroup {
     }
 }
 
+/// The group as a process without any right over it on the host can still join it: by descriptors that the supervisor opened.
+pub(crate) struct Joinable {
+    /// The group's folder.
+    folder: OwnedFd,
+    /// `cgroup.procs`, open for writing.
+    processes: OwnedFd,
+}
+
+/// From linux/sched.h; the C library's has the wrong width.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What a fork gave.
+pub(crate) enum Forked {
+    /// In the parent: the child's id.
+    Parent(i32),
+    /// In the child; whether it was born in the group.
+    Child {
+        /// Whether it need not join any more.
+        is_inside: bool,
+    },
+}
+
+impl Forked {
+    /// What fork(2) returned.
+    pub(crate) fn outside(returned: i32) -> Forked {
+        match returned {
+            0 => Forked::Child { is_inside: false },
+            child => Forked::Parent(child),
+        }
+    }
+}
+
+impl Joinable {
+    pub(crate) fn new(folder: OwnedFd, processes: OwnedFd) -> Joinable {
+        Joinable { folder, processes }
+    }
+
+    /// Moves this process into the group. The kernel waits for a grace period on all processors meanwhile.
+    pub(crate) fn join(&self) -> io::Result<()> {
+        rustix::io::write(&self.processes, b"0")?;
+        Ok(())
+    }
+
+    /// Forks a child that is born in the group, which costs no such wait. Unlike joining by descriptor it needs the right to move processes
+    /// now, which a command that was started as root has given up, and Linux 5.7.
+    ///
+    /// Only for a process with one thread.
+    pub(crate) fn fork_into(&self) -> io::Result<Forked> {
+        // SAFETY: all zeroes is a valid value of this structure of numbers.
+        let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+        arguments.flags = CLONE_INTO_CGROUP;
+        arguments.exit_signal = libc::SIGCHLD as u64;
+        arguments.cgroup = self.folder.as_raw_fd() as u64;
+        // SAFETY: without CLONE_VM and without a stack this is fork(2), and the caller says that there is one thread; the structure lives
+        // through the call and its size is given.
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                &raw const arguments,
+                size_of::<libc::clone_args>(),
+            )
+        };
+        match returned {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(Forked::Child { is_inside: true }),
+            child => Ok(Forked::Parent(child as i32)),
+        }
+    }
+}
+
+/// fork(2), for a process with one thread.
+pub(crate) fn fork() -> io::Result<i32> {
+    // SAFETY: the caller says that there is one thread, so the child starts with consistent memory and may do anything.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        returned => Ok(returned),
+    }
+}
+
 /// How old a group is before it is swept. A supervisor in another pid namespace that shares this tree (a container) cannot be seen here,
 /// and its group is empty until its command runs.
 const LAUNCHED_BY_THEN: Duration = Duration::from_secs(600);
@@ -124,6 +210,49 @@ fn sweep(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_comes_into_the_group_by_birth_or_by_joining() {
+        let Some(group) = ControlGroup::create() else {
+            return; // Nothing is delegated to whoever runs this; then there is no group in a session either.
+        };
+        let name = group.path.file_name().unwrap().to_str().unwrap();
+        let joinable = Joinable::new(group.folder().unwrap(), group.processes().unwrap().into());
+        let births: [&dyn Fn() -> io::Result<Forked>; 2] =
+            [&|| joinable.fork_into(), &|| fork().map(Forked::outside)];
+        for born in births {
+            let (mut told, tell) = io::pipe().unwrap();
+            let (stay, keep) = io::pipe().unwrap();
+            let child = match born().unwrap() {
+                // Other threads of the test may have held locks: only system calls from here on.
+                Forked::Child { is_inside } => {
+                    drop(keep);
+                    let joined = is_inside || joinable.join().is_ok();
+                    let _ = rustix::io::write(&tell, &[u8::from(joined)]);
+                    let _ = rustix::io::read(&stay, &mut [0; 1]);
+                    // SAFETY: _exit(2) ends this process and touches no memory.
+                    unsafe { libc::_exit(0) }
+                }
+                Forked::Parent(child) => child,
+            };
+            drop(tell);
+            let mut joined = [0];
+            told.read_exact(&mut joined).unwrap();
+            assert_eq!(joined, [1]);
+            let is_in = fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
+            assert!(
+                is_in
+                    .lines()
+                    .any(|line| line.ends_with(&format!("/{name}"))),
+                "{is_in}"
+            );
+            drop(keep);
+            let child = rustix::process::Pid::from_raw(child);
+            rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).unwrap();
+        }
+        group.remove();
+        assert!(!group.path.exists());
+    }
 
     #[test]
     fn groups_of_killed_supervisors_are_swept_and_others_stay() {

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use rustix::pty::OpenptFlags;
 
 use crate::command::{self, Prepared};
+use crate::control_group::Joinable;
 use crate::mediation::Mediator;
 use crate::network;
 use crate::sandbox::{Exit, LaunchReport};
@@ -29,7 +30,7 @@ use crate::wire::{self, Event, Order};
 pub(crate) fn run(channel: &UnixStream, spec: &Spec, given: Given) -> ! {
     match Init::build(channel, spec, given) {
         Ok(mut init) => {
-            let _ = init.obey(spec);
+            let _ = init.obey();
         }
         Err(failure) => {
             let _ = wire::send(channel, &Event::Failed(failure), &[]);
@@ -43,7 +44,7 @@ pub(crate) fn run(channel: &UnixStream, spec: &Spec, given: Given) -> ! {
 /// What the stage hands on to process 1.
 pub(crate) struct Given {
     pub(crate) gathered: Gathered,
-    /// The command's ends of the pipes, then the control group's `cgroup.procs` if there is one.
+    /// The command's ends of the pipes, then folder and `cgroup.procs` of the control group if there is one.
     pub(crate) descriptors: Vec<OwnedFd>,
     pub(crate) control_group: bool,
     pub(crate) mediator: Option<Mediator>,
@@ -54,7 +55,9 @@ struct Init<'a> {
     view: View,
     prepared: Prepared,
     children: OwnedFd,
-    command: Option<Pid>,
+    /// Waits for its start, or runs.
+    command: Pid,
+    has_started: bool,
     /// While frozen: the processes that stood still before.
     frozen: Option<HashSet<i32>>,
 }
@@ -83,13 +86,16 @@ impl<'a> Init<'a> {
         }
 
         let control_group = if control_group {
-            descriptors.pop()
+            let processes = descriptors.pop();
+            let group = descriptors.pop().zip(processes);
+            group.map(|(folder, processes)| Joinable::new(folder, processes))
         } else {
             None
         };
         let (master, streams) =
             open_streams(spec, descriptors).step(|| "open the command's streams")?;
-        let prepared = Prepared::new(spec, streams, control_group, &mut report)?;
+        let mut prepared = Prepared::new(spec, streams, control_group, &mut report)?;
+        let command = prepared.stand_by(spec, view.mediator())?;
         let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .step(|| "open a pidfd")?;
         let handed: Vec<_> = std::iter::once(&own)
@@ -103,13 +109,14 @@ impl<'a> Init<'a> {
             view,
             prepared,
             children,
-            command: None,
+            command,
+            has_started: false,
             frozen: None,
         })
     }
 
     /// Obeys until the command has ended or the supervisor is gone.
-    fn obey(&mut self, spec: &Spec) -> io::Result<()> {
+    fn obey(&mut self) -> io::Result<()> {
         loop {
             let mut polled = [
                 PollFd::from_borrowed_fd(self.channel.as_fd(), PollFlags::IN),
@@ -128,23 +135,18 @@ impl<'a> Init<'a> {
             }
             if spoken {
                 match wire::receive::<Order>(self.channel)? {
-                    Some((order, _)) => self.obey_one(order, spec)?,
+                    Some((order, _)) => self.obey_one(order)?,
                     None => return Ok(()),
                 }
             }
         }
     }
 
-    fn obey_one(&mut self, order: Order, spec: &Spec) -> io::Result<()> {
+    fn obey_one(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Start if self.command.is_none() => {
-                match self.prepared.start(spec, self.view.mediator()) {
-                    Ok(command) => self.command = Some(command),
-                    Err(failure) => {
-                        wire::send(self.channel, &Event::Failed(failure), &[])?;
-                        return Err(io::ErrorKind::Other.into());
-                    }
-                }
+            Order::Start if !self.has_started => {
+                self.has_started = true;
+                self.prepared.start();
             }
             Order::Signal(signal) => {
                 if let (Some(group), Some(signal)) =
@@ -211,7 +213,7 @@ impl<'a> Init<'a> {
                     Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(false),
                     Err(error) => return Err(error.into()),
                 };
-            if Some(child) != self.command {
+            if child != self.command {
                 continue;
             }
             if let Some(signal) = status.stopping_signal() {
@@ -236,7 +238,7 @@ impl<'a> Init<'a> {
     fn foreground(&self) -> Option<Pid> {
         match self.prepared.terminal() {
             Some(terminal) => rustix::termios::tcgetpgrp(terminal).ok(),
-            None => self.command,
+            None => Some(self.command),
         }
     }
 

@@ -52,16 +52,15 @@ pub fn launch_on(stage: Option<Stage>, mut spec: Spec) -> Result<Sandbox, Launch
     };
 
     let control_group = ControlGroup::create();
-    let processes = match &control_group {
-        Some(group) => Some(
-            group
-                .processes()
-                .map_err(LaunchError::system("opening the control group"))?,
-        ),
-        None => None,
+    let joinable = match &control_group {
+        Some(group) => group
+            .folder()
+            .and_then(|folder| Ok(vec![folder, group.processes()?.into()]))
+            .map_err(LaunchError::system("opening the control group"))?,
+        None => Vec::new(),
     };
     let mut sent: Vec<BorrowedFd<'_>> = theirs.iter().map(AsFd::as_fd).collect();
-    sent.extend(processes.iter().map(AsFd::as_fd));
+    sent.extend(joinable.iter().map(AsFd::as_fd));
     let kept = match &spec.mediation {
         Some(mediation) => Some(
             open_folder(&mediation.folder)
@@ -72,7 +71,7 @@ pub fn launch_on(stage: Option<Stage>, mut spec: Spec) -> Result<Sandbox, Launch
     sent.extend(kept.iter().map(AsFd::as_fd));
     let order = Order::Build {
         spec: Box::new(spec),
-        control_group: processes.is_some(),
+        control_group: control_group.is_some(),
     };
     wire::send(&ours, &order, &sent).map_err(LaunchError::system("sending the specification"))?;
     drop(theirs);
