@@ -45,6 +45,7 @@ pub mod undo;
 mod variables;
 mod vault;
 mod view;
+mod walk;
 mod watcher;
 mod withheld;
 mod workspace;

@@ -18,6 +18,7 @@ use tagout_secrets::{
 };
 
 use crate::scanned::Scanned;
+use crate::walk::each_entry;
 
 /// Larger files are not read, unless their name promises credentials.
 const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
@@ -115,33 +116,22 @@ type Search<'a> = (&'a DecoyKey, &'a [Held<'a>], Option<&'a Scanned>);
 fn look(workspace: &Path, search: Search<'_>, progress: &(dyn Fn(u64) + Sync)) -> Scan {
     let found = Mutex::new(Scan::default());
     let files = AtomicU64::new(0);
-    WalkBuilder::new(workspace)
-        .standard_filters(false)
+    let mut walk = WalkBuilder::new(workspace);
+    walk.standard_filters(false)
         .hidden(false)
         .follow_links(false)
         .same_file_system(false)
-        .threads(
-            std::thread::available_parallelism()
-                .map_or(2, usize::from)
-                .min(8),
-        )
-        .filter_entry(|entry| !is_git_storage(entry.path()))
-        .build_parallel()
-        .run(|| {
-            Box::new(|entry| {
-                let Ok(entry) = entry else {
-                    return WalkState::Continue;
-                };
-                if entry.file_type().is_some_and(|kind| kind.is_file()) {
-                    let count = files.fetch_add(1, Ordering::Relaxed) + 1;
-                    if count.is_multiple_of(512) {
-                        progress(count);
-                    }
-                    scan_file(workspace, entry.path(), search, &found);
-                }
-                WalkState::Continue
-            })
-        });
+        .filter_entry(|entry| !is_git_storage(entry.path()));
+    each_entry(&mut walk, |entry| {
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
+            let count = files.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_multiple_of(512) {
+                progress(count);
+            }
+            scan_file(workspace, entry.path(), search, &found);
+        }
+        WalkState::Continue
+    });
     // A worker that panicked would poison the lock; what it had found is still right.
     let mut found = found
         .into_inner()

@@ -16,6 +16,7 @@ use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 use crate::control_files::{self, Protection};
 use crate::scan::FoundFile;
 use crate::twins::Editable;
+use crate::walk::each_entry;
 use crate::workspace::{Git, Workspace};
 
 /// The largest set-id program that is shown as a copy; a larger one is shown empty.
@@ -179,69 +180,63 @@ impl Looked {
 /// Control files and what the manifest's globs match are noted on the way.
 fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
     let found = Mutex::new(Looked::default());
-    WalkBuilder::new(workspace)
-        .standard_filters(false)
+    let mut walk = WalkBuilder::new(workspace);
+    walk.standard_filters(false)
         .hidden(false)
-        .follow_links(false)
-        .build_parallel()
-        .run(|| {
-            Box::new(|entry| {
-                let Ok(entry) = entry else {
-                    return WalkState::Continue;
-                };
-                let bytes = match entry.file_type() {
-                    Some(kind) if kind.is_socket() || kind.is_fifo() => Some(Vec::new()),
-                    Some(kind)
-                        if kind.is_file()
-                            && entry.metadata().is_ok_and(|file| file.mode() & 0o6000 != 0) =>
-                    {
-                        let small = entry
-                            .metadata()
-                            .is_ok_and(|file| file.len() <= LARGEST_COPY);
-                        let bytes = small.then(|| fs::read(entry.path()).ok()).flatten();
-                        Some(bytes.unwrap_or_default())
-                    }
-                    _ => None,
-                };
-                let Ok(path) = entry.path().strip_prefix(workspace) else {
-                    return WalkState::Continue;
-                };
-                let link = entry.file_type().is_none_or(|kind| kind.is_symlink());
-                let top = path.as_os_str().is_empty();
-                let (hides, keeps) = (hidden.match_here(path), read_only.match_here(path));
-                let controls = !top
-                    && (path.ends_with(".git") && path != Path::new(".git")
-                        || matches!(
-                            control_files::protection(path),
-                            Some(Protection::Held | Protection::Kept)
-                        ))
-                    && control_files::is_looked_into(path);
-                if let Ok(mut found) = found.lock() {
-                    // Nothing is mounted over a link, and what it names has a name of its own.
-                    if let Some(bytes) = bytes {
-                        let (path, editable) = (path.to_owned(), false);
-                        found.covered.push(Twin {
-                            path,
-                            bytes,
-                            editable,
-                        });
-                    }
-                    if !link && hides {
-                        found.hidden.push(path.to_owned());
-                    }
-                    if !link && keeps {
-                        found.read_only.push(path.to_owned());
-                    }
-                    if !link && controls {
-                        found.control.push(path.to_owned());
-                    }
-                }
-                if !link && hides {
-                    return WalkState::Skip;
-                }
-                WalkState::Continue
-            })
-        });
+        .follow_links(false);
+    each_entry(&mut walk, |entry| {
+        let bytes = match entry.file_type() {
+            Some(kind) if kind.is_socket() || kind.is_fifo() => Some(Vec::new()),
+            Some(kind)
+                if kind.is_file()
+                    && entry.metadata().is_ok_and(|file| file.mode() & 0o6000 != 0) =>
+            {
+                let small = entry
+                    .metadata()
+                    .is_ok_and(|file| file.len() <= LARGEST_COPY);
+                let bytes = small.then(|| fs::read(entry.path()).ok()).flatten();
+                Some(bytes.unwrap_or_default())
+            }
+            _ => None,
+        };
+        let Ok(path) = entry.path().strip_prefix(workspace) else {
+            return WalkState::Continue;
+        };
+        let link = entry.file_type().is_none_or(|kind| kind.is_symlink());
+        let top = path.as_os_str().is_empty();
+        let (hides, keeps) = (hidden.match_here(path), read_only.match_here(path));
+        let controls = !top
+            && (path.ends_with(".git") && path != Path::new(".git")
+                || matches!(
+                    control_files::protection(path),
+                    Some(Protection::Held | Protection::Kept)
+                ))
+            && control_files::is_looked_into(path);
+        if let Ok(mut found) = found.lock() {
+            // Nothing is mounted over a link, and what it names has a name of its own.
+            if let Some(bytes) = bytes {
+                let (path, editable) = (path.to_owned(), false);
+                found.covered.push(Twin {
+                    path,
+                    bytes,
+                    editable,
+                });
+            }
+            if !link && hides {
+                found.hidden.push(path.to_owned());
+            }
+            if !link && keeps {
+                found.read_only.push(path.to_owned());
+            }
+            if !link && controls {
+                found.control.push(path.to_owned());
+            }
+        }
+        if !link && hides {
+            return WalkState::Skip;
+        }
+        WalkState::Continue
+    });
     found
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
