@@ -18,9 +18,9 @@ mod statement;
 mod worker;
 
 pub use statement::{
-    Act, Class, Object, Statement, Statements, Uncountable, Unreadable, WhereKind,
+    Act, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable, WhereKind,
 };
-pub use worker::Classifier;
+pub use worker::{Classifier, row_queries};
 
 use std::str::FromStr;
 

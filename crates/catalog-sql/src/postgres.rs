@@ -19,7 +19,9 @@ use std::collections::{BTreeSet, HashMap};
 use pg_query::ParserOptions;
 use tagout_core::Flag;
 
-use crate::statement::{Act, Class, Object, Statement, Statements, Unreadable};
+use crate::statement::{
+    Act, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable,
+};
 pub(crate) use rows::names_a_row;
 use tree::{Message, Value, tree_of};
 
@@ -37,6 +39,12 @@ pub(crate) fn classify(text: &str) -> Result<Statements, Unreadable> {
         statement
     });
     Ok(each.collect())
+}
+
+/// For each statement of a text the query that lists its rows.
+pub(crate) fn row_queries(text: &str) -> Result<Vec<Result<RowQuery, Uncountable>>, Unreadable> {
+    let pieces = parse(text, ParserOptions::DEFAULT)?;
+    Ok(pieces.iter().map(|(piece, _)| counting::row_query(piece)).collect())
 }
 
 /// The statements of a text, each with its own piece of it, and not yet with a count of rows.

@@ -205,6 +205,17 @@ impl Statement {
 /// The statements of a text, in order. None where the text is empty or a comment.
 pub type Statements = Vec<Statement>;
 
+/// The query that lists the rows which a DELETE or UPDATE is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowQuery {
+    /// A SELECT of `tableoid` and `ctid`. A row that a join meets more than once comes more than once.
+    pub query: String,
+    /// Which of `$1` and so on it holds.
+    pub parameters: Vec<usize>,
+    /// The columns that an UPDATE sets; nothing for a DELETE.
+    pub sets: Option<Vec<String>>,
+}
+
 /// Why no query counts the rows of a statement. Never a sign that there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Uncountable {

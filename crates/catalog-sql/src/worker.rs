@@ -5,7 +5,10 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::{Dialect, LONGEST_TEXT, Statements, Unreadable, postgres, sqlparser_dialects};
+use crate::{
+    Dialect, LONGEST_TEXT, RowQuery, Statements, Uncountable, Unreadable, postgres,
+    sqlparser_dialects,
+};
 
 /// Bytes of address space for a thread's stack; memory is taken as it is touched. libpg_query gives
 /// trees of up to 10,000 levels, of which an unoptimised build uses some 20 KiB each.
@@ -61,6 +64,31 @@ impl Classifier {
         // A thread that panicked dropped its end.
         answered.recv().map_err(|_| Unreadable::NotExamined)?
     }
+}
+
+/// For each statement of a PostgreSQL text the query that lists the rows which it removes or changes, or
+/// why there is none. On a thread of its own: it is asked for when somebody is about to be asked, not for
+/// every text.
+///
+/// # Errors
+/// When the text cannot be read: see [`Unreadable`].
+pub fn row_queries(text: &str) -> Result<Vec<Result<RowQuery, Uncountable>>, Unreadable> {
+    if text.len() > LONGEST_TEXT {
+        return Err(Unreadable::TooLong(text.len()));
+    }
+    if text.contains('\0') {
+        return Err(Unreadable::Nul);
+    }
+    let text = text.to_owned();
+    let thread = thread::Builder::new()
+        .name("rows".to_owned())
+        .stack_size(STACK)
+        .spawn(move || postgres::row_queries(&text));
+    // A panic in the parser is this text's failure.
+    thread
+        .map_err(|_| Unreadable::NotExamined)?
+        .join()
+        .map_err(|_| Unreadable::NotExamined)?
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {

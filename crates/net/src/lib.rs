@@ -16,6 +16,7 @@ mod protocol;
 mod proxy;
 mod tls;
 mod upstream;
+mod verification;
 
 pub use address::{AddressClass, refused_class};
 pub use capture::{Captured, Destination, Listeners, Opening, Replayed};
@@ -27,3 +28,4 @@ pub use protocol::Protocol;
 pub use proxy::Proxy;
 pub use tls::{Bundle, SessionCa, combined_bundle, refuse_handshake};
 pub use upstream::{Connection, Upstream, UpstreamConfig, UpstreamStream};
+pub use verification::{DatabaseTls, Verification};

@@ -48,8 +48,18 @@ const SYSTEM_BUNDLES: &[&str] = &[
 pub struct SessionCa {
     authority: CertifiedIssuer<'static, KeyPair>,
     leaf_key: KeyPair,
-    leaves: Mutex<HashMap<(HostName, Protocol), Arc<ServerConfig>>>,
+    /// By host, and by what ALPN calls what is spoken.
+    leaves: Mutex<HashMap<(HostName, &'static [u8]), Arc<Leaf>>>,
 }
+
+/// A certificate for one host, ready to be shown.
+struct Leaf {
+    config: Arc<ServerConfig>,
+    certificate: CertificateDer<'static>,
+}
+
+/// What ALPN calls PostgreSQL's protocol (the registry of ALPN protocol ids).
+pub(crate) const POSTGRES: &[u8] = b"postgresql";
 
 impl SessionCa {
     /// A fresh authority with fresh keys (ECDSA, P-256), valid from an hour ago for a week.
@@ -103,17 +113,8 @@ impl SessionCa {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let acceptor = TlsAcceptor::from(self.leaf(host, protocol)?);
-        let tls = timeout(
-            Duration::from_secs(HANDSHAKE_SECONDS),
-            acceptor.accept(stream),
-        )
-        .await
-        .map_err(|_| NetError::ClientTooSlow {
-            what: "finish its TLS handshake",
-            seconds: HANDSHAKE_SECONDS,
-        })?
-        .map_err(NetError::Client)?;
+        let leaf = self.leaf(host, protocol.alpn())?;
+        let tls = shake_hands(&leaf, stream).await?;
         // Our own parser read the name before; rustls must have read the same one.
         let name = tls.get_ref().1.server_name();
         if name.is_none_or(|name| !name.eq_ignore_ascii_case(host.as_str())) {
@@ -122,21 +123,43 @@ impl SessionCa {
         Ok(tls)
     }
 
-    fn leaf(&self, host: &HostName, protocol: Protocol) -> Result<Arc<ServerConfig>, NetError> {
-        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (host.clone(), protocol);
-        if let Some(config) = leaves.get(&key) {
-            return Ok(Arc::clone(config));
+    /// The same for a client of a PostgreSQL database. Many of them name no server; none may name
+    /// another one. With the certificate that was shown, to which a client may bind its login.
+    ///
+    /// # Errors
+    /// As [`SessionCa::accept`].
+    pub async fn accept_postgres<S>(
+        &self,
+        stream: S,
+        host: &HostName,
+    ) -> Result<(TlsStream<S>, CertificateDer<'static>), NetError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let leaf = self.leaf(host, POSTGRES)?;
+        let tls = shake_hands(&leaf, stream).await?;
+        let name = tls.get_ref().1.server_name();
+        if name.is_some_and(|name| !name.eq_ignore_ascii_case(host.as_str())) {
+            return Err(NetError::Handshake("it names another server"));
         }
-        let config = Arc::new(self.mint(host, protocol)?);
+        Ok((tls, leaf.certificate.clone()))
+    }
+
+    fn leaf(&self, host: &HostName, alpn: &'static [u8]) -> Result<Arc<Leaf>, NetError> {
+        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (host.clone(), alpn);
+        if let Some(leaf) = leaves.get(&key) {
+            return Ok(Arc::clone(leaf));
+        }
+        let leaf = Arc::new(self.mint(host, alpn)?);
         if leaves.len() >= MOST_LEAVES {
             leaves.clear();
         }
-        leaves.insert(key, Arc::clone(&config));
-        Ok(config)
+        leaves.insert(key, Arc::clone(&leaf));
+        Ok(leaf)
     }
 
-    fn mint(&self, host: &HostName, protocol: Protocol) -> Result<ServerConfig, NetError> {
+    fn mint(&self, host: &HostName, alpn: &'static [u8]) -> Result<Leaf, NetError> {
         let names = vec![host.as_str().to_owned()];
         let mut params = CertificateParams::new(names).map_err(certificate_error)?;
         // A common name has at most 64 characters (X.520); clients read the alternative name anyway.
@@ -152,7 +175,8 @@ impl SessionCa {
         let leaf = params
             .signed_by(&self.leaf_key, &self.authority)
             .map_err(certificate_error)?;
-        let chain = vec![leaf.der().clone(), self.authority.der().clone()];
+        let certificate = leaf.der().clone();
+        let chain = vec![certificate.clone(), self.authority.der().clone()];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -160,13 +184,33 @@ impl SessionCa {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(certificate_error)?;
-        config.alpn_protocols = vec![protocol.alpn().to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         // Each connection is named and judged for itself; a ticket would carry one's name to another.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok(config)
+        Ok(Leaf {
+            config: Arc::new(config),
+            certificate,
+        })
     }
+}
+
+async fn shake_hands<S>(leaf: &Leaf, stream: S) -> Result<TlsStream<S>, NetError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let acceptor = TlsAcceptor::from(Arc::clone(&leaf.config));
+    timeout(
+        Duration::from_secs(HANDSHAKE_SECONDS),
+        acceptor.accept(stream),
+    )
+    .await
+    .map_err(|_| NetError::ClientTooSlow {
+        what: "finish its TLS handshake",
+        seconds: HANDSHAKE_SECONDS,
+    })?
+    .map_err(NetError::Client)
 }
 
 /// Ends a handshake that has not begun with the alert `unrecognized_name` (RFC 8446 §6.2).

@@ -52,6 +52,8 @@ pub struct Upstream {
     addresses: HashMap<(HostName, u16), SocketAddr>,
     /// Names that the operator's configuration chose, which may be on the operator's own network.
     operators_names: RwLock<HashSet<Target>>,
+    /// Where the operator's own configuration says that a name of Tagout's making is.
+    placed: RwLock<HashMap<(HostName, u16), Vec<SocketAddr>>>,
     proxy: Option<Proxy>,
     /// The operator's own authorities, read at launch so that a mistake shows there.
     operators: Vec<CertificateDer<'static>>,
@@ -109,6 +111,7 @@ impl Upstream {
             addresses: config.addresses,
             proxy: config.proxy,
             operators_names: RwLock::default(),
+            placed: RwLock::default(),
             operators,
             connectors: OnceLock::new(),
         })
@@ -121,6 +124,34 @@ impl Upstream {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(target);
+    }
+
+    /// Says at which addresses `host` is on `port`, tried in this order. For a database that the
+    /// operator's URL names by an address or on this machine.
+    pub fn place(&self, host: HostName, port: u16, addresses: Vec<SocketAddr>) {
+        self.placed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((host, port), addresses);
+    }
+
+    fn placed(&self, target: &Target) -> Option<Vec<SocketAddr>> {
+        self.placed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(target.host.clone(), target.port))
+            .cloned()
+    }
+
+    /// The system's roots (Mozilla's where the system has none) and the operator's.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots.add_parsable_certificates(self.operators.iter().cloned());
+        roots
     }
 
     fn connector(&self, newest: Protocol) -> Result<&TlsConnector, NetError> {
@@ -138,12 +169,7 @@ impl Upstream {
     }
 
     fn make_connectors(&self) -> Result<Connectors, NetError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        roots.add_parsable_certificates(self.operators.iter().cloned());
+        let roots = self.roots();
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| NetError::Certificate(error.to_string()))?
@@ -223,6 +249,7 @@ impl Upstream {
             && !self
                 .addresses
                 .contains_key(&(target.host.clone(), target.port))
+            && self.placed(target).is_none()
         {
             return proxy.connect(target, self.is_operators(target)).await;
         }
@@ -261,6 +288,9 @@ impl Upstream {
     async fn candidates(&self, target: &Target) -> Result<Vec<SocketAddr>, NetError> {
         if let Some(&pinned) = self.addresses.get(&(target.host.clone(), target.port)) {
             return Ok(vec![pinned]);
+        }
+        if let Some(placed) = self.placed(target) {
+            return Ok(placed);
         }
         let lookup = lookup_host((target.host.as_str(), target.port));
         let answers = timeout(Duration::from_secs(RESOLVE_SECONDS), lookup)

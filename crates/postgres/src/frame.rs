@@ -44,6 +44,11 @@ impl Frames {
         taken
     }
 
+    /// How many bytes are kept.
+    pub(crate) fn waiting(&self) -> usize {
+        self.arrived.len()
+    }
+
     /// Whether bytes of an incomplete frame are kept.
     pub fn is_within_frame(&self) -> bool {
         !self.arrived.is_empty()

@@ -13,19 +13,29 @@
 //! checked before anything of that length is kept.
 
 mod answers;
+mod channel;
+mod conversation;
+mod database;
 mod frame;
+mod gate;
+mod judging;
 mod message;
 mod names;
+mod refusal;
 mod scram;
 mod server;
 mod startup;
+mod url;
 
+pub use database::{Database, is_this_machine};
 pub use frame::{Frame, Frames};
+pub use gate::{DialError, Gate};
 pub use message::{Format, FrontendMessage, Password, Target};
 pub use names::{Names, NamesError, PreparedStatement, Status};
 pub use scram::{ChannelBinding, Exchange, ITERATIONS, ScramError, Verifier};
 pub use server::{Ask, Login, Rows, Server, ServerError, Trust, quoted_name, quoted_value};
 pub use startup::{Opening, Startup};
+pub use url::{DatabaseUrl, Place, SslMode, UrlError};
 
 /// What a client sent cannot be read as the protocol. The connection ends.
 ///

@@ -70,6 +70,8 @@ pub struct Names {
     begun: bool,
     /// The segment has its `Sync`.
     synced: bool,
+    /// The segment is a `Query`, which is its own `Sync`.
+    simple: bool,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,7 @@ impl Names {
                 self.statements.remove("");
                 self.portals.remove("");
                 self.synced = true;
+                self.simple = true;
                 Ok(None)
             }
             FrontendMessage::Sync => {
@@ -190,6 +193,7 @@ impl Names {
         }
         self.synced = false;
         self.begun = false;
+        self.simple = false;
         if status == Status::Idle {
             // Portals end with their transaction.
             self.portals.clear();
@@ -212,6 +216,44 @@ impl Names {
             };
             *change = Change::Forgotten(kind);
         }
+    }
+
+    /// To be called before SQL is forwarded that prepares or removes the statement `name`; as
+    /// [`Names::forget_all`], for that one.
+    pub fn forget(&mut self, name: &str) {
+        self.statements.remove(name);
+        for change in &mut self.pending {
+            if matches!(change, Change::Parse(made, _) if made == name) {
+                *change = Change::Forgotten(b'1');
+            }
+        }
+    }
+
+    /// The statement that `name` will mean to the next message.
+    pub fn prepared(&self, name: &str) -> Option<Arc<PreparedStatement>> {
+        self.statement(name)
+    }
+
+    /// The gate has asked a question of its own in a `Query`, which destroys what has no name.
+    pub(crate) fn asked_between(&mut self) {
+        self.statements.remove("");
+        self.portals.remove("");
+    }
+
+    /// The server has begun to take copied data: until that is over it does not heed `Sync`, so one that
+    /// was sent already does not count.
+    pub fn copying(&mut self) {
+        self.synced = self.simple;
+    }
+
+    /// Whether the segment waits for `ReadyForQuery`.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether the segment has a message already.
+    pub fn is_begun(&self) -> bool {
+        self.begun
     }
 
     fn target(&self, target: &Target) -> Result<Arc<PreparedStatement>, NamesError> {

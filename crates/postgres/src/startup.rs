@@ -112,6 +112,17 @@ impl Opening {
 }
 
 impl Startup {
+    /// Of a connection that Tagout makes for itself.
+    pub(crate) fn of_tagout(user: &str, database: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            database: database.to_owned(),
+            settings: vec![("application_name", "tagout".to_owned())],
+            unsupported: Vec::new(),
+            minor: 0,
+        }
+    }
+
     fn read(version: u32, body: &[u8]) -> Result<Self, ProtocolError> {
         let (major, minor) = ((version >> 16) as u16, version as u16);
         if major != 3 {
@@ -198,11 +209,16 @@ impl Startup {
     }
 
     /// The `StartupMessage` for the upstream: the role and database that the manifest binds, the
-    /// client's harmless settings, and the settings under which the classifier's reading is the server's.
+    /// client's harmless settings, `options` of the operator's own, and the settings under which the classifier's reading is the server's.
     ///
     /// # Errors
     /// A role or database whose name the server would cut or end early.
-    pub fn rebuilt(&self, user: &str, database: &str) -> Result<Vec<u8>, ProtocolError> {
+    pub fn rebuilt(
+        &self,
+        user: &str,
+        database: &str,
+        options: Option<&str>,
+    ) -> Result<Vec<u8>, ProtocolError> {
         let mut body = (3_u32 << 16).to_be_bytes().to_vec();
         let mut put = |name: &str, value: &str| {
             for text in [name, value] {
@@ -215,6 +231,9 @@ impl Startup {
                 return Err(ProtocolError::Fields("startup"));
             }
             put(name, value);
+        }
+        if let Some(options) = options.filter(|options| !options.contains('\0')) {
+            put("options", options);
         }
         for (name, value) in &self.settings {
             put(name, value);
@@ -337,7 +356,7 @@ mod tests {
             ("database", "other"),
             ("application_name", "x"),
         ]);
-        let bytes = startup.expect("a startup").rebuilt("app", "shop");
+        let bytes = startup.expect("a startup").rebuilt("app", "shop", None);
         let bytes = bytes.expect("names");
         assert_eq!(
             &bytes[8..],

@@ -6,6 +6,8 @@
 //! could give another number when asked again, or would mean another table than the statement does; and
 //! what libpg_query writes has to parse to the tree that it was given.
 
+use std::collections::BTreeSet;
+
 use pg_query::protobuf::{
     ColumnRef, DeleteStmt, Node, RangeVar, SelectStmt, UpdateStmt, WithClause,
 };
@@ -14,7 +16,7 @@ use serde::Serialize;
 
 use super::tree::{Message, Value, tree_of};
 use super::{calls, each};
-use crate::statement::{Class, Uncountable};
+use crate::statement::{Class, RowQuery, Uncountable};
 
 /// Counts rows of one table.
 const ROWS: &str = "SELECT pg_catalog.count(*)";
@@ -23,12 +25,50 @@ const ROWS: &str = "SELECT pg_catalog.count(*)";
 /// put in place of `target`.
 const ROWS_OF_A_JOIN: &str = "SELECT pg_catalog.count(DISTINCT (target.tableoid, target.ctid))";
 
+/// Says where each of its rows is. A row that a join meets more than once comes more than once.
+const LISTED: &str = "SELECT target.tableoid, target.ctid";
+
 /// The query that counts the rows of this statement: one DELETE or UPDATE.
 pub(super) fn count_query(statement: &str) -> Result<String, Uncountable> {
-    let target = Affected::parse(statement)?;
-    let query = target.query()?;
+    let query = Affected::parse(statement)?.query(ROWS, ROWS_OF_A_JOIN)?;
     let tree = without_places(&query)?;
     is_repeatable(&tree)?;
+    written(query, &tree)
+}
+
+/// The query that lists the rows of this statement, one DELETE or UPDATE, by table and place. Other than
+/// a count it may depend on parameters, whose values its reader knows.
+pub(super) fn row_query(statement: &str) -> Result<RowQuery, Uncountable> {
+    let affected = Affected::parse(statement)?;
+    let sets = affected.sets.clone();
+    let query = affected.query(LISTED, LISTED)?;
+    let tree = without_places(&query)?;
+    match is_repeatable(&tree) {
+        Ok(()) | Err(Uncountable::Parameter) => {}
+        Err(why) => return Err(why),
+    }
+    let mut parameters = BTreeSet::new();
+    let mut changing = None;
+    tree.any(&mut |message: &Message| {
+        if message.kind == "ParamRef" {
+            parameters.insert(message.number("number"));
+        } else {
+            changing = changing.or(unrepeatable(message));
+        }
+        false
+    });
+    if let Some(why) = changing {
+        return Err(why);
+    }
+    Ok(RowQuery {
+        query: written(query, &tree)?,
+        parameters: parameters.into_iter().filter_map(|number| usize::try_from(number).ok()).collect(),
+        sets,
+    })
+}
+
+/// The query as a text that parses to the same tree, and does nothing but read.
+fn written(query: SelectStmt, tree: &Value) -> Result<String, Uncountable> {
     let text = NodeEnum::SelectStmt(Box::new(query))
         .deparse(DeparseOptions::default())
         .map_err(|_| Uncountable::NotWritten)?;
@@ -36,7 +76,7 @@ pub(super) fn count_query(statement: &str) -> Result<String, Uncountable> {
         NodeEnum::SelectStmt(read_again) => without_places(&*read_again)?,
         _ => return Err(Uncountable::NotWritten),
     };
-    if read_again != tree {
+    if read_again != *tree {
         return Err(Uncountable::NotWritten);
     }
     let only_reads = each(&text).is_ok_and(|statements| {
@@ -56,11 +96,13 @@ struct Affected {
     joined: Vec<Node>,
     condition: Option<Box<Node>>,
     with: Option<WithClause>,
+    /// The columns that an UPDATE sets.
+    sets: Option<Vec<String>>,
 }
 
 impl Affected {
     fn parse(statement: &str) -> Result<Self, Uncountable> {
-        let (relation, joined, condition, with) = match only_statement(statement)? {
+        let (relation, joined, condition, with, sets) = match only_statement(statement)? {
             NodeEnum::DeleteStmt(delete) => {
                 let DeleteStmt {
                     relation,
@@ -69,7 +111,7 @@ impl Affected {
                     with_clause,
                     returning_clause: _,
                 } = *delete;
-                (relation, using_clause, where_clause, with_clause)
+                (relation, using_clause, where_clause, with_clause, None)
             }
             NodeEnum::UpdateStmt(update) => {
                 let UpdateStmt {
@@ -77,10 +119,14 @@ impl Affected {
                     from_clause,
                     where_clause,
                     with_clause,
-                    target_list: _,
+                    target_list,
                     returning_clause: _,
                 } = *update;
-                (relation, from_clause, where_clause, with_clause)
+                let sets = target_list.into_iter().filter_map(|node| match node.node {
+                    Some(NodeEnum::ResTarget(column)) => Some(column.name),
+                    _ => None,
+                });
+                (relation, from_clause, where_clause, with_clause, Some(sets.collect()))
             }
             _ => return Err(Uncountable::NotOne),
         };
@@ -89,10 +135,12 @@ impl Affected {
             joined,
             condition,
             with,
+            sets,
         })
     }
 
-    fn query(self) -> Result<SelectStmt, Uncountable> {
+    /// `of_one` or, where other tables are joined to the target, `of_a_join`, with these rows.
+    fn query(self, of_one: &str, of_a_join: &str) -> Result<SelectStmt, Uncountable> {
         // The target of a DELETE is never a WITH query; in a FROM the same name would be.
         let named = self.with.iter().flat_map(|with| &with.ctes).any(|cte| {
             matches!(&cte.node, Some(NodeEnum::CommonTableExpr(cte)) if cte.ctename == self.relation.relname)
@@ -100,17 +148,13 @@ impl Affected {
         if named && self.relation.schemaname.is_empty() {
             return Err(Uncountable::TwoOfAName);
         }
-        let mut query = match self.joined.is_empty() {
-            true => template(ROWS)?,
-            false => {
-                let mut query = template(ROWS_OF_A_JOIN)?;
-                let columns = row_columns(&mut query).ok_or(Uncountable::NotWritten)?;
-                for column in columns {
-                    put_target(column, &self.relation)?;
-                }
-                query
-            }
-        };
+        let mut query = template(match self.joined.is_empty() {
+            true => of_one,
+            false => of_a_join,
+        })?;
+        for column in row_columns(&mut query) {
+            put_target(column, &self.relation)?;
+        }
         query.from_clause = std::iter::once(Node {
             node: Some(NodeEnum::RangeVar(self.relation)),
         })
@@ -143,18 +187,29 @@ fn template(text: &str) -> Result<SelectStmt, Uncountable> {
     }
 }
 
-/// The columns of the row in [`ROWS_OF_A_JOIN`].
-fn row_columns(query: &mut SelectStmt) -> Option<&mut Vec<Node>> {
-    let Some(NodeEnum::ResTarget(target)) = &mut query.target_list.first_mut()?.node else {
-        return None;
-    };
-    let Some(NodeEnum::FuncCall(call)) = &mut target.val.as_mut()?.node else {
-        return None;
-    };
-    match &mut call.args.first_mut()?.node {
-        Some(NodeEnum::RowExpr(row)) => Some(&mut row.args),
-        _ => None,
+/// The columns of `target` in a template.
+fn row_columns(query: &mut SelectStmt) -> Vec<&mut Node> {
+    let mut columns = Vec::new();
+    for node in &mut query.target_list {
+        let Some(NodeEnum::ResTarget(target)) = &mut node.node else {
+            continue;
+        };
+        let Some(value) = &mut target.val else {
+            continue;
+        };
+        match &mut value.node {
+            Some(NodeEnum::ColumnRef(_)) => columns.push(&mut **value),
+            Some(NodeEnum::FuncCall(call)) => {
+                for argument in &mut call.args {
+                    if let Some(NodeEnum::RowExpr(row)) = &mut argument.node {
+                        columns.extend(&mut row.args);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
+    columns
 }
 
 /// Puts the name by which the rest of the statement calls its target in place of a column's `target`.
@@ -209,17 +264,21 @@ fn without_places<T: Serialize>(query: &T) -> Result<Value, Uncountable> {
 fn is_repeatable(tree: &Value) -> Result<(), Uncountable> {
     let mut why = None;
     tree.any(&mut |message: &Message| {
-        why = match message.kind {
-            "ParamRef" => Some(Uncountable::Parameter),
-            "CurrentOfExpr" => Some(Uncountable::Cursor),
-            "LockingClause" => Some(Uncountable::DoesMore),
-            "RangeTableSample" => Some(Uncountable::Changing),
-            "FuncCall" if !calls::only_computes(message) => Some(Uncountable::Changing),
-            _ => None,
-        };
+        why = unrepeatable(message);
         why.is_some()
     });
     why.map_or(Ok(()), Err)
+}
+
+fn unrepeatable(message: &Message) -> Option<Uncountable> {
+    match message.kind {
+        "ParamRef" => Some(Uncountable::Parameter),
+        "CurrentOfExpr" => Some(Uncountable::Cursor),
+        "LockingClause" => Some(Uncountable::DoesMore),
+        "RangeTableSample" => Some(Uncountable::Changing),
+        "FuncCall" if !calls::only_computes(message) => Some(Uncountable::Changing),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +347,45 @@ mod tests {
             let writes =
                 |message: &Message| message.kind.ends_with("Stmt") && message.kind != "SelectStmt";
             assert!(!tree.any(&mut |message| writes(message)), "{statement}");
+        }
+    }
+
+    #[test]
+    fn rows_are_listed_with_what_the_list_depends_on() {
+        let listed = |text: &str| {
+            let mut rows = crate::row_queries(text).unwrap();
+            rows.pop().expect("a statement")
+        };
+        for (statement, query, parameters, sets) in [
+            ("DELETE FROM t", "SELECT t.tableoid, t.ctid FROM t", vec![], None),
+            (
+                "DELETE FROM a.t x USING u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
+                "SELECT x.tableoid, x.ctid FROM a.t x, u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
+                vec![1, 2],
+                None,
+            ),
+            (
+                "UPDATE t SET (a, b) = ($1, 2), \"C\" = 3 WHERE id = 4",
+                "SELECT t.tableoid, t.ctid FROM t WHERE id = 4",
+                vec![],
+                Some(["a", "b", "C"].map(ToOwned::to_owned).to_vec()),
+            ),
+        ] {
+            let rows = listed(statement).unwrap_or_else(|why| panic!("{statement}: {why}"));
+            let expected = RowQuery {
+                query: query.to_owned(),
+                parameters,
+                sets,
+            };
+            assert_eq!(rows, expected, "{statement}");
+        }
+        for (statement, why) in [
+            ("DELETE FROM t WHERE n > $1 AND random() < 0.5", Uncountable::Changing),
+            ("DELETE FROM t WHERE n > evil($1)", Uncountable::Changing),
+            ("DELETE FROM t WHERE CURRENT OF c", Uncountable::Cursor),
+            ("TRUNCATE t", Uncountable::NotOne),
+        ] {
+            assert_eq!(listed(statement), Err(why), "{statement}");
         }
     }
 

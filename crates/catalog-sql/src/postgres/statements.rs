@@ -36,11 +36,15 @@ impl Walk<'_> {
             // The cursor's query was judged when it was declared.
             "FetchStmt" | "ClosePortalStmt" => self.plain(message, "fetch", Class::Session),
             "DeallocateStmt" => {
-                match message.text("name") {
+                let name = message.text("name");
+                match name {
                     "" => self.prepared.clear(),
                     name => drop(self.prepared.remove(name)),
                 }
-                self.plain(message, "deallocate", Class::Session)
+                // Without an object it is all of them.
+                let one = (!name.is_empty()).then(|| prepared(name));
+                self.act(Act::new("deallocate", Class::Session).on(one));
+                self.fields(message, &[])
             }
             "CallStmt" => {
                 self.act(Act::new("call_procedure", Class::Session));
@@ -255,8 +259,8 @@ impl Walk<'_> {
         let mut walk = Walk::new(self.text, self.depth, &mut inner);
         walk.visit(prepare.get("query"))?;
         let statement = walk.finish();
-        self.act(Act::new("prepare", Class::Session));
         let name = prepare.text("name").to_owned();
+        self.act(Act::new("prepare", Class::Session).on([prepared(&name)]));
         self.prepared.insert(name, statement.acts.clone());
         // Judged here, since whoever allows it will see only a name later.
         self.acts.extend(statement.acts);
@@ -271,6 +275,7 @@ impl Walk<'_> {
             None => {
                 let act = Act::new("execute", Class::Destructive)
                     .flag(Flag::Exec)
+                    .on([prepared(name)])
                     .unknown();
                 self.act(act.because(format!("what {name} stands for was prepared elsewhere")));
             }
@@ -395,6 +400,14 @@ pub(super) fn relations(list: &[Value], kind: &'static str) -> Vec<Object> {
 }
 
 /// A value of SET as it is written.
+fn prepared(name: &str) -> Object {
+    Object {
+        kind: "prepared_statement",
+        schema: None,
+        name: name.to_owned(),
+    }
+}
+
 fn written(value: &Value) -> String {
     if let Some(text) = constant_text(value) {
         return text;

@@ -1,0 +1,715 @@
+//! What is said on a connection once both ends are let in. Every message of the client is read,
+//! judged where it makes the server run something, and written anew; everything of the server passes.
+//!
+//! What runs is judged where its last piece arrives: a `Query` as a whole, a prepared statement at
+//! `Bind`, with its values, since planning may already call its functions. A message that may not pass
+//! is replaced by one that the server cannot read, and the server's error by the refusal: so transaction,
+//! implicit or not, and the rest of the segment end as they do after any error, and the two sides never
+//! differ about where they are.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ring::rand::{SecureRandom, SystemRandom};
+use tagout_authority::{OnHold, Outcome, Permit};
+use tagout_catalog_sql::{Act, Unreadable};
+use tagout_core::{DatabaseRequest, HoldId, Parameter, Refusal};
+use tagout_secrets::StreamFinder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::answers::{Answer, Complaint};
+use crate::database::Database;
+use crate::gate::{Cancel, Gate, Link, Soon, Stream, unpinned};
+use crate::judging::{Asked, Reading, action, prepares};
+use crate::message::framed;
+use crate::names::NamesError;
+use crate::refusal::{CANCELLED, NOT_ALLOWED, PROTOCOL, Severity, Told, error, notice};
+use crate::server::status;
+use crate::{
+    Format, Frame, Frames, FrontendMessage, Names, PreparedStatement, ProtocolError, Server,
+    ServerError, Status, Target,
+};
+
+/// What is read of a client at once, in bytes.
+const READ: usize = 16 << 10;
+/// What is kept of a client that goes on talking while its statement waits for a person, in bytes.
+const MOST_WAITING: usize = 256 << 10;
+/// How long a statement may wait within an open transaction, whose locks others wait for.
+const LONGEST_IN_TRANSACTION: Duration = Duration::from_secs(60);
+/// What is gathered before it is written to the client, in bytes.
+const GATHERED: usize = 64 << 10;
+
+/// Why a connection is over.
+#[derive(Debug)]
+enum Ended {
+    /// The client said goodbye or is gone.
+    Client,
+    /// The server, or the way to it.
+    Server(String),
+    /// The client said something that cannot be read or does not fit; it is told.
+    Protocol(String),
+}
+
+impl From<ServerError> for Ended {
+    fn from(error: ServerError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<ProtocolError> for Ended {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// One connection.
+pub(crate) struct Conversation<S> {
+    gate: Gate,
+    database: Arc<Database>,
+    cancel: Arc<Cancel>,
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    frames: Frames,
+    /// What goes to the client next.
+    out: Vec<u8>,
+    server: Server<Link>,
+    names: Names,
+    /// What SQL prepared, by name.
+    prepared: HashMap<String, Vec<Act>>,
+    /// What SQL prepares in this segment, known once it has succeeded.
+    preparing: Vec<(String, Vec<Act>)>,
+    /// Where names are looked up, once the client has changed it; and that it may just have.
+    search_path: Option<String>,
+    path_may_move: bool,
+    /// An error of this segment was seen, and its `Sync` was not.
+    skipping: bool,
+    /// The server takes copied data. It is searched as it passes.
+    copying: Option<StreamFinder>,
+    /// What the server's next error stands for.
+    refusal: Option<Poison>,
+    /// What was let through in this segment.
+    permits: Vec<Permit<DatabaseRequest>>,
+    sent: u64,
+    received: u64,
+    error: Option<String>,
+}
+
+/// A message that no server can read, and what its error is to be replaced by.
+struct Poison {
+    mark: String,
+    told: Vec<u8>,
+}
+
+/// How judging a message ended.
+enum Judged {
+    Permit(Box<Permit<DatabaseRequest>>),
+    Refused(Vec<u8>),
+}
+
+impl<S: Stream> Conversation<S> {
+    pub(crate) fn new(
+        gate: &Gate,
+        database: Arc<Database>,
+        cancel: Arc<Cancel>,
+        stream: S,
+        frames: Frames,
+        server: Server<Link>,
+    ) -> Self {
+        let (reader, writer) = split(stream);
+        Self {
+            gate: gate.clone(),
+            database,
+            cancel,
+            reader,
+            writer,
+            frames,
+            out: Vec::new(),
+            server,
+            names: Names::default(),
+            prepared: HashMap::new(),
+            preparing: Vec::new(),
+            search_path: None,
+            path_may_move: false,
+            skipping: false,
+            copying: None,
+            refusal: None,
+            permits: Vec::new(),
+            sent: 0,
+            received: 0,
+            error: None,
+        }
+    }
+
+    /// Until either side leaves. `id` is what the client may cancel by.
+    pub(crate) async fn run(mut self, id: (u32, u32)) {
+        let ended = match self.welcome(id).await {
+            Ok(()) => loop {
+                if let Err(ended) = self.step().await {
+                    break ended;
+                }
+            },
+            Err(ended) => ended,
+        };
+        let (reason, told) = match ended {
+            Ended::Client => (None, None),
+            Ended::Server(why) => {
+                let why = self.gate.inner.authority.broker().redact_text(&why);
+                let told = Told::new(why.clone(), "Connect again.");
+                (Some(why), Some(error(Severity::Fatal, "57P01", &told)))
+            }
+            Ended::Protocol(why) => {
+                let told = Told::new(
+                    format!("Tagout ended this connection: {why}."),
+                    "Connect again, and use a usual client for PostgreSQL.",
+                );
+                (Some(why), Some(error(Severity::Fatal, PROTOCOL, &told)))
+            }
+        };
+        self.finish(reason);
+        if let Some(told) = told {
+            self.out.extend_from_slice(&told);
+        }
+        let _ = timeout(Duration::from_secs(5), self.flush()).await;
+        let _ = self.writer.shutdown().await;
+        // Whatever still runs there is rolled back by the server.
+        let _ = self.server.stream.shutdown().await;
+    }
+
+    /// What a server says to somebody whom it let in.
+    async fn welcome(&mut self, id: (u32, u32)) -> Result<(), Ended> {
+        if self.is_protected() {
+            self.server
+                .run("SET default_transaction_read_only = on")
+                .await?;
+        }
+        let out = &mut self.out;
+        framed(out, b'R', |out| out.extend_from_slice(&0_u32.to_be_bytes()));
+        for (name, value) in &self.server.parameters {
+            framed(out, b'S', |out| {
+                for text in [name, value] {
+                    out.extend_from_slice(text.as_bytes());
+                    out.push(0);
+                }
+            });
+        }
+        framed(out, b'K', |out| {
+            out.extend_from_slice(&id.0.to_be_bytes());
+            out.extend_from_slice(&id.1.to_be_bytes());
+        });
+        framed(out, b'Z', |out| out.push(b'I'));
+        self.flush().await
+    }
+
+    /// Whether the database is of a protected environment.
+    fn is_protected(&self) -> bool {
+        let task = self.gate.inner.authority.task();
+        task.database(&self.database.name).is_none_or(|grant| {
+            task.environments_of_database(grant)
+                .into_iter()
+                .any(|name| task.is_protected(Some(name)))
+        })
+    }
+
+    /// One message of the client's, or what the server has to say.
+    async fn step(&mut self) -> Result<(), Ended> {
+        let may_take = self.copying.is_some() || !self.names.is_synced();
+        if may_take && let Some(frame) = self.frames.next_frame()? {
+            return self.take(&frame).await;
+        }
+        let mut bytes = BytesMut::with_capacity(READ);
+        tokio::select! {
+            biased;
+            answer = self.server.answers.next(&mut self.server.stream) => {
+                let mut next = Some(answer.map_err(lost)?);
+                while let Some(answer) = next {
+                    self.pass(answer).await?;
+                    next = self.server.answers.take().map_err(lost)?;
+                }
+                self.flush().await
+            }
+            read = self.reader.read_buf(&mut bytes),
+                if may_take || self.frames.waiting() < MOST_WAITING => {
+                match read {
+                    Ok(0) | Err(_) => Err(Ended::Client),
+                    Ok(_) => {
+                        self.frames.push(&bytes);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a message of the client's.
+    async fn take(&mut self, frame: &Frame) -> Result<(), Ended> {
+        let message = FrontendMessage::read(frame)?;
+        if matches!(message, FrontendMessage::Terminate) {
+            return Err(Ended::Client);
+        }
+        if self.copying.is_some() {
+            return self.copy(message).await;
+        }
+        match message {
+            FrontendMessage::Sync => {
+                self.skipping = false;
+                self.forward(&message).await
+            }
+            // Left over from copying that failed: a server does not heed it either.
+            FrontendMessage::CopyData(_)
+            | FrontendMessage::CopyDone
+            | FrontendMessage::CopyFail(_) => Ok(()),
+            _ if self.skipping => Ok(()),
+            FrontendMessage::Query(ref text) => {
+                let text = text.clone();
+                self.query(message, &text).await
+            }
+            FrontendMessage::Parse { ref text, .. } => {
+                match self.gate.inner.reader.read(text).await {
+                    Ok(_) => self.forward(&message).await,
+                    Err(why) => self.refuse_unreadable(&message, &why).await,
+                }
+            }
+            FrontendMessage::Bind { .. } => self.bind(message).await,
+            FrontendMessage::Close(Target::Statement(ref name)) => {
+                self.prepared.remove(name);
+                self.forward(&message).await
+            }
+            _ => self.forward(&message).await,
+        }
+    }
+
+    /// Data for a `COPY … FROM STDIN` that was let through.
+    async fn copy(&mut self, message: FrontendMessage) -> Result<(), Ended> {
+        match &message {
+            FrontendMessage::CopyData(data) => {
+                let found = self
+                    .copying
+                    .as_mut()
+                    .and_then(|finder| finder.feed(data))
+                    .map(|hit| hit.label);
+                match found {
+                    None => self.write(&message).await,
+                    Some(label) => {
+                        self.copying = None;
+                        let why = format!("Tagout: the data holds the value of {label}");
+                        self.write(&FrontendMessage::CopyFail(why)).await
+                    }
+                }
+            }
+            FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
+                self.copying = None;
+                self.write(&message).await
+            }
+            // The server does not heed these while it takes data.
+            FrontendMessage::Flush | FrontendMessage::Sync => Ok(()),
+            _ => Err(Ended::Protocol(
+                "a message that does not belong into copied data".to_owned(),
+            )),
+        }
+    }
+
+    async fn query(&mut self, message: FrontendMessage, text: &str) -> Result<(), Ended> {
+        let reading = match self.gate.inner.reader.read(text).await {
+            Ok(reading) => reading,
+            Err(why) => return self.refuse_unreadable(&message, &why).await,
+        };
+        match self.judge(text, Vec::new(), &reading).await? {
+            Judged::Refused(told) => self.refuse(&message, told).await,
+            Judged::Permit(permit) => {
+                self.permits.push(*permit);
+                self.heed(&reading);
+                self.forward(&message).await
+            }
+        }
+    }
+
+    async fn bind(&mut self, message: FrontendMessage) -> Result<(), Ended> {
+        let FrontendMessage::Bind {
+            statement,
+            parameters,
+            parameter_formats,
+            ..
+        } = &message
+        else {
+            return Ok(());
+        };
+        let Some(statement) = self.names.prepared(statement) else {
+            let told = names_error(NamesError::Statement);
+            return self.refuse(&message, told).await;
+        };
+        let parameters = parameters
+            .iter()
+            .enumerate()
+            .map(|(place, value)| {
+                let format = parameter_formats
+                    .get(place)
+                    .or(match &parameter_formats[..] {
+                        [one] => Some(one),
+                        _ => None,
+                    });
+                match (value, format) {
+                    (None, _) => Parameter::Null,
+                    (Some(value), Some(Format::Binary)) => Parameter::Binary(value.clone()),
+                    (Some(value), _) => Parameter::Text(value.clone()),
+                }
+            })
+            .collect();
+        let PreparedStatement { text, .. } = &*statement;
+        let reading = match self.gate.inner.reader.read(text).await {
+            Ok(reading) => reading,
+            Err(why) => return self.refuse_unreadable(&message, &why).await,
+        };
+        match self.judge(text, parameters, &reading).await? {
+            Judged::Refused(told) => self.refuse(&message, told).await,
+            Judged::Permit(permit) => {
+                self.permits.push(*permit);
+                self.heed(&reading);
+                self.forward(&message).await
+            }
+        }
+    }
+
+    /// What a text changes of what later messages mean.
+    fn heed(&mut self, reading: &Reading) {
+        self.path_may_move |= reading.moves_search_path();
+        if !reading.renames() {
+            return;
+        }
+        for act in reading
+            .statements
+            .iter()
+            .flat_map(|statement| &statement.acts)
+        {
+            match (act.name.as_str(), act.objects.first()) {
+                ("prepare" | "deallocate", Some(object)) => {
+                    self.names.forget(&object.name);
+                    self.prepared.remove(&object.name);
+                }
+                ("prepare" | "deallocate" | "discard", None) => {
+                    self.names.forget_all();
+                    self.prepared.clear();
+                }
+                _ => {}
+            }
+        }
+        self.preparing.extend(prepares(reading));
+    }
+
+    /// Asks the authority, while the client may go away or cancel.
+    async fn judge(
+        &mut self,
+        text: &str,
+        parameters: Vec<Parameter>,
+        reading: &Arc<Reading>,
+    ) -> Result<Judged, Ended> {
+        let inner = Arc::clone(&self.gate.inner);
+        let action = action(
+            Asked {
+                text,
+                parameters,
+                search_path: self.search_path.clone(),
+                reading,
+                prepared: &self.prepared,
+            },
+            &self.database,
+            inner.generation(&self.database),
+            inner.authority.broker(),
+        );
+        let (teller, mut told) = mpsc::unbounded_channel();
+        let waiting = Waiting {
+            reading: Arc::clone(reading),
+            teller,
+        };
+        let cancel = Arc::clone(&self.cancel);
+        let mut cancelled = std::pin::pin!(cancel.wanted.notified());
+        let mut judging = std::pin::pin!(inner.authority.judge_seen(action, &waiting));
+        let longest = match self.server.status() {
+            Status::Idle => Duration::MAX,
+            Status::Transaction | Status::Failed => LONGEST_IN_TRANSACTION,
+        };
+        let mut held = None;
+        let mut too_long = std::pin::pin!(sleep_at_most(longest));
+        loop {
+            let mut bytes = BytesMut::with_capacity(READ);
+            tokio::select! {
+                biased;
+                verdict = &mut judging => return Ok(match verdict {
+                    Ok(permit) => Judged::Permit(Box::new(permit)),
+                    Err(refusal) => {
+                        Judged::Refused(error(Severity::Error, NOT_ALLOWED, &Told::from(&refusal)))
+                    }
+                }),
+                Some(hold) = told.recv() => {
+                    let told = Told::new(
+                        format!("Tagout holds this statement as {hold} until a person has answered."),
+                        format!("Your user can run `tagout approve {hold}` in another terminal."),
+                    );
+                    held = Some(hold);
+                    self.out.extend_from_slice(&notice(&told));
+                    self.flush().await?;
+                }
+                () = &mut cancelled => {
+                    let told = Told::new(
+                        "canceling statement due to user request while it waited for a person",
+                        "Send it again when it is wanted.",
+                    );
+                    return Ok(Judged::Refused(error(Severity::Error, CANCELLED, &told)));
+                }
+                () = &mut too_long, if held.is_some() => {
+                    return Ok(Judged::Refused(held_too_long(held.as_ref())));
+                }
+                read = self.reader.read_buf(&mut bytes), if self.frames.waiting() < MOST_WAITING => {
+                    match read {
+                        // An approval must not release a statement whose answer nobody reads.
+                        Ok(0) | Err(_) => return Err(Ended::Client),
+                        Ok(_) => self.frames.push(&bytes),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn refuse_unreadable(
+        &mut self,
+        message: &FrontendMessage,
+        why: &Unreadable,
+    ) -> Result<(), Ended> {
+        // A statement that no server would read either: let the client see that, as from a server.
+        let told = Told::new(
+            format!("Tagout denied this: {why}."),
+            "Write the statement in a way that PostgreSQL's own grammar reads.",
+        );
+        let code = match why {
+            Unreadable::Grammar { .. } => "42601",
+            _ => NOT_ALLOWED,
+        };
+        self.refuse(message, error(Severity::Error, code, &told))
+            .await
+    }
+
+    /// Makes the server answer with an error where `message` would have been, which becomes `told`.
+    async fn refuse(&mut self, message: &FrontendMessage, told: Vec<u8>) -> Result<(), Ended> {
+        let mut random = [0; 8];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| Ended::Server("no random numbers".to_owned()))?;
+        let mark = format!("tagout_refused_{:016x}", u64::from_be_bytes(random));
+        self.refusal = Some(Poison {
+            mark: mark.clone(),
+            told,
+        });
+        match message {
+            FrontendMessage::Query(_) => {
+                let marked = FrontendMessage::Query(mark);
+                let noted = self.names.forward(&marked);
+                noted.map_err(|why| Ended::Protocol(why.to_string()))?;
+                self.write(&marked).await
+            }
+            _ => {
+                // Behind it nothing counts until `Sync`, as behind any error.
+                self.skipping = true;
+                self.write(&FrontendMessage::Parse {
+                    name: String::new(),
+                    text: mark,
+                    parameter_types: Vec::new(),
+                })
+                .await?;
+                self.write(&FrontendMessage::Flush).await
+            }
+        }
+    }
+
+    /// Notes what a message does to names, and sends it.
+    async fn forward(&mut self, message: &FrontendMessage) -> Result<(), Ended> {
+        match self.names.forward(message) {
+            Ok(_) => self.write(message).await,
+            Err(why @ (NamesError::Statement | NamesError::Portal | NamesError::TooMany)) => {
+                self.refuse(message, names_error(why)).await
+            }
+            Err(why) => Err(Ended::Protocol(why.to_string())),
+        }
+    }
+
+    async fn write(&mut self, message: &FrontendMessage) -> Result<(), Ended> {
+        let mut out = Vec::new();
+        message.write(&mut out);
+        self.sent += out.len() as u64;
+        self.server.stream.write_all(&out).await.map_err(lost)?;
+        self.server.stream.flush().await.map_err(lost)
+    }
+
+    /// Passes what the server says.
+    async fn pass(&mut self, answer: Answer) -> Result<(), Ended> {
+        let (kind, message) = match answer {
+            Answer::Whole(kind, message) => (kind, message),
+            Answer::Part(bytes) => return self.give(&bytes).await,
+        };
+        let body = Answer::body(&message);
+        match kind {
+            b'1' | b'2' | b'3' => self.names.confirmed(kind).map_err(unasked)?,
+            b'E' => return self.failed(&message).await,
+            b'S' => {
+                self.server.note_parameter(body);
+                if let Some(name) = unpinned(&self.server) {
+                    return Err(Ended::Protocol(format!(
+                        "the setting {name} changed, under which Tagout reads statements"
+                    )));
+                }
+            }
+            b'G' => {
+                self.names.copying();
+                self.copying = Some(self.gate.inner.authority.broker().stream());
+            }
+            b'Z' => {
+                let status = status(body)?;
+                self.server.status = status;
+                self.names.ready(status).map_err(unasked)?;
+                self.skipping = false;
+                self.copying = None;
+                self.refusal = None;
+                match self.error.is_none() {
+                    true => self.prepared.extend(self.preparing.drain(..)),
+                    false => self.preparing.clear(),
+                }
+                self.finish(None);
+                self.find_search_path().await?;
+            }
+            b'A' | b'C' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's'
+            | b't' => {}
+            _ => {
+                return Err(Ended::Server(
+                    "the database sent a message that belongs nowhere here".to_owned(),
+                ));
+            }
+        }
+        self.give(&message).await
+    }
+
+    async fn failed(&mut self, message: &Bytes) -> Result<(), Ended> {
+        let complaint = Complaint::read(message);
+        self.names.failed();
+        self.copying = None;
+        self.skipping = !self.names.is_synced();
+        let poison = self
+            .refusal
+            .take()
+            .filter(|poison| complaint.message.contains(&poison.mark));
+        match poison {
+            Some(poison) => {
+                self.error = Some("refused".to_owned());
+                self.give(&poison.told).await
+            }
+            // The server's own: something in front of what was refused failed first.
+            None => {
+                self.error = Some(complaint.code);
+                self.give(message).await
+            }
+        }
+    }
+
+    /// Where names are looked up from now on, asked of the server when it may have changed.
+    async fn find_search_path(&mut self) -> Result<(), Ended> {
+        if !self.path_may_move || self.server.status() == Status::Failed {
+            return Ok(());
+        }
+        self.names.asked_between();
+        let path = self.server.run("SHOW search_path").await?;
+        self.search_path = path.single().map(str::to_owned);
+        Ok(())
+    }
+
+    /// Records how what was let through ended.
+    fn finish(&mut self, reason: Option<String>) {
+        let error = self.error.take().or(reason);
+        for permit in self.permits.drain(..) {
+            permit.outcome(Outcome {
+                status: None,
+                error: error.clone(),
+                request_bytes: self.sent,
+                response_bytes: self.received,
+            });
+        }
+        (self.sent, self.received) = (0, 0);
+    }
+
+    async fn give(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.received += bytes.len() as u64;
+        self.out.extend_from_slice(bytes);
+        if self.out.len() >= GATHERED {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_all(&self.out).await;
+        self.out.clear();
+        written.map_err(|_| Ended::Client)?;
+        self.writer.flush().await.map_err(|_| Ended::Client)
+    }
+}
+
+/// What is at hand while a statement waits for a person.
+struct Waiting {
+    reading: Arc<Reading>,
+    teller: mpsc::UnboundedSender<HoldId>,
+}
+
+impl OnHold for Waiting {
+    fn preview(&self) -> Soon<'_, Vec<String>> {
+        Box::pin(async { self.reading.reasons() })
+    }
+
+    fn held(&self, hold: &HoldId) {
+        // A client that is gone needs no notice.
+        let _ = self.teller.send(hold.clone());
+    }
+}
+
+async fn sleep_at_most(longest: Duration) {
+    match longest {
+        Duration::MAX => std::future::pending().await,
+        longest => sleep(longest).await,
+    }
+}
+
+fn held_too_long(hold: Option<&HoldId>) -> Vec<u8> {
+    let hold = hold.map_or("its hold".to_owned(), ToString::to_string);
+    let refusal = Refusal::denied(
+        "the statement waits for a person, and others may wait for the locks of its transaction.",
+        format!(
+            "Roll back, ask your user to run `tagout approve {hold}` (or `tagout deny {hold}`) in another terminal, \
+             then send exactly the same statement again; it passes once. Do not look for another way."
+        ),
+    );
+    error(Severity::Error, NOT_ALLOWED, &Told::from(&refusal))
+}
+
+fn names_error(why: NamesError) -> Vec<u8> {
+    let code = match why {
+        NamesError::Statement => "26000",
+        NamesError::Portal => "34000",
+        _ => "53400",
+    };
+    let told = Told::new(
+        format!("Tagout: {why}"),
+        "Statements that SQL prepares with PREPARE are used with EXECUTE.",
+    );
+    error(Severity::Error, code, &told)
+}
+
+fn lost(error: io::Error) -> Ended {
+    Ended::Server(format!("the database's connection was lost: {error}"))
+}
+
+fn unasked(error: NamesError) -> Ended {
+    Ended::Server(error.to_string())
+}

@@ -1,0 +1,596 @@
+//! The gate as connections see it: who is meant, whether the client knows the decoy, and the way to the
+//! server. What is then said on a connection is [`crate::conversation`]'s. The gate decides nothing; it
+//! asks the authority once for the connection and once for each message that runs something.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+use tagout_authority::Authority;
+use tagout_core::{HostName, Refusal};
+use tagout_net::{
+    Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, UpstreamStream,
+    refuse_handshake,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::channel::end_point;
+use crate::conversation::Conversation;
+use crate::database::Database;
+use crate::judging::Reader;
+use crate::message::framed;
+use crate::refusal::{
+    NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, PROTOCOL, Severity, Told, WRONG_PASSWORD, error,
+};
+use crate::url::{Place, SslMode};
+use crate::{
+    ChannelBinding, Frame, Frames, Login, Opening, Password, ProtocolError, ScramError, Server,
+    ServerError, Startup,
+};
+
+/// A client must say who it is within this time.
+const STARTUP: Duration = Duration::from_secs(30);
+/// How long a server may take to answer whether it encrypts.
+const ASKED: Duration = Duration::from_secs(10);
+/// Threads that read SQL.
+const READERS: usize = 2;
+
+/// Any way to a server.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// A connection to a server.
+pub(crate) type Link = Box<dyn Stream>;
+
+/// The gate of a session's databases. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) authority: Authority,
+    upstream: Arc<Upstream>,
+    ca: Arc<SessionCa>,
+    databases: Vec<Arc<Database>>,
+    pub(crate) reader: Arc<Reader>,
+    /// By what clients were told that cancels a connection.
+    cancels: Mutex<HashMap<(u32, u32), Arc<Cancel>>>,
+}
+
+impl Inner {
+    /// How often the password of `database` has changed in this session.
+    pub(crate) fn generation(&self, database: &Database) -> u64 {
+        let credentials = self.authority.broker().credentials();
+        let known = credentials.iter().find(|known| known.name == database.name);
+        known.map_or(1, |known| known.generation)
+    }
+}
+
+/// How a connection is cancelled.
+pub(crate) struct Cancel {
+    database: Arc<Database>,
+    /// The server's own.
+    key: Option<(u32, Vec<u8>)>,
+    /// Somebody wants to.
+    pub(crate) wanted: Notify,
+}
+
+/// Why there is no connection to a server.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The authority says no.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// The network.
+    #[error("{0}")]
+    Net(#[from] NetError),
+    /// The server.
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    /// The socket on this machine.
+    #[error("the database's socket {path}: {source}")]
+    Socket {
+        /// Its path.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It does not encrypt, and has to.
+    #[error(
+        "the database at {0} does not speak TLS, which Tagout expects of one that is not on this machine; if that is as it should be, your user can add sslmode=disable to the database's URL"
+    )]
+    NoTls(String),
+    /// Something of the login cannot be said.
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+impl Gate {
+    /// A gate for `databases`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn new(
+        authority: Authority,
+        upstream: Arc<Upstream>,
+        ca: Arc<SessionCa>,
+        databases: Vec<Database>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                authority,
+                upstream,
+                ca,
+                databases: databases.into_iter().map(Arc::new).collect(),
+                reader: Arc::new(Reader::start(READERS)?),
+                cancels: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Whether a connection to `destination` on `port` is for a database.
+    pub fn serves(&self, destination: &Destination, port: u16) -> bool {
+        matches!(destination, Destination::Known(host) if self.at(host, port).next().is_some())
+    }
+
+    fn at(&self, host: &HostName, port: u16) -> impl Iterator<Item = &Arc<Database>> {
+        self.inner.databases.iter().filter(move |database| {
+            database.endpoint.inside == *host && database.endpoint.port == port
+        })
+    }
+
+    /// Serves one captured connection to its end.
+    pub async fn serve(&self, captured: Captured) {
+        let port = captured.port;
+        let Destination::Known(host) = captured.destination.clone() else {
+            return;
+        };
+        match captured.open().await {
+            Err(_) => {}
+            Ok(Captures::Broken(_, stream)) => refuse_handshake(stream).await,
+            // TLS from the first byte (`sslnegotiation=direct`).
+            Ok(Captures::Tls(_, stream)) => self.encrypted(stream, host, port).await,
+            Ok(Captures::Plain(mut stream)) => {
+                let opened = timeout(STARTUP, open(&mut stream, true)).await;
+                match opened {
+                    Ok(Ok(Opened::Tls)) => self.encrypted(stream, host, port).await,
+                    Ok(Ok(Opened::Cancel(process, key))) => self.cancel(process, &key).await,
+                    Ok(Ok(Opened::Startup(startup))) => {
+                        self.begin(stream, startup, (host, port), None).await;
+                    }
+                    Ok(Err(Some(why))) => misunderstood(&mut stream, &why).await,
+                    Ok(Err(None)) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    async fn encrypted<S: Stream>(&self, stream: S, host: HostName, port: u16) {
+        let (mut stream, certificate) = match self.inner.ca.accept_postgres(stream, &host).await {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                let fields = json!({"host": host, "port": port, "error": why.to_string()});
+                let _ = self
+                    .inner
+                    .authority
+                    .record()
+                    .append("handshake", fields)
+                    .await;
+                return;
+            }
+        };
+        let binding = end_point(&certificate);
+        match timeout(STARTUP, open(&mut stream, false)).await {
+            Ok(Ok(Opened::Startup(startup))) => {
+                self.begin(stream, startup, (host, port), binding).await;
+            }
+            Ok(Ok(Opened::Cancel(process, key))) => self.cancel(process, &key).await,
+            Ok(Err(Some(why))) => misunderstood(&mut stream, &why).await,
+            Ok(Ok(Opened::Tls) | Err(None)) | Err(_) => {}
+        }
+    }
+
+    /// From the client's `StartupMessage` to the end of the connection.
+    async fn begin<S: Stream>(
+        &self,
+        mut stream: S,
+        startup: Startup,
+        (host, port): (HostName, u16),
+        binding: Option<Vec<u8>>,
+    ) {
+        let mut frames = Frames::default();
+        let entered = timeout(
+            STARTUP,
+            self.enter(&mut stream, &mut frames, &startup, (&host, port), binding),
+        );
+        let database = match entered.await {
+            Ok(Ok(database)) => database,
+            Ok(Err(Some(refused))) => {
+                let _ = stream.write_all(&refused).await;
+                let _ = stream.shutdown().await;
+                return;
+            }
+            Ok(Err(None)) | Err(_) => return,
+        };
+        let server = match self.log_in(&database, &startup).await {
+            Ok(server) => server,
+            Err(why) => {
+                let (code, told) = unreached(&why);
+                let told = Told {
+                    message: self.inner.authority.broker().redact_text(&told.message),
+                    ..told
+                };
+                let _ = stream.write_all(&error(Severity::Fatal, code, &told)).await;
+                let _ = stream.shutdown().await;
+                return;
+            }
+        };
+        let mut mark = [0; 8];
+        if SystemRandom::new().fill(&mut mark).is_err() {
+            return;
+        }
+        let [a, b, c, d, rest @ ..] = mark;
+        let id = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes(rest));
+        let cancel = Arc::new(Cancel {
+            database: Arc::clone(&database),
+            key: server.key.clone(),
+            wanted: Notify::new(),
+        });
+        self.cancels().insert(id, Arc::clone(&cancel));
+        let conversation = Conversation::new(self, database, cancel, stream, frames, server);
+        conversation.run(id).await;
+        self.cancels().remove(&id);
+    }
+
+    /// Lets a client in that knows the decoy, or says why not.
+    async fn enter<S: Stream>(
+        &self,
+        stream: &mut S,
+        frames: &mut Frames,
+        startup: &Startup,
+        (host, port): (&HostName, u16),
+        binding: Option<Vec<u8>>,
+    ) -> Result<Arc<Database>, Option<Vec<u8>>> {
+        if let Some(negotiation) = startup.negotiation() {
+            stream.write_all(&negotiation).await.map_err(|_| None)?;
+        }
+        let granted: Vec<_> = self.at(host, port).collect();
+        let chosen = granted.iter().find(|database| {
+            database.endpoint.database == startup.database && database.user == startup.user
+        });
+        let Some(database) = chosen else {
+            let names: Vec<_> = granted
+                .iter()
+                .map(|database| format!("{} as {}", database.endpoint.database, database.user))
+                .collect();
+            let fields = json!({
+                "host": host,
+                "port": port,
+                "verdict": "deny",
+                "reason": "another database or role than the task was given",
+            });
+            let _ = self
+                .inner
+                .authority
+                .record()
+                .append("connection", fields)
+                .await;
+            let told = Told::new(
+                format!(
+                    "Tagout denied this: this task was given {} at {host}, and no other database or role there.",
+                    names.join(" and ")
+                ),
+                "Use the URL in DATABASE_URL as it stands. Only your user can give this task another database, by a [[database]] in tagout.toml.",
+            );
+            return Err(Some(error(Severity::Fatal, NOT_THIS_LOGIN, &told)));
+        };
+        if let Some(decoy) = &database.decoy {
+            let refused = |why: ScramError| {
+                let told = Told::new(
+                    format!("Tagout denied this login: {why}"),
+                    "Use the URL in DATABASE_URL as it stands; Tagout puts the real password in outside.",
+                );
+                Some(error(Severity::Fatal, WRONG_PASSWORD, &told))
+            };
+            authenticate(stream, frames, database, decoy, binding)
+                .await
+                .map_err(|why| why.and_then(refused))?;
+        }
+        Ok(Arc::clone(database))
+    }
+
+    async fn log_in(
+        &self,
+        database: &Arc<Database>,
+        startup: &Startup,
+    ) -> Result<Server<Link>, DialError> {
+        let packet = startup.rebuilt(
+            &database.user,
+            &database.endpoint.database,
+            database.options.as_deref(),
+        )?;
+        let (link, end_point, is_encrypted) = self.dial(database).await?;
+        let server = Server::start(
+            link,
+            &Login {
+                startup: &packet,
+                user: &database.user,
+                password: database
+                    .password
+                    .as_ref()
+                    .map_or(&[][..], |password| password.expose()),
+                trust: database.trust(is_encrypted),
+                end_point,
+            },
+        )
+        .await?;
+        if let Some(why) = unpinned(&server) {
+            return Err(ServerError::Protocol(why).into());
+        }
+        Ok(server)
+    }
+
+    /// A connection of Tagout's own to the same database, for questions about it.
+    pub(crate) async fn side(&self, database: &Arc<Database>) -> Result<Server<Link>, DialError> {
+        self.log_in(
+            database,
+            &Startup::of_tagout(&database.user, &database.endpoint.database),
+        )
+        .await
+    }
+
+    /// Connects to the server, encrypted as the URL says. With the hash of its certificate.
+    async fn dial(&self, database: &Database) -> Result<(Link, Option<Vec<u8>>, bool), DialError> {
+        let target = database.target();
+        let admission = self
+            .inner
+            .authority
+            .admit(&target)
+            .await
+            .map_err(|refusal| DialError::Refused(Box::new(refusal)))?;
+        let host = match &database.place {
+            Place::Socket(folder) => {
+                let path = format!("{folder}/.s.PGSQL.{}", database.endpoint.port);
+                let stream = UnixStream::connect(&path)
+                    .await
+                    .map_err(|source| DialError::Socket { path, source })?;
+                return Ok((Box::new(stream), None, false));
+            }
+            Place::Host(host) => host,
+        };
+        let connection = self.inner.upstream.connect_opaque(&admission).await?;
+        let UpstreamStream::Plain(mut stream) = connection.stream else {
+            return Err(ServerError::Protocol("a connection that is encrypted already").into());
+        };
+        if database.ssl_mode == SslMode::Disable {
+            return Ok((Box::new(stream), None, false));
+        }
+        let mut request = 8_u32.to_be_bytes().to_vec();
+        request.extend_from_slice(&((1234_u32 << 16) | 5679).to_be_bytes());
+        let answer = timeout(ASKED, async {
+            stream.write_all(&request).await?;
+            // One byte and no more: what a stranger put behind it must not be read as encrypted.
+            stream.read_u8().await
+        })
+        .await
+        .map_err(|_| ServerError::TooSlow)?
+        .map_err(ServerError::Connection)?;
+        match answer {
+            b'S' => {
+                let upstream = &self.inner.upstream;
+                let tls = upstream
+                    .secure(&target.host, host, stream, &database.tls)
+                    .await?;
+                let shown = tls.get_ref().1.peer_certificates();
+                let hash = shown
+                    .and_then(|chain| chain.first())
+                    .and_then(|certificate| end_point(certificate));
+                Ok((Box::new(tls), hash, true))
+            }
+            b'N' if database.ssl_mode == SslMode::Prefer => Ok((Box::new(stream), None, false)),
+            b'N' => Err(DialError::NoTls(target.to_string())),
+            _ => Err(ServerError::Protocol("no answer to whether it encrypts").into()),
+        }
+    }
+
+    /// Somebody wants to cancel what runs on another connection.
+    async fn cancel(&self, process: u32, key: &[u8]) {
+        let Ok(key) = <[u8; 4]>::try_from(key) else {
+            return;
+        };
+        let found = self
+            .cancels()
+            .get(&(process, u32::from_be_bytes(key)))
+            .cloned();
+        let Some(cancel) = found else { return };
+        // What waits for a person is withdrawn; nothing is at the server then.
+        cancel.wanted.notify_waiters();
+        let Some((process, key)) = &cancel.key else {
+            return;
+        };
+        let Ok((mut link, ..)) = self.dial(&cancel.database).await else {
+            return;
+        };
+        let mut packet = (12 + key.len() as u32).to_be_bytes().to_vec();
+        packet.extend_from_slice(&((1234_u32 << 16) | 5678).to_be_bytes());
+        packet.extend_from_slice(&process.to_be_bytes());
+        packet.extend_from_slice(key);
+        if link.write_all(&packet).await.is_ok() {
+            // The server closes when it has done it, and the client waits for that.
+            let _ = timeout(ASKED, link.read_u8()).await;
+        }
+    }
+
+    fn cancels(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, u32), Arc<Cancel>>> {
+        // Entries are put in whole.
+        self.inner
+            .cancels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The settings under which the classifier reads as the server does, as the server reports them.
+const PINNED: [(&str, &str); 2] = [
+    ("standard_conforming_strings", "on"),
+    ("client_encoding", "UTF8"),
+];
+
+/// Which of the pinned settings is not what it has to be.
+pub(crate) fn unpinned<S>(server: &Server<S>) -> Option<&'static str> {
+    PINNED
+        .iter()
+        .find(|(name, value)| server.parameters.get(*name).map(String::as_str) != Some(value))
+        .map(|(name, _)| *name)
+}
+
+enum Opened {
+    Tls,
+    Cancel(u32, Vec<u8>),
+    Startup(Startup),
+}
+
+/// Reads what a connection begins with, nothing behind it. `None` when the client is gone.
+async fn open<S: Stream>(
+    stream: &mut S,
+    may_encrypt: bool,
+) -> Result<Opened, Option<ProtocolError>> {
+    let mut arrived = Vec::new();
+    loop {
+        let opening = loop {
+            if let Some((opening, length)) = Opening::read(&arrived)? {
+                // Nothing was answered yet, so nothing may follow: who says more before an answer could
+                // hide it in front of what is encrypted.
+                if length != arrived.len() {
+                    return Err(Some(ProtocolError::Fields("startup")));
+                }
+                break opening;
+            }
+            if stream.read_buf(&mut arrived).await.map_err(|_| None)? == 0 {
+                return Err(None);
+            }
+        };
+        arrived.clear();
+        let answer = match opening {
+            Opening::Startup(startup) => return Ok(Opened::Startup(startup)),
+            Opening::Cancel { process, key } => return Ok(Opened::Cancel(process, key)),
+            Opening::Tls if may_encrypt => b"S",
+            Opening::Tls | Opening::Gss => b"N",
+        };
+        stream.write_all(answer).await.map_err(|_| None)?;
+        if answer == b"S" {
+            return Ok(Opened::Tls);
+        }
+    }
+}
+
+fn misunderstanding(why: &ProtocolError) -> Vec<u8> {
+    let told = Told::new(
+        format!("Tagout denied this: {why}."),
+        "Connect with the URL in DATABASE_URL as it stands.",
+    );
+    error(Severity::Fatal, PROTOCOL, &told)
+}
+
+async fn misunderstood<S: Stream>(stream: &mut S, why: &ProtocolError) {
+    let _ = stream.write_all(&misunderstanding(why)).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Asks for the decoy by SCRAM, bound to the connection's certificate where the client can do that.
+async fn authenticate<S: Stream>(
+    stream: &mut S,
+    frames: &mut Frames,
+    database: &Database,
+    decoy: &tagout_credentials::Decoy,
+    binding: Option<Vec<u8>>,
+) -> Result<(), Option<ScramError>> {
+    let verifier = database.verifier(decoy)?;
+    let mut out = Vec::new();
+    framed(&mut out, b'R', |out| {
+        out.extend_from_slice(&10_u32.to_be_bytes());
+        if binding.is_some() {
+            out.extend_from_slice(b"SCRAM-SHA-256-PLUS\0");
+        }
+        out.extend_from_slice(b"SCRAM-SHA-256\0\0");
+    });
+    stream.write_all(&out).await.map_err(|_| None)?;
+    let first = frame(stream, frames).await?;
+    let Ok(Password::Initial { mechanism, data }) = Password::read_initial(&first) else {
+        return Err(Some(ScramError::Message));
+    };
+    let binding = match (mechanism.as_str(), binding) {
+        ("SCRAM-SHA-256-PLUS", Some(hash)) => ChannelBinding::EndPoint(hash),
+        ("SCRAM-SHA-256", Some(_)) => ChannelBinding::NotTaken,
+        ("SCRAM-SHA-256", None) => ChannelBinding::None,
+        _ => return Err(Some(ScramError::Message)),
+    };
+    let mut nonce = [0; 18];
+    SystemRandom::new()
+        .fill(&mut nonce)
+        .map_err(|_| ScramError::Message)?;
+    let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (exchange, server_first) = verifier.begin(&data, &binding, &nonce)?;
+    say_sasl(stream, 11, &server_first).await?;
+    let last = frame(stream, frames).await?;
+    let Ok(Password::Response(data)) = Password::read_response(&last) else {
+        return Err(Some(ScramError::Message));
+    };
+    let server_final = exchange.finish(&data)?;
+    say_sasl(stream, 12, &server_final).await
+}
+
+async fn say_sasl<S: Stream>(
+    stream: &mut S,
+    kind: u32,
+    text: &str,
+) -> Result<(), Option<ScramError>> {
+    let mut out = Vec::new();
+    framed(&mut out, b'R', |out| {
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(text.as_bytes());
+    });
+    stream.write_all(&out).await.map_err(|_| None)
+}
+
+async fn frame<S: Stream>(
+    stream: &mut S,
+    frames: &mut Frames,
+) -> Result<Frame, Option<ScramError>> {
+    let mut bytes = [0; 2048];
+    loop {
+        match frames.next_frame() {
+            Ok(Some(frame)) => return Ok(frame),
+            Ok(None) => {}
+            Err(_) => return Err(Some(ScramError::Message)),
+        }
+        let count = stream.read(&mut bytes).await.map_err(|_| None)?;
+        match bytes.get(..count) {
+            None | Some([]) => return Err(None),
+            Some(read) => frames.push(read),
+        }
+    }
+}
+
+/// What a client is told whose server was not reached.
+fn unreached(why: &DialError) -> (&'static str, Told) {
+    match why {
+        DialError::Refused(refusal) => (NOT_ALLOWED, Told::from(&**refusal)),
+        why => (
+            NO_CONNECTION,
+            Told::new(
+                format!("Tagout could not reach the database: {why}"),
+                "Tell your user; nothing can be done about it from inside.",
+            ),
+        ),
+    }
+}
+
+/// Boxed, because preview and conversation ask for it in places that cannot be generic.
+pub(crate) type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
