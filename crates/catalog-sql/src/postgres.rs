@@ -44,7 +44,10 @@ pub(crate) fn classify(text: &str) -> Result<Statements, Unreadable> {
 /// For each statement of a text the query that lists its rows.
 pub(crate) fn row_queries(text: &str) -> Result<Vec<Result<RowQuery, Uncountable>>, Unreadable> {
     let pieces = parse(text, ParserOptions::DEFAULT)?;
-    Ok(pieces.iter().map(|(piece, _)| counting::row_query(piece)).collect())
+    Ok(pieces
+        .iter()
+        .map(|(piece, _)| counting::row_query(piece))
+        .collect())
 }
 
 /// The statements of a text, each with its own piece of it, and not yet with a count of rows.

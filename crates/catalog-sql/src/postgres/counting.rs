@@ -43,10 +43,6 @@ pub(super) fn row_query(statement: &str) -> Result<RowQuery, Uncountable> {
     let sets = affected.sets.clone();
     let query = affected.query(LISTED, LISTED)?;
     let tree = without_places(&query)?;
-    match is_repeatable(&tree) {
-        Ok(()) | Err(Uncountable::Parameter) => {}
-        Err(why) => return Err(why),
-    }
     let mut parameters = BTreeSet::new();
     let mut changing = None;
     tree.any(&mut |message: &Message| {
@@ -62,7 +58,10 @@ pub(super) fn row_query(statement: &str) -> Result<RowQuery, Uncountable> {
     }
     Ok(RowQuery {
         query: written(query, &tree)?,
-        parameters: parameters.into_iter().filter_map(|number| usize::try_from(number).ok()).collect(),
+        parameters: parameters
+            .into_iter()
+            .filter_map(|number| usize::try_from(number).ok())
+            .collect(),
         sets,
     })
 }
@@ -126,7 +125,13 @@ impl Affected {
                     Some(NodeEnum::ResTarget(column)) => Some(column.name),
                     _ => None,
                 });
-                (relation, from_clause, where_clause, with_clause, Some(sets.collect()))
+                (
+                    relation,
+                    from_clause,
+                    where_clause,
+                    with_clause,
+                    Some(sets.collect()),
+                )
             }
             _ => return Err(Uncountable::NotOne),
         };
@@ -197,16 +202,14 @@ fn row_columns(query: &mut SelectStmt) -> Vec<&mut Node> {
         let Some(value) = &mut target.val else {
             continue;
         };
-        match &mut value.node {
-            Some(NodeEnum::ColumnRef(_)) => columns.push(&mut **value),
-            Some(NodeEnum::FuncCall(call)) => {
-                for argument in &mut call.args {
-                    if let Some(NodeEnum::RowExpr(row)) = &mut argument.node {
-                        columns.extend(&mut row.args);
-                    }
+        if matches!(value.node, Some(NodeEnum::ColumnRef(_))) {
+            columns.push(&mut **value);
+        } else if let Some(NodeEnum::FuncCall(call)) = &mut value.node {
+            for argument in &mut call.args {
+                if let Some(NodeEnum::RowExpr(row)) = &mut argument.node {
+                    columns.extend(&mut row.args);
                 }
             }
-            _ => {}
         }
     }
     columns
@@ -357,7 +360,12 @@ mod tests {
             rows.pop().expect("a statement")
         };
         for (statement, query, parameters, sets) in [
-            ("DELETE FROM t", "SELECT t.tableoid, t.ctid FROM t", vec![], None),
+            (
+                "DELETE FROM t",
+                "SELECT t.tableoid, t.ctid FROM t",
+                vec![],
+                None,
+            ),
             (
                 "DELETE FROM a.t x USING u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
                 "SELECT x.tableoid, x.ctid FROM a.t x, u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
@@ -380,7 +388,10 @@ mod tests {
             assert_eq!(rows, expected, "{statement}");
         }
         for (statement, why) in [
-            ("DELETE FROM t WHERE n > $1 AND random() < 0.5", Uncountable::Changing),
+            (
+                "DELETE FROM t WHERE n > $1 AND random() < 0.5",
+                Uncountable::Changing,
+            ),
             ("DELETE FROM t WHERE n > evil($1)", Uncountable::Changing),
             ("DELETE FROM t WHERE CURRENT OF c", Uncountable::Cursor),
             ("TRUNCATE t", Uncountable::NotOne),
