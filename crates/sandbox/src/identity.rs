@@ -38,16 +38,8 @@ pub(crate) struct Identity {
 
 /// Decides as whom the command runs. As root this looks at the owner of each tree and tries whether its file system can map.
 pub(crate) fn decide(spec: &Spec) -> Step<Identity> {
-    let own = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
-    if own.0 != 0 {
-        return Ok(Identity {
-            outside: own,
-            inside: own,
-            id_maps: Vec::new(),
-        });
+    if let Some(ordinary) = Identity::of_an_ordinary_user() {
+        return Ok(ordinary);
     }
     let trees: Vec<&Tree> = std::iter::once(&spec.workspace)
         .chain(&spec.extra_trees)
@@ -87,6 +79,19 @@ pub(crate) fn decide(spec: &Spec) -> Step<Identity> {
 }
 
 impl Identity {
+    /// The person themselves, unless this process is root.
+    pub(crate) fn of_an_ordinary_user() -> Option<Identity> {
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        (own.0 != 0).then_some(Identity {
+            outside: own,
+            inside: own,
+            id_maps: Vec::new(),
+        })
+    }
+
     /// For probing: who a command over a tree that can be mapped would run as.
     pub(crate) fn of_a_mapped_command() -> Identity {
         let own = (

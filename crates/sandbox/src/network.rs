@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, sockopt};
+use rustix::thread::LinkNameSpaceType;
 
 use self::netlink::{Message, Route};
 use crate::sandbox::Listeners;
@@ -28,62 +29,97 @@ const LOOPBACK: u32 = 1;
 /// Index that we choose for the link's ends.
 const LINK: u32 = 2;
 
-/// The gates' namespace under construction, while this process is still in it.
-pub(crate) struct GatesNetwork {
+/// The agent's namespace under construction, while this process is still in it.
+pub(crate) struct AgentNetwork {
+    namespace: fs::File,
     route: Route,
-    /// Name server UDP and TCP, then one listener a port, then one a port of the agent's loopback.
-    pub(crate) sockets: Vec<OwnedFd>,
 }
 
-/// Sets up the gates' namespace, in which this process must be: loopback and listening sockets.
-pub(crate) fn build_gates(ports: &[u16]) -> io::Result<GatesNetwork> {
+impl AgentNetwork {
+    /// Takes hold of the agent's namespace, in which this process must be.
+    pub(crate) fn begin() -> io::Result<AgentNetwork> {
+        no_ipv6_on_new_links()?;
+        Ok(AgentNetwork {
+            namespace: fs::File::open("/proc/self/ns/net")?,
+            route: Route::open()?,
+        })
+    }
+}
+
+/// Both namespaces, while this process is in the gates'.
+pub(crate) struct Networks {
+    agent: AgentNetwork,
+    route: Route,
+    /// Name server UDP and TCP.
+    sockets: Vec<OwnedFd>,
+}
+
+/// Sets up the gates' namespace, in which this process must be now: loopback and the name server's sockets.
+pub(crate) fn build_gates(agent: AgentNetwork) -> io::Result<Networks> {
     let mut route = Route::open()?;
     forbid_forwarding()?;
     no_ipv6_on_new_links()?;
     route.request(Message::link_up(LOOPBACK))?;
-    let mut sockets = vec![
+    let sockets = vec![
         listen(SocketType::DGRAM, GATES, 53)?,
         listen(SocketType::STREAM, GATES, 53)?,
     ];
-    for &port in ports {
-        sockets.push(listen(SocketType::STREAM, Ipv4Addr::UNSPECIFIED, port)?);
-    }
-    Ok(GatesNetwork { route, sockets })
+    Ok(Networks {
+        agent,
+        route,
+        sockets,
+    })
 }
 
-impl GatesNetwork {
-    /// Joins the agent's namespace, in which this process must be now, to the gates', and listens on these ports of its loopback.
-    pub(crate) fn join_agent(&mut self, loopback_ports: &[u16]) -> io::Result<()> {
-        no_ipv6_on_new_links()?;
-        for &port in loopback_ports {
-            self.sockets
-                .push(listen(SocketType::STREAM, Ipv4Addr::LOCALHOST, port)?);
-        }
-        let mut agent = Route::open()?;
-        let namespace = fs::File::open("/proc/self/ns/net")?;
-        self.route.request(Message::veth(
+impl Networks {
+    /// Joins the two by a veth pair, which gives each its addresses and routes.
+    pub(crate) fn join(&mut self) -> io::Result<()> {
+        let (gates, agent) = (&mut self.route, &mut self.agent.route);
+        gates.request(Message::veth(
             LINK,
             "gates0",
             "agent0",
-            namespace.as_fd().as_raw_fd(),
+            self.agent.namespace.as_fd().as_raw_fd(),
         ))?;
-        self.route
-            .request(Message::address(LINK, GATES, SYNTHETIC.1))?;
-        self.route.request(Message::link_up(LINK))?;
+        gates.request(Message::address(LINK, GATES, SYNTHETIC.1))?;
+        gates.request(Message::link_up(LINK))?;
         // The gates answer for every synthetic address; but the agent's own is the agent's.
-        self.route
-            .request(Message::local_route(LINK, SYNTHETIC.0, SYNTHETIC.1))?;
-        self.route
-            .request(Message::unicast_route_in_local_table(LINK, AGENT, 32))?;
+        gates.request(Message::local_route(LINK, SYNTHETIC.0, SYNTHETIC.1))?;
+        gates.request(Message::unicast_route_in_local_table(LINK, AGENT, 32))?;
 
         agent.request(Message::link_up(LOOPBACK))?;
         agent.request(Message::address(LINK, AGENT, SYNTHETIC.1))?;
         agent.request(Message::link_up(LINK))
     }
 
+    /// Listens on these ports of the gates, moves this process into the agent's namespace for good, and listens on these ports of its
+    /// loopback.
+    pub(crate) fn listen(
+        mut self,
+        ports: &[u16],
+        loopback_ports: &[u16],
+    ) -> io::Result<GatesSockets> {
+        for &port in ports {
+            self.sockets
+                .push(listen(SocketType::STREAM, Ipv4Addr::UNSPECIFIED, port)?);
+        }
+        let kind = Some(LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(self.agent.namespace.as_fd(), kind)?;
+        for &port in loopback_ports {
+            self.sockets
+                .push(listen(SocketType::STREAM, Ipv4Addr::LOCALHOST, port)?);
+        }
+        Ok(GatesSockets(self.sockets))
+    }
+}
+
+/// Name server UDP and TCP, then one listener a port, then one a port of the agent's loopback.
+pub(crate) struct GatesSockets(Vec<OwnedFd>);
+
+impl GatesSockets {
     /// The sockets, to be sent to the supervisor.
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.sockets.iter().map(AsFd::as_fd).collect()
+        self.0.iter().map(AsFd::as_fd).collect()
     }
 }
 
@@ -129,7 +165,7 @@ pub(crate) fn unconnected(family: AddressFamily) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The received sockets as what [`build_gates`] and [`GatesNetwork::join_agent`] made them; `None` if their number is wrong.
+/// The received sockets as [`Networks::listen`] made them; `None` if their number is wrong.
 pub(crate) fn parse_sockets(
     mut sockets: Vec<OwnedFd>,
     ports: &[u16],

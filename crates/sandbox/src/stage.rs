@@ -19,7 +19,7 @@ use crate::identity::{self, Identity};
 use crate::init;
 use crate::launch::find_program;
 use crate::mediation::{KeepNothing, MakeKeeper, Mediator};
-use crate::network::{self, GatesNetwork};
+use crate::network::{self, AgentNetwork, GatesSockets, Networks};
 use crate::probe::attempts;
 use crate::spec::Spec;
 use crate::step::{Named, Step, failed};
@@ -49,7 +49,7 @@ impl Stage {
             0 => {
                 drop(channel);
                 match become_stage(theirs) {
-                    Ok(()) => stage_main_with(keeper),
+                    Ok(()) => serve(keeper, Isolate::Ahead),
                     // SAFETY: _exit(2) ends this process and touches no memory.
                     Err(_) => unsafe { libc::_exit(125) },
                 }
@@ -178,11 +178,15 @@ pub fn stage_main() -> ! {
 
 /// As [`stage_main`], with the keeper of sandboxes whose trees are mediated.
 pub fn stage_main_with(keeper: MakeKeeper) -> ! {
+    serve(keeper, Isolate::WhenTold)
+}
+
+fn serve(keeper: MakeKeeper, when: Isolate) -> ! {
     let Ok(channel) = take_channel() else {
         eprintln!("tagout: {STAGE_ARGUMENT} is for tagout itself");
         std::process::exit(125);
     };
-    match build(&channel, keeper) {
+    match build(&channel, keeper, when) {
         Ok(Some((init, mediator))) => {
             // Init holds the channel now; when it ends, the supervisor reads end-of-file.
             drop(channel);
@@ -213,10 +217,21 @@ fn take_channel() -> io::Result<UnixStream> {
 }
 
 /// Makes everything up to process 1 inside, and gives its id; or only probes.
-fn build(channel: &UnixStream, keeper: MakeKeeper) -> Step<Option<(Pid, Option<Pid>)>> {
+fn build(
+    channel: &UnixStream,
+    keeper: MakeKeeper,
+    when: Isolate,
+) -> Step<Option<(Pid, Option<Pid>)>> {
     die_with_parent().step(|| "tie the stage to the supervisor")?;
     // A session of its own, so that keys typed on the host's terminal reach only the supervisor.
     rustix::process::setsid().step(|| "leave the supervisor's session")?;
+    let ahead = match when {
+        Isolate::Ahead => Identity::of_an_ordinary_user().map(|identity| {
+            let networks = isolate(&identity)?;
+            Ok((identity, networks))
+        }),
+        Isolate::WhenTold => None,
+    };
     let order = wire::receive::<Order>(channel).step(|| "receive the specification")?;
     let (spec, control_group, mut descriptors) = match order {
         Some((
@@ -238,7 +253,10 @@ fn build(channel: &UnixStream, keeper: MakeKeeper) -> Step<Option<(Pid, Option<P
         }
     };
     let mut spec = *spec;
-    let identity = identity::decide(&spec)?;
+    let (identity, networks) = match ahead.transpose()? {
+        Some((identity, networks)) => (identity, Some(networks)),
+        None => (identity::decide(&spec)?, None),
+    };
     let kept = match &spec.mediation {
         Some(_) => descriptors.pop(),
         None => None,
@@ -258,12 +276,13 @@ fn build(channel: &UnixStream, keeper: MakeKeeper) -> Step<Option<(Pid, Option<P
         None
     };
 
-    enter_namespaces(&identity)?;
-    // Becoming someone else undid it.
-    die_with_parent().step(|| "tie the stage to the supervisor")?;
+    let networks = match networks {
+        Some(networks) => networks,
+        None => isolate(&identity)?,
+    };
     rustix::system::sethostname(spec.hostname.as_bytes()).step(|| "set the host name")?;
 
-    let gates = enter_networks(&spec.ports, &spec.loopback_ports)?;
+    let gates = listen(networks, &spec.ports, &spec.loopback_ports)?;
     wire::send(channel, &Event::Listening, &gates.descriptors())
         .step(|| "hand over the gates' sockets")?;
     drop(gates);
@@ -300,6 +319,22 @@ fn build(channel: &UnixStream, keeper: MakeKeeper) -> Step<Option<(Pid, Option<P
     }
 }
 
+/// When a stage makes the namespaces.
+enum Isolate {
+    /// When it is told what to build, as it must where that says who the command is.
+    WhenTold,
+    /// At once, where it can: the supervisor has much to read meanwhile. A step that fails is told when the supervisor listens.
+    Ahead,
+}
+
+/// Moves this process into namespaces of its own, all but the pid namespace; into that of the gates' network.
+fn isolate(identity: &Identity) -> Step<Networks> {
+    enter_namespaces(identity)?;
+    // Becoming someone else undid it.
+    die_with_parent().step(|| "tie the stage to the supervisor")?;
+    make_networks()
+}
+
 /// One namespace after the other, so that the step that fails names itself.
 pub(crate) fn enter_namespaces(identity: &Identity) -> Step<()> {
     unshare(UnshareFlags::NEWUSER).step(|| "make a user namespace")?;
@@ -311,15 +346,27 @@ pub(crate) fn enter_namespaces(identity: &Identity) -> Step<()> {
         .step(|| "make ipc, uts and cgroup namespaces")
 }
 
-/// Leaves this process in the agent's network namespace, joined to the gates'.
-pub(crate) fn enter_networks(ports: &[u16], loopback_ports: &[u16]) -> Step<GatesNetwork> {
-    unshare(UnshareFlags::NEWNET).step(|| "make the gates' network namespace")?;
-    let mut gates = network::build_gates(ports).step(|| "build the gates' network")?;
+/// Makes both network namespaces and the link between them. This process is in the gates' then.
+fn make_networks() -> Step<Networks> {
     unshare(UnshareFlags::NEWNET).step(|| "make the agent's network namespace")?;
-    gates
-        .join_agent(loopback_ports)
+    let agent = AgentNetwork::begin().step(|| "build the agent's network")?;
+    unshare(UnshareFlags::NEWNET).step(|| "make the gates' network namespace")?;
+    let mut networks = network::build_gates(agent).step(|| "build the gates' network")?;
+    networks
+        .join()
         .step(|| "join the agent's network namespace to the gates' by a veth pair")?;
-    Ok(gates)
+    Ok(networks)
+}
+
+/// Leaves this process in the agent's network namespace, joined to the gates'.
+pub(crate) fn enter_networks(ports: &[u16], loopback_ports: &[u16]) -> Step<GatesSockets> {
+    listen(make_networks()?, ports, loopback_ports)
+}
+
+fn listen(networks: Networks, ports: &[u16], loopback_ports: &[u16]) -> Step<GatesSockets> {
+    networks
+        .listen(ports, loopback_ports)
+        .step(|| "listen for the gates, and enter the agent's network namespace")
 }
 
 fn gather(spec: &Spec, identity: &Identity) -> Step<Gathered> {
