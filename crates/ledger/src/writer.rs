@@ -75,6 +75,11 @@ impl Ledger {
         drop(self.append_as(kind, fields, false));
     }
 
+    /// As [`Ledger::append`], for an entry that another follows at once: both are synced together.
+    pub fn append_with_next(&self, kind: &str, fields: Json) -> Receipt {
+        self.append_as(kind, fields, false)
+    }
+
     fn append_as(&self, kind: &str, fields: Json, awaited: bool) -> Receipt {
         let (completion, receipt) = pair();
         match Fields::new(kind, fields) {

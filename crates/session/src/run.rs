@@ -436,8 +436,7 @@ impl Session {
             }),
             Err(_) => Report::default(),
         };
-        // The end follows at once, so that both are synced together.
-        let reported = self.ledger.append("report", report.to_json());
+        let reported = self.ledger.append_with_next("report", report.to_json());
         let (status, reason) = match ended {
             Ok(ended) => (Some(i32::from(ended.exit.status())), "finished".to_owned()),
             Err(error) => (None, error.to_string()),

@@ -203,6 +203,10 @@ fn what_nobody_waits_for_is_synced_all_the_same_and_in_its_place() {
     ledger.append_later("outcome", json!({"intent": 1}));
     assert_eq!(ledger.append("verdict", json!({})).wait().unwrap(), 3);
     ledger.append_later("outcome", json!({"intent": 3}));
+    let report = ledger.append_with_next("report", json!({}));
+    assert_eq!(ledger.append("verdict", json!({})).wait().unwrap(), 6);
+    assert_eq!(report.wait().unwrap(), 5);
+    ledger.append_later("outcome", json!({"intent": 6}));
     drop(ledger);
     let text = String::from_utf8(disk.bytes()).unwrap();
     let kinds: Vec<_> = text
@@ -210,7 +214,10 @@ fn what_nobody_waits_for_is_synced_all_the_same_and_in_its_place() {
         .filter_map(|line| crate::Entry::parse(line.as_bytes()))
         .map(|entry| entry.kind)
         .collect();
-    assert_eq!(kinds, ["start", "outcome", "outcome", "verdict", "outcome"]);
+    let expected = [
+        "start", "outcome", "outcome", "verdict", "outcome", "report", "verdict", "outcome",
+    ];
+    assert_eq!(kinds, expected);
     assert_eq!(verify_bytes(&disk.bytes(), &Known::default()).problems, []);
 }
 
