@@ -208,7 +208,7 @@ pub type Statements = Vec<Statement>;
 /// The query that lists the rows which a DELETE or UPDATE is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowQuery {
-    /// A SELECT of `tableoid` and `ctid`. A row that a join meets more than once comes more than once.
+    /// A SELECT of `tableoid` and `ctid`, each row once.
     pub query: String,
     /// Which of `$1` and so on it holds.
     pub parameters: Vec<usize>,

@@ -10,8 +10,12 @@
 //! what is not.
 
 mod known;
+mod preview;
 mod reach;
+mod tables;
 mod target;
+
+pub use preview::preview;
 
 use std::fmt;
 
@@ -76,6 +80,8 @@ pub enum Fate {
     Changed,
     /// Rows go.
     Removed,
+    /// Its columns change, and values with them.
+    Reshaped,
     /// All rows go and the table stays.
     Emptied,
     /// The table goes.
@@ -87,6 +93,7 @@ impl fmt::Display for Fate {
         f.write_str(match self {
             Self::Changed => "changed",
             Self::Removed => "removed",
+            Self::Reshaped => "reshaped",
             Self::Emptied => "emptied",
             Self::Dropped => "dropped",
         })
@@ -132,7 +139,9 @@ pub enum Breach {
         most: u64,
     },
     /// A table that was not shown.
-    #[error("{touched} rows of {table} were removed or changed, a table that was not in what was approved")]
+    #[error(
+        "{touched} rows of {table} were removed or changed, a table that was not in what was approved"
+    )]
     OtherTable {
         /// Schema and name.
         table: String,
@@ -146,7 +155,9 @@ pub enum Breach {
         table: String,
     },
     /// More rows than were kept.
-    #[error("{touched} rows of {table} were removed or changed, and {kept} of them were kept before: others wrote to it at the same time")]
+    #[error(
+        "{touched} rows of {table} were removed or changed, and {kept} of them were kept before: others wrote to it at the same time"
+    )]
     Unkept {
         /// Schema and name.
         table: String,

@@ -15,6 +15,7 @@
 mod answers;
 mod channel;
 mod conversation;
+pub mod damage;
 mod database;
 mod frame;
 mod gate;

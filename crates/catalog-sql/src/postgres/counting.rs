@@ -25,8 +25,11 @@ const ROWS: &str = "SELECT pg_catalog.count(*)";
 /// put in place of `target`.
 const ROWS_OF_A_JOIN: &str = "SELECT pg_catalog.count(DISTINCT (target.tableoid, target.ctid))";
 
-/// Says where each of its rows is. A row that a join meets more than once comes more than once.
+/// Says where each of its rows is.
 const LISTED: &str = "SELECT target.tableoid, target.ctid";
+
+/// The same where a join may meet a row more than once.
+const LISTED_OF_A_JOIN: &str = "SELECT DISTINCT target.tableoid, target.ctid";
 
 /// The query that counts the rows of this statement: one DELETE or UPDATE.
 pub(super) fn count_query(statement: &str) -> Result<String, Uncountable> {
@@ -41,7 +44,7 @@ pub(super) fn count_query(statement: &str) -> Result<String, Uncountable> {
 pub(super) fn row_query(statement: &str) -> Result<RowQuery, Uncountable> {
     let affected = Affected::parse(statement)?;
     let sets = affected.sets.clone();
-    let query = affected.query(LISTED, LISTED)?;
+    let query = affected.query(LISTED, LISTED_OF_A_JOIN)?;
     let tree = without_places(&query)?;
     let mut parameters = BTreeSet::new();
     let mut changing = None;
@@ -368,7 +371,7 @@ mod tests {
             ),
             (
                 "DELETE FROM a.t x USING u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
-                "SELECT x.tableoid, x.ctid FROM a.t x, u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
+                "SELECT DISTINCT x.tableoid, x.ctid FROM a.t x, u WHERE x.u = u.id AND u.n IN ($2, $1, $2)",
                 vec![1, 2],
                 None,
             ),
