@@ -2,15 +2,14 @@
 //! inside.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use tagout_core::{CredentialUse, Target, Transport};
-use tagout_credentials::{Decoy, Secret};
+use tagout_credentials::Secret;
 use tagout_net::{DatabaseTls, Verification};
 use tagout_policy::Endpoint;
 
+use crate::Trust;
 use crate::url::{Place, SslMode};
-use crate::{ScramError, Trust, Verifier};
 
 /// A database of a session.
 pub struct Database {
@@ -24,15 +23,15 @@ pub struct Database {
     pub user: String,
     /// Its password, where the URL has one.
     pub password: Option<Secret>,
-    /// What a client inside has to know instead.
-    pub decoy: Option<Decoy>,
+    /// What a client inside has to know instead, any of them: the decoy, and a password that anybody
+    /// could guess. With none, nothing is asked; only programs of the sandbox reach the gate.
+    pub accepted: Vec<String>,
     /// What the URL wants the server to set (`options`).
     pub options: Option<String>,
     /// What the URL says of encryption; see [`SslMode::or_usual`].
     pub ssl_mode: SslMode,
     /// How TLS is spoken with the server, where it is.
     pub tls: DatabaseTls,
-    verifier: OnceLock<Verifier>,
 }
 
 impl SslMode {
@@ -68,32 +67,6 @@ pub fn is_this_machine(host: &str) -> bool {
 }
 
 impl Database {
-    /// A database with all that its URL says.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        name: String,
-        endpoint: Endpoint,
-        place: Place,
-        user: String,
-        (password, decoy): (Option<Secret>, Option<Decoy>),
-        options: Option<String>,
-        ssl_mode: SslMode,
-        tls: DatabaseTls,
-    ) -> Self {
-        Self {
-            name,
-            endpoint,
-            place,
-            user,
-            password,
-            decoy,
-            options,
-            ssl_mode,
-            tls,
-            verifier: OnceLock::new(),
-        }
-    }
-
     /// Its server, as authority and ledger speak of it.
     pub fn target(&self) -> Target {
         let transport = match self.ssl_mode {
@@ -127,20 +100,5 @@ impl Database {
             _ if is_here => Trust::Verified,
             _ => Trust::Unverified,
         }
-    }
-
-    /// By which a client shows that it knows the decoy. Made once: it takes a thousand hashes.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bytes, or the decoy is no password.
-    pub(crate) fn verifier(&self, decoy: &Decoy) -> Result<&Verifier, ScramError> {
-        if let Some(verifier) = self.verifier.get() {
-            return Ok(verifier);
-        }
-        let mut salt = [0; 16];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt)
-            .map_err(|_| ScramError::Message)?;
-        let verifier = Verifier::new(decoy.as_str(), salt)?;
-        Ok(self.verifier.get_or_init(|| verifier))
     }
 }

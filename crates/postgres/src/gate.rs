@@ -31,7 +31,7 @@ use crate::refusal::{
 use crate::url::{Place, SslMode};
 use crate::{
     ChannelBinding, Frame, Frames, Login, Opening, Password, ProtocolError, ScramError, Server,
-    ServerError, Startup,
+    ServerError, Startup, Verifier,
 };
 
 /// A client must say who it is within this time.
@@ -58,6 +58,9 @@ pub(crate) struct Inner {
     upstream: Arc<Upstream>,
     ca: Arc<SessionCa>,
     databases: Vec<Arc<Database>>,
+    /// By which clients show that they know the decoy, by the database's name; made when first needed,
+    /// since it takes thousands of hashes.
+    verifiers: Mutex<HashMap<String, Arc<[Verifier]>>>,
     pub(crate) reader: Arc<Reader>,
     /// By what clients were told that cancels a connection.
     cancels: Mutex<HashMap<(u32, u32), Arc<Cancel>>>,
@@ -128,6 +131,7 @@ impl Gate {
                 upstream,
                 ca,
                 databases: databases.into_iter().map(Arc::new).collect(),
+                verifiers: Mutex::default(),
                 reader: Arc::new(Reader::start(READERS)?),
                 cancels: Mutex::default(),
             }),
@@ -290,7 +294,7 @@ impl Gate {
             );
             return Err(Some(error(Severity::Fatal, NOT_THIS_LOGIN, &told)));
         };
-        if let Some(decoy) = &database.decoy {
+        if !database.accepted.is_empty() {
             let refused = |why: ScramError| {
                 let told = Told::new(
                     format!("Tagout denied this login: {why}"),
@@ -298,11 +302,33 @@ impl Gate {
                 );
                 Some(error(Severity::Fatal, WRONG_PASSWORD, &told))
             };
-            authenticate(stream, frames, database, decoy, binding)
+            authenticate(stream, frames, self.verifiers(database)?, binding)
                 .await
                 .map_err(|why| why.and_then(refused))?;
         }
         Ok(Arc::clone(database))
+    }
+
+    fn verifiers(&self, database: &Database) -> Result<Arc<[Verifier]>, Option<Vec<u8>>> {
+        // Entries are put in whole.
+        let verifiers = || {
+            self.inner
+                .verifiers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(made) = verifiers().get(&database.name) {
+            return Ok(Arc::clone(made));
+        }
+        let mut salt = [0; 16];
+        SystemRandom::new().fill(&mut salt).map_err(|_| None)?;
+        let made: Arc<[Verifier]> = database
+            .accepted
+            .iter()
+            .filter_map(|password| Verifier::new(password, salt).ok())
+            .collect();
+        verifiers().insert(database.name.clone(), Arc::clone(&made));
+        Ok(made)
     }
 
     async fn log_in(
@@ -507,11 +533,9 @@ async fn misunderstood<S: Stream>(stream: &mut S, why: &ProtocolError) {
 async fn authenticate<S: Stream>(
     stream: &mut S,
     frames: &mut Frames,
-    database: &Database,
-    decoy: &tagout_credentials::Decoy,
+    verifiers: Arc<[Verifier]>,
     binding: Option<Vec<u8>>,
 ) -> Result<(), Option<ScramError>> {
-    let verifier = database.verifier(decoy)?;
     let mut out = Vec::new();
     framed(&mut out, b'R', |out| {
         out.extend_from_slice(&10_u32.to_be_bytes());
@@ -536,13 +560,24 @@ async fn authenticate<S: Stream>(
         .fill(&mut nonce)
         .map_err(|_| ScramError::Message)?;
     let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (exchange, server_first) = verifier.begin(&data, &binding, &nonce)?;
-    say_sasl(stream, 11, &server_first).await?;
+    // They share their salt, so they ask the same question and differ only in the proof they take.
+    let mut exchanges = Vec::new();
+    for verifier in verifiers.iter() {
+        exchanges.push(verifier.begin(&data, &binding, &nonce)?);
+    }
+    let (_, server_first) = exchanges.first().ok_or(ScramError::Message)?;
+    say_sasl(stream, 11, server_first).await?;
     let last = frame(stream, frames).await?;
     let Ok(Password::Response(data)) = Password::read_response(&last) else {
         return Err(Some(ScramError::Message));
     };
-    let server_final = exchange.finish(&data)?;
+    let mut finished = Err(ScramError::Message);
+    for (exchange, _) in exchanges {
+        if finished.is_err() {
+            finished = exchange.finish(&data);
+        }
+    }
+    let server_final = finished?;
     say_sasl(stream, 12, &server_final).await
 }
 

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::databases::Databases;
 use crate::git_credentials::GitLogins;
 use crate::git_history::WorkspaceHistory;
 use crate::local_port;
@@ -29,7 +30,7 @@ use crate::publish::{self, Published};
 use crate::registries::{Asker, Index, Memory};
 use crate::remotes;
 use crate::resolver::Resolver;
-use crate::run::{RunError, Session};
+use crate::run::{RunError, Session, io};
 use crate::watcher;
 
 /// What the gates are built from.
@@ -47,6 +48,7 @@ pub(crate) struct Gates {
     /// Where the workspace's repository keeps its objects.
     pub(crate) history: Option<WorkspaceHistory>,
     pub(crate) git_logins: Arc<GitLogins>,
+    pub(crate) databases: Databases,
     /// Those that have not said yet where their downloads lie.
     pub(crate) indexes: Vec<Index>,
     pub(crate) memory: Arc<Memory>,
@@ -142,6 +144,10 @@ impl Gates {
         for index in self.indexes {
             asker.clone().watch(index);
         }
+        let databases = self
+            .databases
+            .gate(&authority, &upstream, &self.ca, &names)
+            .map_err(io("starting the gate of databases"))?;
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
         let gate = gate.with_proxy(Arc::clone(&names));
@@ -151,13 +157,26 @@ impl Gates {
             Some(history) => gate.with_history(Arc::new(history)),
             None => gate,
         };
-        local_port::serve(sockets.loopback, &self.task, &gate, authority.record())?;
+        local_port::serve(
+            sockets.loopback,
+            &self.task,
+            (&gate, databases.as_ref()),
+            authority.record(),
+        )?;
         publish::serve(self.published, &sandbox.control(), authority.record())?;
         runtime.spawn(async move {
             let _name_server = name_server;
             while let Some(captured) = listeners.accept().await {
-                let gate = gate.clone();
-                tokio::spawn(async move { gate.serve(captured).await });
+                let database = databases
+                    .as_ref()
+                    .filter(|gate| gate.serves(&captured.destination, captured.port));
+                match database.cloned() {
+                    Some(gate) => tokio::spawn(async move { gate.serve(captured).await }),
+                    None => {
+                        let gate = gate.clone();
+                        tokio::spawn(async move { gate.serve(captured).await })
+                    }
+                };
             }
         });
         if self

@@ -9,6 +9,7 @@ mod caches;
 pub mod check;
 pub mod control;
 mod control_files;
+mod databases;
 mod gates;
 mod git_commits;
 mod git_credentials;

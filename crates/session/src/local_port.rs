@@ -34,6 +34,10 @@ pub(crate) fn ports(task: &Task) -> Vec<u16> {
         .filter(|registry| registry.target.host.as_str() == "localhost")
         .map(|registry| registry.target.port)
         .chain(task.local_ports.iter().map(|local| local.port))
+        .chain(task.databases.iter().filter_map(|grant| {
+            let endpoint = grant.endpoint.as_ref()?;
+            (endpoint.inside.as_str() == "localhost").then_some(endpoint.port)
+        }))
         .collect();
     ports.sort_unstable();
     ports.dedup();
@@ -47,7 +51,7 @@ pub(crate) fn ports(task: &Task) -> Vec<u16> {
 pub(crate) fn serve(
     sockets: Vec<(u16, TcpListener)>,
     task: &Task,
-    gate: &Gate,
+    (gate, databases): (&Gate, Option<&tagout_postgres::Gate>),
     record: &Record,
 ) -> Result<(), RunError> {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -59,6 +63,10 @@ pub(crate) fn serve(
         let unread = task.local_ports.iter().any(|local| local.port == port);
         let (gate, record, room) = (gate.clone(), record.clone(), Arc::clone(&room));
         let localhost = localhost.clone();
+        let destination = Destination::Known(localhost.clone());
+        let database = databases
+            .filter(|gate| gate.serves(&destination, port))
+            .cloned();
         tokio::spawn(async move {
             loop {
                 let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -69,12 +77,14 @@ pub(crate) fn serve(
                     continue;
                 };
                 let (gate, record) = (gate.clone(), record.clone());
+                let database = database.clone();
                 let destination = Destination::Known(localhost.clone());
                 tokio::spawn(async move {
-                    if unread {
-                        pass_out(inside, port, &record).await;
-                    } else {
-                        gate.serve(Captured::new(inside, destination, port)).await;
+                    let captured = |inside| Captured::new(inside, destination, port);
+                    match database {
+                        Some(gate) => gate.serve(captured(inside)).await,
+                        None if unread => pass_out(inside, port, &record).await,
+                        None => gate.serve(captured(inside)).await,
                     }
                     drop(place);
                 });

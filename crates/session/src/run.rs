@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::json;
 use tagout_authority::approval::escape_untrusted;
 use tagout_core::{Digest, EnvironmentName, HostPattern, SessionId, Timestamp};
-use tagout_credentials::{Broker, Credential, Outside, Source};
+use tagout_credentials::vault::VaultError;
+use tagout_credentials::{Broker, Credential, Outside, Secret, Source};
 use tagout_ledger::{InstallKey, Ledger, LedgerError};
 use tagout_net::SessionCa;
 use tagout_policy::Task;
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
 use crate::control_files::{self, Since};
+use crate::databases::Databases;
 use crate::gates::{self, Gates};
 use crate::git_history::WorkspaceHistory;
 use crate::home::Home;
@@ -100,6 +102,14 @@ pub enum RunError {
     /// A credential of the manifest.
     #[error("credential `{name}`: {reason}")]
     Credential {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A database of the manifest.
+    #[error("database `{name}`: {reason}")]
+    Database {
         /// Its name.
         name: String,
         /// What is wrong.
@@ -209,6 +219,12 @@ fn govern(
     let vault = LazyVault::of(&home, &workspace.path, screen);
     let mut credentials =
         load_credentials(&task, &loaded.folder, &workspace.path, &vault, &decoy_key)?;
+    let databases = Databases::load(
+        &mut task,
+        &outside(&loaded.folder, &workspace.path, &|name| vault.get(name)),
+        &decoy_key,
+    )?;
+    credentials.extend(databases.credentials());
     let mut agent = profile.map(|profile| Agent::find(profile, &task, &workspace, &decoy_key));
     if let Some(agent) = &agent {
         agent.grant(&mut task);
@@ -309,6 +325,7 @@ fn govern(
         bundle: &bundle.pem,
         ca: &ca.ca_pem(),
         learned: &learned,
+        databases: &databases,
         git: &git,
         caches: &caches,
         journal: presence.journal(),
@@ -344,6 +361,7 @@ fn govern(
         registries: learned.targets().cloned().collect(),
         history: remotes::git_folder(&workspace)
             .map(|folder| WorkspaceHistory::of(&folder, &workspace.path)),
+        databases,
         git_logins: git.into_logins(&broker, &workspace),
         indexes: std::mem::take(&mut learned.indexes),
         memory,
@@ -576,6 +594,20 @@ fn fit_task(
     Ok((task, profile, model_hosts))
 }
 
+/// Where the manifest's sources are read.
+fn outside<'a>(
+    folder: &'a Path,
+    workspace: &'a Path,
+    vault: &'a dyn Fn(&str) -> Result<Secret, VaultError>,
+) -> Outside<'a> {
+    Outside {
+        environment: &|name| std::env::var(name).ok(),
+        folder,
+        workspace,
+        vault,
+    }
+}
+
 fn load_credentials(
     task: &Task,
     folder: &Path,
@@ -583,12 +615,8 @@ fn load_credentials(
     vault: &LazyVault<'_>,
     key: &DecoyKey,
 ) -> Result<Vec<Credential>, RunError> {
-    let outside = Outside {
-        environment: &|name| std::env::var(name).ok(),
-        folder,
-        workspace,
-        vault: &|name| vault.get(name),
-    };
+    let vault = |name: &str| vault.get(name);
+    let outside = outside(folder, workspace, &vault);
     let mut credentials = Vec::new();
     for grant in &task.credentials {
         let failed = |reason: String| RunError::Credential {

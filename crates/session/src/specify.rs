@@ -11,6 +11,7 @@ use tagout_policy::Task;
 use tagout_sandbox::{PrivateFolder, Spec, Streams};
 
 use crate::agent_state::Laid;
+use crate::databases::Databases;
 use crate::login::Agent;
 use crate::registries::Learned;
 use crate::run::{Options, RunError, io};
@@ -37,6 +38,7 @@ pub(crate) struct SpecSources<'a> {
     pub(crate) bundle: &'a str,
     pub(crate) ca: &'a str,
     pub(crate) learned: &'a Learned,
+    pub(crate) databases: &'a Databases,
     pub(crate) git: &'a git_credentials::Found,
     pub(crate) caches: &'a [PrivateFolder],
     pub(crate) journal: PathBuf,
@@ -67,6 +69,7 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
             set.push((name, credential.decoy.to_string()));
         }
     }
+    set.extend(sources.databases.variables());
     let hostname = format!("tagout-{}", sources.id);
     let outside = |name: &str| std::env::var(name).ok();
     let environment = variables::build(&variables::Sources {
@@ -96,6 +99,8 @@ pub(crate) fn specify(sources: &SpecSources<'_>) -> Result<Spec, RunError> {
     );
     let registries = sources.task.registries.all();
     ports.extend(registries.iter().map(|registry| registry.target.port));
+    let endpoints = sources.task.databases.iter();
+    ports.extend(endpoints.filter_map(|grant| Some(grant.endpoint.as_ref()?.port)));
     ports.extend(remotes::targets(sources.task).map(|target| target.port));
     let home = PathBuf::from(home);
     let filter = git_filter::Facts::of(&sources.workspace.path, &sources.scan.twins)

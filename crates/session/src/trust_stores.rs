@@ -61,6 +61,7 @@ pub(crate) const BUNDLE_VARIABLES: &[&str] = &[
     "NIX_SSL_CERT_FILE",
     "NPM_CONFIG_CAFILE",
     "PERL_LWP_SSL_CA_FILE",
+    "PGSSLROOTCERT",
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
