@@ -259,11 +259,11 @@ fn learn(outside: &Outside<'_>, key: &DecoyKey) -> Learned {
     maven::find(outside, &mut found);
     gem::find(outside, &mut found);
     netrc::find(outside, &mut found);
-    settle(found, outside.home, key)
+    settle(found, outside, key)
 }
 
 /// Gives every secret its decoy.
-fn settle(found: Found, home: &Path, key: &DecoyKey) -> Learned {
+fn settle(found: Found, outside: &Outside<'_>, key: &DecoyKey) -> Learned {
     let mut registries = found.registries;
     let mut credentials: Vec<Credential> = Vec::new();
     let mut spelled: Vec<(String, String)> = Vec::new();
@@ -344,13 +344,14 @@ fn settle(found: Found, home: &Path, key: &DecoyKey) -> Learned {
         .files
         .iter()
         .map(|file| {
-            let path = home.join(file.place);
+            let path = outside.home.join(file.place);
             let text = covered(&file.text).into_bytes();
+            let what = format!("{} of {}", path.display(), outside.workspace.display());
             // What else the detector takes for a secret in there is none of the inside's business.
-            let bytes = match scan::find_in(&path, &text, key) {
-                Some((twin, _)) => keep_decoys(&spelled, twin.twin, &text),
-                None => text,
-            };
+            let bytes = outside.memory.of_text(&what, text, |text| {
+                let (twin, _) = scan::find_in(&path, text, key)?;
+                Some(keep_decoys(&spelled, twin.twin, text))
+            });
             OverlayFile {
                 path,
                 bytes,

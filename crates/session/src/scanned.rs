@@ -125,6 +125,14 @@ impl Scanned {
 /// The program, whose rules decide what a secret is, and the credentials that were looked for: their
 /// decoys, which are made from the values with this installation's secret and tell nothing about them.
 fn by(held: &[Held<'_>]) -> Digest {
+    let program = of_program();
+    let mut decoys: Vec<&[u8]> = held.iter().map(|(_, decoy)| *decoy).collect();
+    decoys.sort_unstable();
+    Digest::of_parts(std::iter::once(program.as_bytes().as_slice()).chain(decoys))
+}
+
+/// Stands for the program as it is, whose rules decide what a secret is.
+pub(crate) fn of_program() -> Digest {
     let program = fs::metadata("/proc/self/exe").map_or_else(
         |_| Vec::new(),
         |data| {
@@ -141,10 +149,7 @@ fn by(held: &[Held<'_>]) -> Digest {
                 .collect()
         },
     );
-    let mut decoys: Vec<&[u8]> = held.iter().map(|(_, decoy)| *decoy).collect();
-    decoys.sort_unstable();
-    let version = env!("CARGO_PKG_VERSION").as_bytes();
-    Digest::of_parts([version, program.as_slice()].into_iter().chain(decoys))
+    Digest::of_parts([env!("CARGO_PKG_VERSION").as_bytes(), program.as_slice()])
 }
 
 fn text(marks: &HashSet<Mark>, by: &Digest) -> Vec<u8> {

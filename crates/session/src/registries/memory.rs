@@ -10,6 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tagout_core::Digest;
+
+use crate::scanned::of_program;
 
 /// What a registry said about itself is asked again after so long.
 const GOES_STALE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -68,6 +71,28 @@ impl Memory {
         value
     }
 
+    /// What `hide` makes of a text. A text in which it found nothing to hide is remembered by its digest, and not looked
+    /// through again by the same program.
+    pub(crate) fn of_text(
+        &self,
+        what: &str,
+        text: Vec<u8>,
+        hide: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> Vec<u8> {
+        let digest = Digest::of_parts([of_program().as_bytes(), text.as_slice()]).to_string();
+        let key = format!("nothing in {what}");
+        if self.get(&key).is_some_and(|entry| entry.of == digest) {
+            return text;
+        }
+        match hide(&text).filter(|hidden| *hidden != text) {
+            Some(hidden) => hidden,
+            None => {
+                self.put(key, digest, None);
+                text
+            }
+        }
+    }
+
     /// What was [remembered](Self::remember) of a name, unless that is long ago.
     pub(crate) fn recall(&self, what: &str) -> Option<String> {
         let entry = self.get(what)?;
@@ -108,6 +133,24 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn invariant_3_only_a_text_without_a_secret_is_not_looked_through_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let shown = |text: &str, hidden: Option<&str>| {
+            let memory = Memory::open(folder.path());
+            let hide = |_: &[u8]| hidden.map(|hidden| hidden.as_bytes().to_vec());
+            String::from_utf8(memory.of_text(".npmrc", text.into(), hide)).unwrap()
+        };
+        assert_eq!(shown("key", Some("...")), "...");
+        assert_eq!(shown("key", Some("..,")), "..,");
+        assert_eq!(shown("plain", None), "plain");
+        assert_eq!(shown("plain", Some("not asked")), "plain");
+        assert_eq!(shown("decoy", Some("decoy")), "decoy");
+        assert_eq!(shown("decoy", Some("not asked")), "decoy");
+        assert_eq!(shown("plain", Some("...")), "...", "another text between");
+        assert_eq!(shown("key", Some("...")), "...");
+    }
 
     #[test]
     fn a_file_is_asked_about_once_until_it_changes() {
