@@ -1,7 +1,7 @@
 //! Files with secrets, as the agent edits them: what it writes is in the file outside, with the values
 //! that it never saw.
 
-use tagout_tests::{World, eventually, for_each_person};
+use tagout_tests::{World, eventually, finish, for_each_person};
 
 const STRIPE_KEY: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
 const GITHUB_TOKEN: &str = "ghp_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E";
@@ -172,5 +172,59 @@ for_each_person! {
         let told = world.read("again").expect("the other name");
         assert!(!told.contains(STRIPE_KEY), "{told}");
         assert_eq!(world.read("moved/.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n")));
+    }
+}
+
+/// Runs with the changes of the workspace mediated.
+fn mediated(world: &World, line: &str) -> tagout_tests::Finished {
+    finish(world.run_command(&[], line).env("TAGOUT_MEDIATION", "1"))
+}
+
+for_each_person! {
+    fn invariant_3_a_twin_that_is_replaced_renamed_or_removed_takes_its_file_along(person: Person) {
+        let world = World::new(person);
+        let env = |more: &str| format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n{more}");
+        for name in ["sed.env", "editor.env", "moved.env", "removed.env", "again.env", "exchanged.env", "folder/.env"] {
+            world.write(name, &env(""));
+        }
+        world.write("token.sh", &format!("export GITHUB_TOKEN={GITHUB_TOKEN}\n"));
+        world.write("edit.py", "\
+            import os, ctypes\n\
+            text = open('editor.env').read()\n\
+            os.rename('editor.env', 'editor.env~')\n\
+            with open('editor.env', 'w') as file:\n    \
+                file.write(text[:20]); file.flush(); os.fsync(file.fileno()); file.write(text[20:] + 'EDITED=1\\n')\n\
+            os.unlink('editor.env~')\n\
+            open('other', 'w').write(open('exchanged.env').read() + 'EXCHANGED=1\\n')\n\
+            libc = ctypes.CDLL(None, use_errno=True)\n\
+            assert libc.renameat2(-100, b'other', -100, b'exchanged.env', 2) == 0, ctypes.get_errno()\n");
+        let line = "set -e; sed -i s/A=1/A=2/ sed.env; python3 edit.py; mv moved.env elsewhere.env; echo MOVED=1 >> elsewhere.env; \
+             rm removed.env; test ! -e removed.env; cp again.env /tmp/again; rm again.env; cp /tmp/again again.env; \
+             mv token.sh sub.sh; sed -i 's/export/declare -x/' sub.sh; rm -r folder; \
+             cat *.env sub.sh other";
+        let finished = mediated(&world, line).success();
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        assert!(!finished.everything().contains(GITHUB_TOKEN), "{finished}");
+        assert_eq!(finished.stdout.matches("STRIPE_SECRET_KEY=sk_live_").count(), 6, "{finished}");
+        let read = |name: &str| world.read(name);
+        assert_eq!(read("sed.env"), Some(env("").replace("A=1", "A=2")), "{finished}");
+        assert_eq!(read("editor.env"), Some(env("EDITED=1\n")), "{finished}");
+        assert_eq!(read("elsewhere.env"), Some(env("MOVED=1\n")), "{finished}");
+        assert_eq!(read("exchanged.env"), Some(env("EXCHANGED=1\n")), "{finished}");
+        assert_eq!(read("other"), Some(env("")), "{finished}");
+        assert_eq!(read("again.env"), Some(env("")), "{finished}");
+        assert_eq!(read("sub.sh"), Some(format!("declare -x GITHUB_TOKEN={GITHUB_TOKEN}\n")), "{finished}");
+        for gone in ["moved.env", "removed.env", "token.sh", "editor.env~", "folder/.env"] {
+            assert_eq!(read(gone), None, "{gone}: {finished}");
+        }
+        let id = world.sessions().remove(0);
+        world.tagout(&["undo", &id]).success();
+        for name in ["sed.env", "editor.env", "moved.env", "removed.env", "again.env", "exchanged.env", "folder/.env"] {
+            assert_eq!(read(name), Some(env("")), "{name}");
+        }
+        assert_eq!(read("elsewhere.env"), None);
+        assert_eq!(read("token.sh"), Some(format!("export GITHUB_TOKEN={GITHUB_TOKEN}\n")));
+        world.verify_all();
+        world.assert_nothing_left();
     }
 }

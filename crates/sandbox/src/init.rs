@@ -164,6 +164,19 @@ impl<'a> Init<'a> {
                 self.thaw();
                 wire::send(self.channel, &Event::Done(Ok(())), &[])?;
             }
+            Order::Pause | Order::Resume | Order::HasMade { .. } => {
+                let done = match (self.view.mediator(), order) {
+                    (None, Order::HasMade { .. }) => Err(io::ErrorKind::NotFound.into()),
+                    (None, _) => Ok(()),
+                    (Some(mediator), Order::Pause) => mediator.pause(),
+                    (Some(mediator), Order::HasMade { tree, path }) => {
+                        mediator.has_made(tree, &path)
+                    }
+                    (Some(mediator), _) => mediator.resume(),
+                };
+                let done = done.map_err(|error: io::Error| error.to_string());
+                wire::send(self.channel, &Event::Done(done), &[])?;
+            }
             Order::Socket { ipv6 } => {
                 let family = if ipv6 {
                     AddressFamily::INET6

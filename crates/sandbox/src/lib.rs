@@ -42,6 +42,7 @@ mod terminal;
 mod view;
 mod watch;
 mod wire;
+mod writers;
 
 pub use apparmor::{AppArmor, Installed, ProfileError};
 pub use broken_pipe::end_on_broken_pipe;
@@ -58,3 +59,4 @@ pub use spec::{
 };
 pub use stage::{STAGE_ARGUMENT, Stage, stage_main, stage_main_with};
 pub use watch::{HostReplaced, Watch};
+pub use writers::is_being_written;

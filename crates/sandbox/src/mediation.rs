@@ -9,12 +9,13 @@
 //! What must stay true: when the mediator ends, everything inside ends ([`crate::stage`] sees to it), and until then the calls that it
 //! should answer do not exist (ENOSYS). What is missed here fails, for the trees are read-only.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -23,8 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::change::{Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target};
 use self::listener::Listener;
-use self::worker::{Mediated, Worker};
+use self::worker::{Mediated, Pause, Worker};
 use crate::mounts;
+use crate::placeholder::open_beneath;
 use crate::spec::{Mediation, Spec};
 use crate::stage::{die_with_parent, unshare};
 use crate::step::{Named, Step, failed};
@@ -35,6 +37,7 @@ mod caller;
 mod change;
 mod listener;
 mod notified;
+mod twin;
 mod worker;
 
 /// Threads that answer calls. Changes are made one at a time; more threads keep short calls from waiting behind resolving.
@@ -53,6 +56,15 @@ enum Say {
         #[serde(with = "crate::path_octets")]
         path: PathBuf,
         itself: bool,
+    },
+    /// Make no change until `Resume`.
+    Pause,
+    Resume,
+    /// Did the file at a path of a tree come into being inside? An error says no.
+    HasMade {
+        tree: usize,
+        #[serde(with = "crate::path_octets")]
+        path: PathBuf,
     },
 }
 
@@ -131,6 +143,21 @@ impl Mediator {
         self.ask(&say, mount)
     }
 
+    /// Lets the change that is being made be made, and none after it until [`Mediator::resume`].
+    pub(crate) fn pause(&self) -> io::Result<()> {
+        self.ask(&Say::Pause, None)
+    }
+
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        self.ask(&Say::Resume, None)
+    }
+
+    /// Whether the file at a path of a tree came into being inside.
+    pub(crate) fn has_made(&self, tree: usize, path: &Path) -> io::Result<()> {
+        let path = path.to_path_buf();
+        self.ask(&Say::HasMade { tree, path }, None)
+    }
+
     fn ask(&self, say: &Say, mount: Option<&OwnedFd>) -> io::Result<()> {
         use std::os::fd::AsFd;
         let handed: Vec<_> = mount.iter().map(|mount| mount.as_fd()).collect();
@@ -162,6 +189,8 @@ fn run(
     let mut keeper = Some(make(folder, mediation, &trees)?);
     let mut proc = Some(proc);
     let mut roots = Vec::new();
+    let mut mediated: Option<&'static Mediated> = None;
+    let mut paused: Option<Pause<'static>> = None;
     while let Some((say, descriptors)) = wire::receive::<Say>(channel)? {
         let mut descriptors = descriptors.into_iter();
         let done = match say {
@@ -173,25 +202,39 @@ fn run(
                 }
                 _ => Err(io::ErrorKind::InvalidInput.into()),
             },
+            Say::Pause => {
+                if paused.is_none() {
+                    paused = mediated.map(Mediated::pause);
+                }
+                Ok(())
+            }
+            Say::Resume => {
+                paused = None;
+                Ok(())
+            }
+            Say::HasMade { tree, path } => has_made(mediated, roots.get(tree), &path),
             Say::Listen => {
                 let (Some(descriptor), Some(keeper), Some(proc)) =
                     (descriptors.next(), keeper.take(), proc.take())
                 else {
                     return Err(io::ErrorKind::InvalidData.into());
                 };
-                let mediated: &'static Mediated = Box::leak(Box::new(Mediated {
+                let shared: &'static Mediated = Box::leak(Box::new(Mediated {
                     listener: Listener::new(descriptor),
                     proc,
                     trees: trees.clone(),
                     keeper: Mutex::new(keeper),
+                    uncovered: AtomicU64::new(0),
+                    made: Mutex::new(HashSet::new()),
                     umask: spec.umask & 0o777,
                     umasks_differ: AtomicBool::new(false),
                 }));
                 for _ in 0..WORKERS {
                     std::thread::Builder::new()
                         .name("mediator".into())
-                        .spawn(move || work(mediated))?;
+                        .spawn(move || work(shared))?;
                 }
+                mediated = Some(shared);
                 // Nobody waits for an answer: the command's process says it and executes the command.
                 continue;
             }
@@ -200,6 +243,16 @@ fn run(
         wire::send(channel, &done, &[])?;
     }
     Ok(())
+}
+
+fn has_made(mediated: Option<&Mediated>, root: Option<&OwnedFd>, path: &Path) -> io::Result<()> {
+    let root = root.ok_or(io::ErrorKind::InvalidInput)?;
+    let file = open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
+    let found = caller::found(&file)?;
+    match mediated.is_some_and(|mediated| mediated.has_made(&found.identity)) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// A worker's life. Whatever ends one ends the mediator, and with it the sandbox: half a mediator would answer some calls and not others.
@@ -230,15 +283,17 @@ fn separate(trees: &[PathBuf]) -> io::Result<Vec<OwnedFd>> {
         .collect()
 }
 
-/// Leaves this thread the right to read what a process of this sandbox is doing, though it may have made itself unreadable, and no other.
+/// Leaves this thread in effect the right to read what a process of this sandbox is doing, though it may have made itself unreadable, and
+/// no other.
 fn keep_only_looking() -> io::Result<()> {
     let looking = CapabilitySet::SYS_PTRACE;
     rustix::thread::set_capabilities(
         None,
         CapabilitySets {
             effective: looking,
-            // Not in effect: a keeper takes it up for the moment in which it copies what is about to be lost.
-            permitted: looking | CapabilitySet::DAC_READ_SEARCH,
+            // Not in effect: a keeper takes up the one for the moment in which it copies what is about to be lost, a worker the other to
+            // move the mount of a twin.
+            permitted: looking | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_ADMIN,
             inheritable: CapabilitySet::empty(),
         },
     )?;

@@ -231,18 +231,30 @@ impl Control {
         let _ = rustix::process::pidfd_send_signal(&self.0.init, Signal::KILL);
     }
 
-    /// Stops every process inside until [`Control::thaw`].
+    /// Stops every process inside until [`Control::thaw`], and every change that is made for one.
     pub fn freeze(&self) -> Result<(), LaunchError> {
         match &self.0.control_group {
             Some(group) => group
                 .freeze()
                 .map_err(LaunchError::system("freezing the control group")),
             None => self.order("stop its processes", &Order::Freeze),
-        }
+        }?;
+        // After that: a process that waits for a change stands still when it is made.
+        self.order("make no change", &Order::Pause)
+    }
+
+    /// Whether the file at `path` of the host (absolute, in one of the trees) came into being inside, where the trees are mediated.
+    pub fn has_made(&self, path: &Path) -> bool {
+        let Ok((tree, path)) = self.place(path) else {
+            return false;
+        };
+        self.order("say what it made", &Order::HasMade { tree, path })
+            .is_ok()
     }
 
     /// Undoes [`Control::freeze`].
     pub fn thaw(&self) -> Result<(), LaunchError> {
+        self.order("make changes again", &Order::Resume)?;
         match &self.0.control_group {
             Some(group) => group
                 .thaw()

@@ -58,6 +58,14 @@ impl Watch {
         Ok(watch)
     }
 
+    /// Watches one path (absolute, in one of the trees) more.
+    pub fn add(&mut self, path: PathBuf) -> io::Result<()> {
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+        self.add_folders()
+    }
+
     /// Ends the iteration when `process` (a pidfd) has ended.
     pub(crate) fn until(mut self, process: OwnedFd) -> Watch {
         self.until = Some(process);

@@ -48,6 +48,16 @@ pub(crate) enum Order {
     Freeze,
     /// Undo `Freeze`.
     Thaw,
+    /// Let the mediator of the trees, if there is one, make no change until `Resume`.
+    Pause,
+    /// Undo `Pause`.
+    Resume,
+    /// Say whether the file at `path` of a tree came into being inside; an error says no.
+    HasMade {
+        tree: usize,
+        #[serde(with = "crate::path_octets")]
+        path: PathBuf,
+    },
     /// Make a TCP socket in the command's network. Its answer carries the descriptor.
     Socket { ipv6: bool },
     /// Mount anew what the host replaced at `path`, relative to the tree with this index (0 is the workspace).
@@ -99,7 +109,7 @@ pub(crate) enum Event {
     Stopped(i32),
     /// The command ended, and with it everything inside.
     Exited(Exit),
-    /// Answer to `Freeze`, `Thaw`, `MountOver` and `Socket`. Descriptors: the socket, where there is one.
+    /// Answer to `Freeze`, `Thaw`, `Pause`, `Resume`, `HasMade`, `MountOver` and `Socket`. Descriptors: the socket, where there is one.
     Done(Result<(), String>),
 }
 

@@ -9,6 +9,8 @@
 
 mod replaced;
 
+use self::replaced::Restored;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -127,14 +129,40 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     twins: HashMap<PathBuf, Twin>,
+    /// What stood at places whose file was moved away with its twin.
+    former: HashMap<PathBuf, Edits>,
     /// Path of each watch, by watch descriptor.
     watches: HashMap<i32, PathBuf>,
     /// What a person should know, in order.
     remarks: Vec<String>,
 }
 
+impl State {
+    /// What is known of the file that stands, or stood, at `path`.
+    fn edits_of(&self, path: &Path) -> Option<&Edits> {
+        let twin = self.twins.get(path).map(|twin| &twin.behind.edits);
+        twin.or_else(|| self.former.get(path))
+    }
+
+    fn misplaced(&mut self, path: &Path, lines: &[usize]) {
+        let [line, more @ ..] = lines else {
+            return;
+        };
+        let others = match more.len() {
+            0 => String::new(),
+            count => format!(" and in {count} more"),
+        };
+        self.remarks.push(format!(
+            "{}: in line {line}{others} stands a decoy where its value never stood; it is worth nothing there",
+            path.display()
+        ));
+    }
+}
+
 struct Twin {
     behind: Behind,
+    /// Where it stood at the start. None: it came from inside.
+    original: Option<PathBuf>,
     shown: File,
     kept: bool,
     /// Lines of the twin, from 1, in which a decoy stands that stood elsewhere.
@@ -164,7 +192,7 @@ impl Twins {
             state: Mutex::new(State::default()),
         });
         for (path, behind) in editable.files {
-            shared.add(&mut shared.lock(), path, behind, false)?;
+            shared.add(&mut shared.lock(), path, behind, (false, false))?;
         }
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let (watched, stopped) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -186,29 +214,22 @@ impl Twins {
     /// Carries over what was written last, once the sandbox has ended; what a person should know.
     pub(crate) fn finish(mut self) -> Vec<String> {
         self.join();
+        self.shared.restore_last();
         let mut state = self.shared.lock();
-        let mut remarks = std::mem::take(&mut state.remarks);
-        let mut twins: Vec<_> = state.twins.iter().collect();
-        twins.sort_by_key(|(path, _)| *path);
+        let mut twins: Vec<_> = std::mem::take(&mut state.twins).into_iter().collect();
+        twins.sort_by(|one, other| one.0.cmp(&other.0));
         for (path, twin) in twins {
-            let name = path.display();
-            if let [line, more @ ..] = twin.misplaced.as_slice() {
-                let others = match more.len() {
-                    0 => String::new(),
-                    count => format!(" and in {count} more"),
-                };
-                remarks.push(format!(
-                    "{name}: in line {line}{others} stands a decoy where its value never stood; it is worth nothing there"
-                ));
-            }
+            state.misplaced(&path, &twin.misplaced);
             if twin.kept {
-                remarks.push(format!(
-                    "{name} was edited; what it held before: {}",
-                    self.shared.kept.join(path).display()
-                ));
+                let remark = format!(
+                    "{} was edited; what it held before: {}",
+                    path.display(),
+                    self.shared.kept.join(&path).display()
+                );
+                state.remarks.push(remark);
             }
         }
-        remarks
+        std::mem::take(&mut state.remarks)
     }
 
     fn join(&mut self) {
@@ -250,16 +271,17 @@ impl Shared {
         state: &mut State,
         path: PathBuf,
         behind: Behind,
-        kept: bool,
+        (kept, came_from_inside): (bool, bool),
     ) -> Result<(), TwinsError> {
         let shown = self.control.open_twin(&self.workspace.join(&path))?;
         let place = format!("/proc/self/fd/{}", shown.as_raw_fd());
         let watch = inotify::add_watch(&self.written, place, WatchFlags::CLOSE_WRITE)?;
         state.watches.insert(watch, path.clone());
         state.twins.insert(
-            path,
+            path.clone(),
             Twin {
                 behind,
+                original: (!came_from_inside).then_some(path),
                 shown,
                 kept,
                 misplaced: Vec::new(),
@@ -317,13 +339,13 @@ impl Shared {
         let Some(twin) = state.twins.get_mut(path).filter(|twin| !twin.given_up) else {
             return;
         };
+        let original = twin.original.clone();
         let outcome = twin.carry(path, &self.kept, &|before, metadata| {
-            tagout_workspace::keep_from_outside(
-                &self.undo,
-                &self.workspace.join(path),
-                before,
-                metadata,
-            )
+            let Some(original) = &original else {
+                return Ok(());
+            };
+            let original = self.workspace.join(original);
+            tagout_workspace::keep_from_outside(&self.undo, &original, before, metadata)
         });
         let (misplaced, error) = match outcome {
             Ok(None) => return,
@@ -368,34 +390,52 @@ impl Shared {
     /// Shows the file that now stands at `path` (absolute) as `bytes`, its twin; whether that twin may be
     /// edited is as it was for the former one. `ours` says that the file was put there by
     /// [`Shared::restore`]. The inside stands still.
-    pub(crate) fn show(&self, path: &Path, bytes: Vec<u8>, ours: bool) -> Result<(), LaunchError> {
+    pub(crate) fn show(
+        &self,
+        path: &Path,
+        bytes: Vec<u8>,
+        ours: Option<Restored>,
+    ) -> Result<(), LaunchError> {
         let mut state = self.lock();
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        let Some(former) = state.twins.remove(relative) else {
+        let Some(known) = state.edits_of(relative).cloned() else {
             return self.control.mount_bytes_over(path, bytes);
         };
+        let former = state.twins.remove(relative);
         state.watches.retain(|_, watched| watched != relative);
-        let unread =
-            read(&former.shown).is_ok_and(|shown| Digest::of(&shown) != former.behind.twin);
-        if unread && !former.given_up && !ours {
+        let unread = former.as_ref().is_some_and(|former| {
+            !former.given_up
+                && read(&former.shown).is_ok_and(|shown| Digest::of(&shown) != former.behind.twin)
+        });
+        if unread && ours.is_none() {
             state.remarks.push(format!(
                 "{} was edited inside and outside at the same time; the edit outside counts",
                 relative.display()
             ));
         }
+        let kept = former.is_some_and(|former| former.kept);
         let Some(mut behind) = Behind::open(&self.workspace, relative, &bytes) else {
             return self.control.mount_bytes_over(path, bytes);
         };
         // What once stood in the file may come back; but not into a file that the inside may have made, and
         // may have open.
-        if ours {
-            let learned = std::mem::take(&mut behind.edits);
-            behind.edits = former.behind.edits;
+        if ours.is_some() {
+            let learned = std::mem::replace(&mut behind.edits, known);
             behind.edits.extend(learned);
         }
         self.control.mount_editable_over(path, bytes)?;
-        match self.add(&mut state, relative.to_owned(), behind, former.kept) {
-            Ok(()) => Ok(()),
+        match self.add(
+            &mut state,
+            relative.to_owned(),
+            behind,
+            (kept, ours.is_some()),
+        ) {
+            Ok(()) => {
+                if let (Some(ours), Some(twin)) = (ours, state.twins.get_mut(relative)) {
+                    twin.misplaced = ours.misplaced;
+                }
+                Ok(())
+            }
             Err(TwinsError::Sandbox(error)) => Err(error),
             Err(TwinsError::System(source)) => Err(LaunchError::Guard {
                 path: path.into(),
@@ -407,7 +447,7 @@ impl Shared {
     /// Whether the twin at `path` (absolute) may be edited.
     pub(crate) fn has(&self, path: &Path) -> bool {
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        self.lock().twins.contains_key(relative)
+        self.lock().edits_of(relative).is_some()
     }
 }
 

@@ -119,21 +119,36 @@ pub(crate) fn start(
         .spawn(move || {
             // Guarded places that the host emptied, and what stands there since.
             let mut made: Vec<(PathBuf, Placeholder)> = Vec::new();
-            for replaced in watch.by_ref() {
+            while let Some(replaced) = watch.next() {
                 // Without events nobody would notice a replaced twin.
                 let Ok(replaced) = replaced else {
                     control.kill();
                     break;
                 };
-                let path = replaced.path;
+                let (path, detached) = (replaced.path, replaced.detached);
                 // What an edit of its twin put there, or what was looked at for an earlier event.
                 if twins.is_as_left(&path) {
                     continue;
+                }
+                if let Some(place) = twins.follow(&path)
+                    && watch.add(place).is_err()
+                {
+                    control.kill();
+                    break;
                 }
                 // What cannot be stopped would read the new file meanwhile.
                 if control.freeze().is_err() {
                     control.kill();
                     break;
+                }
+                // What the inside made holds nothing that it does not know.
+                let from_inside = twins.has(&path) && control.has_made(&path);
+                if from_inside && twins.is_unfinished(&path, detached) {
+                    if control.thaw().is_err() {
+                        control.kill();
+                        break;
+                    }
+                    continue;
                 }
                 // All of them at once: between two events the inside would run.
                 let emptied = guards.iter().filter(|(path, _)| is_absent(path));
@@ -145,13 +160,15 @@ pub(crate) fn start(
                     let _ = control.guard_again(path);
                 }
                 let relative = path.strip_prefix(&root).unwrap_or(&path);
-                let mounted = match read_file(&path) {
+                let read = read_file(&path).map(|bytes| {
+                    let restored = twins.restore(&path, &bytes, from_inside).ok().flatten();
+                    (bytes, restored)
+                });
+                let mounted = match read {
                     _ if looked.hides(relative) => control.hide(&path),
                     // What the inside wrote stays what it sees.
-                    Ok(bytes) if twins.restore(&path, &bytes).unwrap_or(false) => {
-                        twins.show(&path, bytes, true)
-                    }
-                    Ok(bytes) => match find_in(relative, &bytes, &key) {
+                    Ok((bytes, Some(restored))) => twins.show(&path, bytes, Some(restored)),
+                    Ok((bytes, None)) => match find_in(relative, &bytes, &key) {
                         Some((file, known)) => {
                             broker.learn(
                                 known
@@ -159,12 +176,14 @@ pub(crate) fn start(
                                     .map(|known| (known.label, known.value, known.guessable)),
                                 file_decoys(std::slice::from_ref(&file)),
                             );
-                            twins.show(&path, file.twin, false)
+                            twins.show(&path, file.twin, None)
                         }
                         // Nothing to hide any more: it is its own twin.
-                        None if twins.has(&path) => twins.show(&path, bytes, false),
+                        None if twins.has(&path) => twins.show(&path, bytes, None),
                         None => control.guard_again(&path),
                     },
+                    // A folder, a link, or nothing: nothing of the host's stands there.
+                    Err(_) if from_inside => Ok(()),
                     // A file that cannot be judged is shown empty. A protected place, or a folder: as it
                     // is now, it must not be changed from inside.
                     Err(_) if guards.contains_key(&path) || path.is_dir() => {
@@ -174,7 +193,11 @@ pub(crate) fn start(
                 };
                 let outcome = mounted.as_ref().err().map(ToString::to_string);
                 let recorded = ledger.append(
-                    "host_replaced",
+                    if from_inside {
+                        "twin_replaced"
+                    } else {
+                        "host_replaced"
+                    },
                     json!({"path": relative.display().to_string(), "error": outcome}),
                 );
                 // Waiting for the disk would keep the inside frozen; the ledger writes it all the same.

@@ -72,10 +72,13 @@ impl History {
             }
             Record::Kept { path, file } => {
                 let node = self.find(&path.0);
-                let node = &mut self.nodes[node];
-                if node.original.is_some() {
-                    node.kept.get_or_insert_with(|| file.clone());
-                    node.attributes.get_or_insert(file.attributes);
+                self.keep(node, file);
+            }
+            Record::KeptOf { original, file } => {
+                let node = self.find_original(&original.0);
+                // What went was kept when it went, and what stands there now is another.
+                if self.nodes[node].was.is_none() {
+                    self.keep(node, file);
                 }
             }
             Record::Attributes { path, attributes } => {
@@ -98,6 +101,14 @@ impl History {
             }
             Record::Refused { path } => self.refused.push(path.0.clone()),
             Record::Failed | Record::Ended | Record::Final { .. } => {}
+        }
+    }
+
+    fn keep(&mut self, node: usize, file: &Kept) {
+        let node = &mut self.nodes[node];
+        if node.original.is_some() {
+            node.kept.get_or_insert_with(|| file.clone());
+            node.attributes.get_or_insert(file.attributes);
         }
     }
 
@@ -129,6 +140,25 @@ impl History {
                     self.adopt(at, name, original)
                 }
             };
+        }
+        at
+    }
+
+    /// What was at `path` at the start. Whatever a record mentioned since has a node; what none did is still in the folder in which it was.
+    fn find_original(&mut self, path: &Path) -> usize {
+        let known = |path: &Path| {
+            self.nodes
+                .iter()
+                .position(|node| node.original.as_deref() == Some(path))
+        };
+        let nearest = path
+            .ancestors()
+            .find_map(|above| Some((known(above)?, above)));
+        let (mut at, above) = nearest.unwrap_or((0, Path::new("/")));
+        let mut original = above.to_path_buf();
+        for name in names(path.strip_prefix(above).unwrap_or(path)) {
+            original.push(&name);
+            at = self.adopt(at, name, Some(original.clone()));
         }
         at
     }
@@ -262,6 +292,42 @@ mod tests {
                 place("", "/w/d"),
                 place("/w/d", "/w/e"),
                 place("/w/d/f", "/w/e/f"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_kept_from_outside_is_kept_wherever_its_file_went() {
+        let kept_of = |path: &str| Record::KeptOf {
+            original: name(path),
+            file: kept("1"),
+        };
+        let removed = Record::Removed {
+            path: name("/w/e/g"),
+            was: None,
+        };
+        let records = [
+            renamed("/w/d", "/w/e"),
+            renamed("/w/e/f", "/w/f"),
+            created("/w/d"),
+            kept_of("/w/d/f"),
+            removed,
+            kept_of("/w/d/g"),
+            kept_of("/w/d/h"),
+        ];
+        let kept: Vec<_> = History::of(&records)
+            .changed()
+            .into_iter()
+            .filter(|changed| changed.kept.is_some())
+            .map(|changed| (changed.original.unwrap(), changed.last))
+            .collect();
+        let path = |path: &str| PathBuf::from(path);
+        assert_eq!(
+            kept,
+            [
+                (path("/w/d/f"), Some(path("/w/f"))),
+                (path("/w/d/g"), None),
+                (path("/w/d/h"), Some(path("/w/e/h"))),
             ]
         );
     }

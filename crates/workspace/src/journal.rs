@@ -29,6 +29,8 @@ pub(crate) enum Record {
     Created { path: Name },
     /// The file as it was before it was first written.
     Kept { path: Name, file: Kept },
+    /// As `Kept`, of the file that had this path at the start, wherever it is by now.
+    KeptOf { original: Name, file: Kept },
     /// Mode and time of a file or folder before they first changed. A folder's time changes with each name in it.
     Attributes { path: Name, attributes: Attributes },
     /// A name that went.

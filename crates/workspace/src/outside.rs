@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::journal::{Attributes, Kept, NAME, Record};
 
-/// Keeps `bytes`, which the file at `path` (absolute) held while `metadata` was its own, in the `folder` of its session. Does nothing where
-/// nothing is kept of that session.
+/// Keeps `bytes`, which the file that was at `path` (absolute) at the start held while `metadata` was its own, in the `folder` of its
+/// session. The inside may have moved it meanwhile. Does nothing where nothing is kept of that session.
 ///
 /// # Errors
 /// What was to be kept is not.
@@ -24,8 +24,8 @@ pub fn keep_from_outside(
     };
     let (copy, mut file) = new_copy(folder)?;
     file.write_all(bytes)?;
-    let record = Record::Kept {
-        path: path.into(),
+    let record = Record::KeptOf {
+        original: path.into(),
         file: Kept {
             copy,
             attributes: Attributes {

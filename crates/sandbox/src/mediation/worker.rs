@@ -8,11 +8,12 @@
 //! - What is handed over, or changed, was shown to the keeper first, under one lock, from the look at what is there to the change.
 //! - A path that cannot be resolved is left to the kernel too, which gives the right error number.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
@@ -21,8 +22,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::caller::{Caller, found};
-use super::change::{Change, Entry, Found, Keeper, Target};
+use super::change::{Change, Entry, Found, Identity, Keeper, Target};
 use super::listener::{Answer, Listener, Notification};
+use super::twin::{self, TakenOff};
 
 /// What all workers share.
 pub(super) struct Mediated {
@@ -31,12 +33,52 @@ pub(super) struct Mediated {
     pub(super) proc: OwnedFd,
     /// Absolute paths of the trees.
     pub(super) trees: Vec<PathBuf>,
-    /// Held from the look at what is there to the change.
+    /// Held from the look at what is there to the change, and by [`Pause`].
     pub(super) keeper: Mutex<Box<dyn Keeper>>,
+    /// Counts the times at which a path may have led to a file that a twin hides. Changed with the lock held.
+    pub(super) uncovered: AtomicU64,
+    /// What came into being inside.
+    pub(super) made: Mutex<HashSet<Identity>>,
     /// The mask with which the command starts.
     pub(super) umask: u32,
     /// Whether anything inside ever set another.
     pub(super) umasks_differ: AtomicBool,
+}
+
+/// While it lives, no change is made; what was resolved before it ends is resolved again.
+pub(super) struct Pause<'a> {
+    shared: &'a Mediated,
+    _keeper: MutexGuard<'a, Box<dyn Keeper>>,
+}
+
+impl Mediated {
+    /// Waits until the change that is being made is made.
+    pub(super) fn pause(&self) -> Pause<'_> {
+        let keeper = self.keeper.lock();
+        Pause {
+            shared: self,
+            _keeper: keeper.unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Whether a file or folder came into being inside.
+    pub(super) fn has_made(&self, identity: &Identity) -> bool {
+        let made = self.made.lock();
+        let made = made.unwrap_or_else(PoisonError::into_inner);
+        made.contains(identity)
+    }
+
+    fn remember(&self, found: Option<&Found>) {
+        let made = self.made.lock();
+        let mut made = made.unwrap_or_else(PoisonError::into_inner);
+        made.extend(found.map(|found| found.identity));
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.shared.uncovered.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// One thread that answers calls.
@@ -52,8 +94,10 @@ enum Unmade {
     Elsewhere,
     /// It fails.
     Failed(Errno),
+    /// What was resolved for it may be a file that a twin hides.
+    Again,
 }
-use Unmade::{Elsewhere, Failed};
+use Unmade::{Again, Elsewhere, Failed};
 
 impl From<Errno> for Unmade {
     fn from(error: Errno) -> Unmade {
@@ -117,7 +161,7 @@ impl Node {
 }
 
 /// Its name for calls that take a path: the current folder of a worker is /proc.
-fn link_of(file: &OwnedFd) -> CString {
+pub(super) fn link_of(file: &OwnedFd) -> CString {
     CString::new(format!("self/fd/{}", file.as_raw_fd())).unwrap_or_default()
 }
 
@@ -137,10 +181,13 @@ impl<'a> Worker<'a> {
     /// Answers calls until nobody is left to make any.
     pub(super) fn serve(&self) {
         while let Ok(notification) = self.shared.listener.receive() {
-            let answer = match self.make(&notification) {
-                Ok(answer) => answer,
-                Err(Elsewhere) => Answer::Continue,
-                Err(Failed(error)) => Answer::Fails(error),
+            let answer = loop {
+                match self.make(&notification) {
+                    Ok(answer) => break answer,
+                    Err(Elsewhere) => break Answer::Continue,
+                    Err(Failed(error)) => break Answer::Fails(error),
+                    Err(Again) => {}
+                }
             };
             self.shared.listener.answer(&notification, answer);
         }
@@ -150,6 +197,7 @@ impl<'a> Worker<'a> {
         let caller = Caller::new(told.thread, self.shared.proc.as_fd());
         let a = told.arguments;
         let made = Call {
+            resolved_at: self.shared.uncovered.load(Ordering::SeqCst),
             worker: self,
             told,
             caller: &caller,
@@ -253,6 +301,8 @@ enum Times {
 
 /// One call that is being made.
 struct Call<'a> {
+    /// [`Mediated::uncovered`] before anything was resolved.
+    resolved_at: u64,
     worker: &'a Worker<'a>,
     told: &'a Notification,
     caller: &'a Caller<'a>,
@@ -394,6 +444,9 @@ impl Call<'_> {
         if !self.worker.shared.listener.still_waits(self.told) {
             return Err(Failed(Errno::INTR));
         }
+        if self.worker.shared.uncovered.load(Ordering::SeqCst) != self.resolved_at {
+            return Err(Again);
+        }
         Ok(keeper)
     }
 
@@ -428,7 +481,9 @@ impl Call<'_> {
         keeper.before(&Change::Create(place.entry()))?;
         match make() {
             Ok(()) => {
-                keeper.done(place.look().ok().as_ref());
+                let made = place.look().ok();
+                self.worker.shared.remember(made.as_ref());
+                keeper.done(made.as_ref());
                 Ok(0)
             }
             Err(error) => {
@@ -556,7 +611,9 @@ impl Call<'_> {
         );
         match opened {
             Ok(file) => {
-                keeper.done(found(&file).ok().as_ref());
+                let made = found(&file).ok();
+                self.worker.shared.remember(made.as_ref());
+                keeper.done(made.as_ref());
                 drop(keeper);
                 Ok(opens(file, wanted))
             }
@@ -586,7 +643,9 @@ impl Call<'_> {
         );
         match opened {
             Ok(file) => {
-                keeper.done(found(&file).ok().as_ref());
+                let made = found(&file).ok();
+                self.worker.shared.remember(made.as_ref());
+                keeper.done(made.as_ref());
                 drop(keeper);
                 Ok(opens(file, wanted))
             }
@@ -683,13 +742,38 @@ impl Call<'_> {
         let flags = AtFlags::from_bits_retain(flags as u32);
         let make = || rustix::fs::unlinkat(&place.folder, place.name.as_c_str(), flags).map(|()| 0);
         let as_folder = flags.contains(AtFlags::REMOVEDIR);
-        match place.look() {
+        let twin = match as_folder {
+            false => self.uncover(&place)?,
+            true => None,
+        };
+        let removed = match place.look() {
             Ok(found) if (found.kind() == FileType::Directory) == as_folder => {
                 self.change(&mut keeper, &Change::Remove(place.entry(), &found), make)
             }
             // Nothing there, or nothing that this call removes: it fails.
-            _ => Ok(make()?),
+            _ => make().map_err(Failed),
+        };
+        if let Some(twin) = twin {
+            self.covered(removed.is_err().then_some((twin, &place)));
         }
+        removed
+    }
+
+    /// Takes away the twin at a place, where one is that goes with its file.
+    fn uncover(&self, place: &Place) -> Made<Option<TakenOff>> {
+        if !place.mediated {
+            return Ok(None);
+        }
+        Ok(twin::take_off(place.entry())?)
+    }
+
+    /// Ends what [`Call::uncover`] began, with the lock still held: puts twins back, and has whatever was resolved meanwhile resolved
+    /// again.
+    fn covered<'p>(&self, twins: impl IntoIterator<Item = (TakenOff, &'p Place)>) {
+        for (twin, place) in twins {
+            twin.put_on(place.entry());
+        }
+        self.worker.shared.uncovered.fetch_add(1, Ordering::SeqCst);
     }
 
     fn rename(&self, from: At, to: At, flags: u32) -> Made {
@@ -699,6 +783,31 @@ impl Call<'_> {
         }
         let flags = RenameFlags::from_bits_retain(flags);
         let mut keeper = self.alone()?;
+        let (from_twin, to_twin) = (self.uncover(&from)?, self.uncover(&to)?);
+        let had_twin = from_twin.is_some() || to_twin.is_some();
+        let renamed = self.rename_alone(&mut keeper, &from, &to, flags);
+        let exchanged = flags.contains(RenameFlags::EXCHANGE);
+        // Each goes where its file is now; that of a replaced file is gone with it.
+        let (from_at, to_at) = match (renamed.is_ok(), exchanged) {
+            (false, _) => (&from, Some(&to)),
+            (true, true) => (&to, Some(&from)),
+            (true, false) => (&to, None),
+        };
+        if had_twin {
+            let to_twin = to_twin.and_then(|twin| Some((twin, to_at?)));
+            let from_twin = from_twin.map(|twin| (twin, from_at));
+            self.covered(from_twin.into_iter().chain(to_twin));
+        }
+        renamed
+    }
+
+    fn rename_alone(
+        &self,
+        keeper: &mut MutexGuard<'_, Box<dyn Keeper>>,
+        from: &Place,
+        to: &Place,
+        flags: RenameFlags,
+    ) -> Made {
         let make = || {
             rustix::fs::renameat_with(
                 &from.folder,
@@ -717,7 +826,7 @@ impl Call<'_> {
                 return Ok(make()?);
             };
             let change = Change::Exchange(from.entry(), &from_found, to.entry(), &replaced);
-            return self.change(&mut keeper, &change, make);
+            return self.change(keeper, &change, make);
         }
         // Two names of one file: nothing happens. One that must not replace: it fails.
         let same = replaced.is_some_and(|replaced| replaced.is(&from_found));
@@ -731,7 +840,7 @@ impl Call<'_> {
             to: to.entry(),
             replaced: replaced.as_ref(),
         };
-        self.change(&mut keeper, &change, make)
+        self.change(keeper, &change, make)
     }
 
     // ----- attributes

@@ -8,28 +8,38 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-use super::Shared;
+use super::{Behind, Shared};
 
 impl Shared {
     /// Turns decoys of the former twin at `path` (absolute) back in `bytes`, what the file there holds now,
-    /// by a new file in its place; whether there were any. The inside stands still meanwhile.
+    /// by a new file in its place. `None` if there were none; a file that was `made` inside is replaced all
+    /// the same. The inside stands still meanwhile, or is gone.
     ///
     /// # Errors
     /// Nothing was put in place; the file keeps its decoys, which harms nobody.
-    pub(crate) fn restore(&self, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    pub(crate) fn restore(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        made: bool,
+    ) -> io::Result<Option<Restored>> {
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        let carried = match self.lock().twins.get(relative) {
-            Some(former) => former.behind.edits.carry(relative, bytes).bytes,
-            None => return Ok(false),
+        let (carried, misplaced) = match self.lock().edits_of(relative) {
+            Some(edits) => {
+                let carried = edits.carry(relative, bytes);
+                let misplaced = edits.misplaced(&carried);
+                (carried.bytes, misplaced)
+            }
+            None => return Ok(None),
         };
-        if carried == bytes {
-            return Ok(false);
+        if carried == bytes && !made {
+            return Ok(None);
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
@@ -43,8 +53,98 @@ impl Shared {
         if placed.is_err() {
             let _ = rustix::fs::unlinkat(&folder, &*fresh, AtFlags::empty());
         }
-        placed.map(|()| true)
+        placed.map(|()| Some(Restored { misplaced }))
     }
+
+    /// Finds the file that stood behind the twin at `path` (absolute) where it was moved to, together with
+    /// its twin; its new place. What comes to stand at `path` is still known by what stood there.
+    pub(crate) fn follow(&self, path: &Path) -> Option<PathBuf> {
+        let relative = path.strip_prefix(&self.workspace).ok()?;
+        let mut state = self.lock();
+        let file = &state.twins.get(relative)?.behind.file;
+        let place = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let now = place.strip_prefix(&self.workspace).ok()?;
+        let own = file.metadata().ok()?;
+        // The link's text may be any name, such as one that ends in " (deleted)".
+        if now == relative || Behind::identity(&place) != Some((own.dev(), own.ino())) {
+            return None;
+        }
+        let twin = state.twins.remove(relative)?;
+        let edits = twin.behind.edits.clone();
+        state.former.insert(relative.to_owned(), edits);
+        state.watches.retain(|_, watched| watched != now);
+        for watched in state.watches.values_mut() {
+            if watched == relative {
+                *watched = now.to_owned();
+            }
+        }
+        state.twins.insert(now.to_owned(), twin);
+        Some(place)
+    }
+
+    /// Whether somebody still writes to the file at `path` (absolute), which was made inside. Then there
+    /// is an event when it is closed.
+    pub(crate) fn is_unfinished(&self, path: &Path, detached: bool) -> bool {
+        let Ok(file) = open_file(path) else {
+            return false;
+        };
+        // Without an answer, a new file that is empty is one that something is about to be written to.
+        tagout_sandbox::is_being_written(&file)
+            .unwrap_or_else(|| detached && file.metadata().is_ok_and(|file| file.len() == 0))
+    }
+
+    /// Turns back the decoys in files that were replaced at the very end, when the inside is gone.
+    pub(super) fn restore_last(&self) {
+        let paths: Vec<PathBuf> = {
+            let state = self.lock();
+            let twins = state.twins.iter().filter(|(path, twin)| {
+                let own = twin.behind.file.metadata().ok();
+                let own = own.map(|own| (own.dev(), own.ino()));
+                let found = Behind::identity(&self.workspace.join(path));
+                found.is_some() && found != own
+            });
+            let former = state
+                .former
+                .keys()
+                .filter(|path| !state.twins.contains_key(*path));
+            let twins = twins.map(|(path, _)| path);
+            twins.chain(former).cloned().collect()
+        };
+        for path in paths {
+            let place = self.workspace.join(&path);
+            let restored = open_file(&place)
+                .and_then(|file| super::read(&file))
+                .and_then(|bytes| self.restore(&place, &bytes, false));
+            let mut state = self.lock();
+            match restored {
+                Ok(None) => {}
+                Ok(Some(restored)) => state.misplaced(&path, &restored.misplaced),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => state.remarks.push(format!(
+                    "{} was replaced inside and holds decoys: {error}",
+                    path.display()
+                )),
+            }
+        }
+    }
+}
+
+/// A regular file at exactly this path, for reading: no pipe that never ends, no link.
+fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let opened = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)?;
+    let file = File::from(opened);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// What [`Shared::restore`] did.
+pub(crate) struct Restored {
+    /// Lines, from 1, in which a decoy stands that stood elsewhere.
+    pub(super) misplaced: Vec<usize>,
 }
 
 /// Writes `bytes` into the new file `fresh` of a folder, makes it as the one called `name` is, and puts it
