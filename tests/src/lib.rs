@@ -10,6 +10,7 @@ mod certificates;
 pub mod identity;
 pub mod model;
 mod person;
+pub mod postgres;
 pub mod providers;
 pub mod qdrant;
 pub mod remote;
