@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::answers::{Answer, Complaint};
+use crate::damage::{Bound, Planned, Preview, preview};
 use crate::database::Database;
 use crate::gate::{Cancel, Gate, Link, Soon, Stream, unpinned};
 use crate::judging::{Asked, Reading, action, prepares};
@@ -422,7 +423,12 @@ impl<S: Stream> Conversation<S> {
         );
         let (teller, mut told) = mpsc::unbounded_channel();
         let waiting = Waiting {
+            gate: self.gate.clone(),
+            database: Arc::clone(&self.database),
             reading: Arc::clone(reading),
+            request: action.request().clone(),
+            is_in_transaction: self.server.status() != Status::Idle,
+            bound: std::sync::Mutex::default(),
             teller,
         };
         let cancel = Arc::clone(&self.cancel);
@@ -659,16 +665,67 @@ impl<S: Stream> Conversation<S> {
 
 /// What is at hand while a statement waits for a person.
 struct Waiting {
+    gate: Gate,
+    database: Arc<Database>,
     reading: Arc<Reading>,
+    request: DatabaseRequest,
+    is_in_transaction: bool,
+    /// What was shown, and so what an approval will cover.
+    bound: std::sync::Mutex<Option<Bound>>,
     teller: mpsc::UnboundedSender<HoldId>,
+}
+
+impl Waiting {
+    async fn look(&self) -> Preview {
+        let mut side = match self.gate.side(&self.database).await {
+            Ok(side) => side,
+            Err(why) => {
+                return Preview {
+                    lines: vec![format!("cannot be previewed: {why}")],
+                    bound: None,
+                };
+            }
+        };
+        let planned = Planned {
+            statements: &self.reading.statements,
+            text: &self.request.text,
+            parameters: &self.request.parameters,
+            search_path: self.request.search_path.as_deref(),
+        };
+        let preview = preview(&mut side, &planned).await;
+        // Its answer was had; how it ends does not matter.
+        let _ = side.stream.shutdown().await;
+        preview
+    }
 }
 
 impl OnHold for Waiting {
     fn preview(&self) -> Soon<'_, Vec<String>> {
-        Box::pin(async { self.reading.reasons() })
+        Box::pin(async {
+            let broker = self.gate.inner.authority.broker();
+            let preview = self.look().await;
+            let mut lines: Vec<_> = preview
+                .lines
+                .iter()
+                .map(|line| broker.redact_text(line))
+                .collect();
+            if self.is_in_transaction {
+                lines.push(
+                    "It stands in an open transaction, whose own changes are not in these numbers."
+                        .to_owned(),
+                );
+            }
+            lines.extend(self.reading.reasons());
+            if let Ok(mut bound) = self.bound.lock() {
+                *bound = preview.bound;
+            }
+            lines
+        })
     }
 
     fn held(&self, hold: &HoldId) {
+        let bound = self.bound.lock().ok().and_then(|mut bound| bound.take());
+        self.gate.remember(hold, bound);
         // A client that is gone needs no notice.
         let _ = self.teller.send(hold.clone());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tagout_authority::Authority;
-use tagout_core::{HostName, Refusal};
+use tagout_core::{HoldId, HostName, Refusal};
 use tagout_net::{
     Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, UpstreamStream,
     refuse_handshake,
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::channel::end_point;
 use crate::conversation::Conversation;
+use crate::damage::Bound;
 use crate::database::Database;
 use crate::judging::Reader;
 use crate::message::framed;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     /// since it takes thousands of hashes.
     verifiers: Mutex<HashMap<String, Arc<[Verifier]>>>,
     pub(crate) reader: Arc<Reader>,
+    /// What was shown with each hold.
+    shown: Mutex<HashMap<HoldId, Option<Bound>>>,
     /// By what clients were told that cancels a connection.
     cancels: Mutex<HashMap<(u32, u32), Arc<Cancel>>>,
 }
@@ -133,9 +136,22 @@ impl Gate {
                 databases: databases.into_iter().map(Arc::new).collect(),
                 verifiers: Mutex::default(),
                 reader: Arc::new(Reader::start(READERS)?),
+                shown: Mutex::default(),
                 cancels: Mutex::default(),
             }),
         })
+    }
+
+    /// Notes what was shown with a hold. Who joins it later was not shown anything.
+    pub(crate) fn remember(&self, hold: &HoldId, bound: Option<Bound>) {
+        let mut shown = self.inner.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.entry(hold.clone()).or_insert(bound);
+    }
+
+    /// What was shown with a hold that is used now.
+    pub(crate) fn take_shown(&self, hold: &HoldId) -> Option<Bound> {
+        let mut shown = self.inner.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.remove(hold).flatten()
     }
 
     /// Whether a connection to `destination` on `port` is for a database.
