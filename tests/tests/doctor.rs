@@ -113,6 +113,9 @@ for_each_person! {
             assert_eq!(world.read("ran"), None, "{}: {refused}", machine.name);
             world.assert_nothing_left();
         }
+        let sessions = world.tagout(&["sessions"]).success().stdout;
+        assert!(sessions.lines().count() > 0, "{sessions}");
+        assert!(sessions.lines().all(|line| line.contains("  refused ")), "{sessions}");
     }
 }
 

@@ -97,6 +97,9 @@ print(urllib.request.urlopen("https://api.example.com/v1/python").read().decode(
         let refusals = finished.stdout.matches("tagout_denied").count();
         assert!(refusals >= 5, "{refusals}: {finished}");
         assert!(!finished.everything().contains(KEY), "{finished}");
+        for place in ["169.254.169.254:80", "127.0.0.1:22"] {
+            assert!(finished.stderr.contains(&format!("{place} through the proxy")), "{finished}");
+        }
         world.verify_all();
     }
 }
