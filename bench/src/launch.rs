@@ -1,6 +1,9 @@
 //! What a launch costs: the bare command, bubblewrap, and `tagout run`, with its state on the disk and
-//! with its state in memory, where a sync costs nothing.
+//! with its state in memory, where a sync costs nothing. Started by root, it measures an ordinary user as
+//! well, for whom a launch is another one: no file system is mapped, and namespaces are made ahead.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,11 +17,17 @@ use crate::process::{children_time, median};
 /// How often each command runs. Rounds go through all commands in turn.
 const ROUNDS: u32 = 40;
 
+/// A user who has no account and owns nothing else.
+const ORDINARY: u32 = 60_123;
+
 /// One command and where it keeps its state.
 struct Candidate<'a> {
     name: &'static str,
     words: Vec<&'a str>,
     home: &'a Path,
+    workspace: &'a Path,
+    /// Who runs it, where that is not who measures.
+    user: Option<u32>,
     wall: Vec<f64>,
     processor: f64,
 }
@@ -35,25 +44,30 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
     std::fs::create_dir_all(&workspace)?;
     let tagout = subject.tagout.to_str().context("a path in UTF-8")?;
     let megabytes = std::fs::metadata(&subject.tagout)?.len() as f64 / 1e6;
+    let theirs = tempfile::Builder::new()
+        .prefix("tagout-bench-")
+        .tempdir_in("/var/tmp")?;
+    let their_workspace = theirs.path().join("work");
+    std::fs::create_dir_all(&their_workspace)?;
     let candidate = |name, words: &[&'static str], home| Candidate {
         name,
         words: words.to_vec(),
         home,
+        workspace: &workspace,
+        user: None,
         wall: Vec::new(),
         processor: 0.0,
     };
     let run = |name, home| Candidate {
-        name,
         words: vec![tagout, "run", "--", "true"],
-        home,
-        wall: Vec::new(),
-        processor: 0.0,
+        ..candidate(name, &[], home)
     };
-    let mut candidates = [
+    let bubblewrap = &["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"];
+    let mut candidates = vec![
         candidate("`true`", &["true"], disk.path()),
         candidate(
             "`bwrap --unshare-all --ro-bind / / true`",
-            &["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"],
+            bubblewrap,
             disk.path(),
         ),
         run("`tagout run -- true`", disk.path()),
@@ -62,13 +76,36 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
             memory.path(),
         ),
     ];
+    if std::fs::metadata("/proc/self")?.uid() == 0 {
+        for folder in [theirs.path(), &their_workspace] {
+            std::os::unix::fs::chown(folder, Some(ORDINARY), Some(ORDINARY))?;
+        }
+        let as_ordinary = |candidate| Candidate {
+            workspace: &their_workspace,
+            user: Some(ORDINARY),
+            ..candidate
+        };
+        candidates.push(as_ordinary(candidate(
+            "an ordinary user's `bwrap`, the same",
+            bubblewrap,
+            theirs.path(),
+        )));
+        candidates.push(as_ordinary(run(
+            "an ordinary user's `tagout run -- true`",
+            theirs.path(),
+        )));
+    }
     for round in 0..=ROUNDS {
         for candidate in &mut candidates {
             let before = children_time()?;
             let start = Instant::now();
-            let status = Command::new(candidate.words[0])
+            let mut command = Command::new(candidate.words[0]);
+            if let Some(user) = candidate.user {
+                command.uid(user).gid(user);
+            }
+            let status = command
                 .args(&candidate.words[1..])
-                .current_dir(&workspace)
+                .current_dir(candidate.workspace)
                 .env("HOME", candidate.home)
                 .env("TAGOUT_HOME", candidate.home.join("state"))
                 .stdin(Stdio::null())
@@ -92,7 +129,12 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
         .iter()
         .map(|candidate| median(candidate.wall.clone()))
         .collect();
-    let anchor = walls.get(1).copied().unwrap_or(f64::NAN);
+    // Each over bubblewrap of the same user.
+    let anchor = |of: &Candidate<'_>| {
+        let mut all = candidates.iter().zip(&walls);
+        let same = all.find(|(one, _)| one.user == of.user && one.words.first() == Some(&"bwrap"));
+        same.map_or(f64::NAN, |(_, wall)| *wall)
+    };
     let rows = candidates
         .iter()
         .zip(&walls)
@@ -101,7 +143,7 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
                 candidate.name.to_owned(),
                 format!("{wall:.1} ms"),
                 format!("{:.1} ms", candidate.processor),
-                format!("{:.1}×", wall / anchor),
+                format!("{:.1}×", wall / anchor(candidate)),
             ]
         })
         .collect();
