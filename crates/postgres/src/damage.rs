@@ -9,13 +9,21 @@
 //! no snapshot: either everything that the statement takes is kept, or [`DamageError::Unkept`] says
 //! what is not.
 
+mod contract;
+mod definition;
 mod known;
 mod preview;
 mod reach;
+mod snapshot;
+mod store;
 mod tables;
 mod target;
+mod undo;
 
+pub use contract::{Watch, check, watch};
 pub use preview::preview;
+pub use snapshot::{Snapshot, snapshot};
+pub use undo::{KeptSummary, UndoOptions, UndoReport, UndoneTable, summary, undo};
 
 use std::fmt;
 
@@ -53,6 +61,8 @@ pub struct Preview {
 pub struct Bound {
     /// The tables, each partition by itself.
     pub tables: Vec<BoundTable>,
+    /// Views, sequences and other relations that go along or begin anew, by OID.
+    pub goes_along: Vec<u32>,
 }
 
 /// How much of one table an approval covers.

@@ -87,6 +87,7 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
         planned,
         lines: Vec::new(),
         bound: BTreeMap::new(),
+        goes_along: BTreeSet::new(),
         remarked: BTreeSet::new(),
     };
     for blow in &blows {
@@ -98,11 +99,17 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
     } else {
         view.backup().await?;
     }
-    let View { lines, bound, .. } = view;
+    let View {
+        lines,
+        bound,
+        goes_along,
+        ..
+    } = view;
     Ok(Preview {
         lines,
         bound: Some(Bound {
             tables: bound.into_values().collect(),
+            goes_along: goes_along.into_iter().collect(),
         }),
     })
 }
@@ -139,6 +146,8 @@ struct View<'a, A> {
     planned: &'a Planned<'a>,
     lines: Vec<String>,
     bound: BTreeMap<u32, BoundTable>,
+    /// See [`Bound::goes_along`].
+    goes_along: BTreeSet<u32>,
     /// Tables whose triggers and so on have been told.
     remarked: BTreeSet<u32>,
 }
@@ -447,6 +456,10 @@ impl<A: Ask> View<'_, A> {
             emptied.extend(with_inheritors(self.ask, &more).await?);
         }
         self.whole(&emptied, Fate::Emptied, named).await?;
+        for oid in &emptied {
+            let owned = owned_sequences(self.ask, *oid).await?;
+            self.goes_along.extend(owned);
+        }
         self.lines.extend(refusing);
         Ok(())
     }
@@ -465,6 +478,11 @@ impl<A: Ask> View<'_, A> {
             .filter(|gone| gone.column == 0 && matches!(gone.kind, 'r' | 'p' | 'm' | 'f'))
             .map(|gone| gone.oid)
             .collect();
+        self.goes_along.extend(
+            gone.iter()
+                .filter(|gone| gone.column == 0 && matches!(gone.kind, 'v' | 'S'))
+                .map(|gone| gone.oid),
+        );
         let named: Vec<u32> = objects.iter().map(|object| object.oid).collect();
         self.whole(&relations, Fate::Dropped, &named).await?;
         let others: Vec<&str> = gone
@@ -601,6 +619,17 @@ impl<A: Ask> View<'_, A> {
         self.lines.push(line);
         Ok(())
     }
+}
+
+async fn owned_sequences(ask: &mut impl Ask, table: u32) -> Result<Vec<u32>, ServerError> {
+    let rows = ask
+        .ask(&format!(
+            "SELECT d.objid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+               AND d.refobjid = {table} AND d.deptype IN ('a', 'i')"
+        ))
+        .await?;
+    rows.rows.iter().map(|row| number(row, 0)).collect()
 }
 
 fn counts(rows: &Rows) -> Result<BTreeMap<u32, u64>, ServerError> {

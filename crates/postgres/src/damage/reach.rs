@@ -75,7 +75,8 @@ pub(super) async fn foreign_keys(ask: &mut impl Ask) -> Result<Vec<ForeignKey>, 
         });
         let column = |at: usize| identifier(cell(row, at));
         key.sets.push(column(10));
-        key.columns.push((column(10), column(11), column(12)));
+        key.columns
+            .push((column(10), column(11), cell(row, 12).to_owned()));
     }
     if keys.len() > MOST_KEYS {
         return Err(unseen("the database has too many foreign keys to follow"));

@@ -68,7 +68,7 @@ pub(super) async fn tables(
                md5(concat_ws('|', n.nspname, c.relname, c.relfilenode, c.relkind, c.relrowsecurity,
                  (SELECT string_agg(concat_ws(',', attnum, attname, atttypid, atttypmod, attnotnull, attgenerated), ';' ORDER BY attnum)
                     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),
-                 (SELECT string_agg(k.oid::text || k.confdeltype || k.confupdtype, ';' ORDER BY k.oid)
+                 (SELECT string_agg(concat_ws(',', k.oid, k.confdeltype, k.confupdtype), ';' ORDER BY k.oid)
                     FROM pg_constraint k WHERE c.oid IN (k.conrelid, k.confrelid)),
                  (SELECT string_agg(concat_ws(',', t.oid, t.tgfoid, t.tgenabled), ';' ORDER BY t.oid)
                     FROM pg_trigger t WHERE t.tgrelid = c.oid))),
