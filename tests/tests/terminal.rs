@@ -53,6 +53,19 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn the_first_line_fits_its_row_however_deep_the_workspace_lies(person: Person) {
+        let world = World::new(person);
+        let terminal = Terminal::open(&world);
+        let deep = "d".repeat(120);
+        terminal
+            .line(&format!("mkdir -p {deep}/end && cd {deep}/end && git init -q && clear && tagout run -- true; echo done-$?"))
+            .shows("done-0")
+            .shows("…")
+            .shows("d/end, environment development");
+    }
+}
+
+for_each_person! {
     fn vim_in_a_session_saves_its_file(person: Person) {
         let world = World::new(person);
         let terminal = Terminal::open(&world);
