@@ -58,11 +58,15 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches one path (absolute, in one of the trees) more.
+    /// Watches one path (absolute, in one of the trees) more, and reports it: what happened there before is unknown.
     pub fn add(&mut self, path: PathBuf) -> io::Result<()> {
         if !self.paths.contains(&path) {
-            self.paths.push(path);
+            self.paths.push(path.clone());
         }
+        self.pending.push_back(HostReplaced {
+            path,
+            detached: true,
+        });
         self.add_folders()
     }
 

@@ -31,6 +31,7 @@ use tagout_core::{Digest, SessionId};
 use tagout_ledger::Ledger;
 use tagout_sandbox::{Control, LaunchError};
 use tagout_secrets::Edits;
+use tagout_workspace::Moves;
 
 use crate::home::Home;
 
@@ -129,8 +130,10 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     twins: HashMap<PathBuf, Twin>,
-    /// What stood at places whose file was moved away with its twin.
+    /// What stood at places whose file was moved away with its twin, or was moved to and may be gone again.
     former: HashMap<PathBuf, Edits>,
+    /// What the inside renames, where its changes are kept.
+    moves: Option<Moves>,
     /// Path of each watch, by watch descriptor.
     watches: HashMap<i32, PathBuf>,
     /// What a person should know, in order.
@@ -191,6 +194,7 @@ impl Twins {
             written: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             state: Mutex::new(State::default()),
         });
+        shared.lock().moves = Moves::of(&shared.undo);
         for (path, behind) in editable.files {
             shared.add(&mut shared.lock(), path, behind, (false, false))?;
         }

@@ -126,24 +126,32 @@ pub(crate) fn start(
                     break;
                 };
                 let (path, detached) = (replaced.path, replaced.detached);
-                // What an edit of its twin put there, or what was looked at for an earlier event.
-                if twins.is_as_left(&path) {
-                    continue;
-                }
-                if let Some(place) = twins.follow(&path)
-                    && watch.add(place).is_err()
-                {
+                // Where twins are by now.
+                let followed = twins.moved().and_then(|moved| {
+                    let place = twins.follow(&path);
+                    let mut places = moved.into_iter().chain(place);
+                    places.try_for_each(|place| watch.add(place))
+                });
+                if followed.is_err() {
                     control.kill();
                     break;
+                }
+                // What an edit of its twin put there, or what was looked at for an earlier event; or nothing.
+                twins.arrive(&path);
+                let gone = is_absent(&path) && !guards.contains_key(&path);
+                if gone || twins.is_as_left(&path) {
+                    continue;
                 }
                 // What cannot be stopped would read the new file meanwhile.
                 if control.freeze().is_err() {
                     control.kill();
                     break;
                 }
-                // What the inside made holds nothing that it does not know.
+                // Now it moves no more. What the inside made holds nothing that it does not know.
+                twins.arrive(&path);
                 let from_inside = twins.has(&path) && control.has_made(&path);
-                if from_inside && twins.is_unfinished(&path, detached) {
+                let unfinished = from_inside && twins.is_unfinished(&path, detached);
+                if unfinished || twins.is_as_left(&path) {
                     if control.thaw().is_err() {
                         control.kill();
                         break;

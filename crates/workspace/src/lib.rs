@@ -10,11 +10,13 @@
 mod history;
 mod journal;
 mod keep;
+mod moves;
 mod outside;
 mod restore;
 mod retention;
 
 pub use keep::keeper;
+pub use moves::Moves;
 pub use outside::keep_from_outside;
 pub use restore::{Entry, Kind, Outcome, Undo, UndoError, finish};
 pub use retention::prune;

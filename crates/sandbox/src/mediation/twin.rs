@@ -23,9 +23,25 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// The mount of a twin that was taken away.
 pub(super) struct TakenOff(OwnedFd);
 
-/// Takes away the twin that is mounted at `entry`. `None` where none is: nothing is mounted there, or something that stays, which is
-/// mounted read-only.
+/// Takes away the twin that is mounted at `entry`, with former ones that it is mounted over. `None` where none is: nothing is mounted there,
+/// or something that stays, which is mounted read-only.
 pub(super) fn take_off(entry: Entry<'_>) -> Result<Option<TakenOff>, Errno> {
+    let Some(shown) = take_one_off(entry)? else {
+        return Ok(None);
+    };
+    loop {
+        match take_one_off(entry) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Some(shown)),
+            Err(error) => {
+                shown.put_on(entry);
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn take_one_off(entry: Entry<'_>) -> Result<Option<TakenOff>, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(shown) = rustix::fs::openat(entry.folder, entry.name, flags, Mode::empty()) else {
         return Ok(None);

@@ -14,7 +14,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-use super::{Behind, Shared};
+use tagout_secrets::Edits;
+
+use super::{Behind, Shared, State};
+
+/// Places at which a twin is known once it was moved there; at more of them, decoys stay decoys.
+const MOST_PLACES: usize = 4000;
 
 impl Shared {
     /// Turns decoys of the former twin at `path` (absolute) back in `bytes`, what the file there holds now,
@@ -56,6 +61,46 @@ impl Shared {
         placed.map(|()| Some(Restored { misplaced }))
     }
 
+    /// Places (absolute) to which twins were moved since this was asked last; what comes to stand there is known by what stood where they
+    /// came from. A twin may have gone on from there already.
+    pub(crate) fn moved(&self) -> io::Result<Vec<PathBuf>> {
+        let mut state = self.lock();
+        let moves = match &mut state.moves {
+            Some(moves) => moves.since()?,
+            None => return Ok(Vec::new()),
+        };
+        let mut places = Vec::new();
+        for (from, to) in moves {
+            let (Ok(from), Ok(to)) = (
+                from.strip_prefix(&self.workspace),
+                to.strip_prefix(&self.workspace),
+            ) else {
+                continue;
+            };
+            let known: Vec<(PathBuf, Edits)> = state
+                .twins
+                .iter()
+                .map(|(path, twin)| (path, &twin.behind.edits))
+                .chain(&state.former)
+                .filter_map(|(path, edits)| {
+                    let place = match path.strip_prefix(from).ok()? {
+                        below if below.as_os_str().is_empty() => to.to_owned(),
+                        below => to.join(below),
+                    };
+                    Some((place, edits.clone()))
+                })
+                .collect();
+            for (place, edits) in known {
+                if state.former.len() >= MOST_PLACES {
+                    break;
+                }
+                state.former.entry(place.clone()).or_default().extend(edits);
+                places.push(self.workspace.join(place));
+            }
+        }
+        Ok(places)
+    }
+
     /// Finds the file that stood behind the twin at `path` (absolute) where it was moved to, together with
     /// its twin; its new place. What comes to stand at `path` is still known by what stood there.
     pub(crate) fn follow(&self, path: &Path) -> Option<PathBuf> {
@@ -69,17 +114,26 @@ impl Shared {
         if now == relative || Behind::identity(&place) != Some((own.dev(), own.ino())) {
             return None;
         }
-        let twin = state.twins.remove(relative)?;
-        let edits = twin.behind.edits.clone();
-        state.former.insert(relative.to_owned(), edits);
-        state.watches.retain(|_, watched| watched != now);
-        for watched in state.watches.values_mut() {
-            if watched == relative {
-                *watched = now.to_owned();
-            }
-        }
-        state.twins.insert(now.to_owned(), twin);
+        state.take_along(relative, now);
         Some(place)
+    }
+
+    /// As [`Shared::follow`], for the file that by now stands at `path`, wherever it came from.
+    pub(crate) fn arrive(&self, path: &Path) {
+        let Ok(now) = path.strip_prefix(&self.workspace) else {
+            return;
+        };
+        let Some(found) = Behind::identity(path) else {
+            return;
+        };
+        let mut state = self.lock();
+        let from = state.twins.iter().find(|(from, twin)| {
+            let own = twin.behind.file.metadata().ok();
+            *from != now && own.is_some_and(|own| (own.dev(), own.ino()) == found)
+        });
+        if let Some(from) = from.map(|(from, _)| from.clone()) {
+            state.take_along(&from, now);
+        }
     }
 
     /// Whether somebody still writes to the file at `path` (absolute), which was made inside. Then there
@@ -95,6 +149,8 @@ impl Shared {
 
     /// Turns back the decoys in files that were replaced at the very end, when the inside is gone.
     pub(super) fn restore_last(&self) {
+        // Without the journal, what was moved last keeps its decoys, which harms nobody.
+        let _ = self.moved();
         let paths: Vec<PathBuf> = {
             let state = self.lock();
             let twins = state.twins.iter().filter(|(path, twin)| {
@@ -126,6 +182,25 @@ impl Shared {
                 )),
             }
         }
+    }
+}
+
+impl State {
+    /// The file behind a twin is at another path now, and its twin over it.
+    fn take_along(&mut self, from: &Path, to: &Path) {
+        let Some(twin) = self.twins.remove(from) else {
+            return;
+        };
+        let edits = twin.behind.edits.clone();
+        let former = self.former.entry(from.to_owned()).or_default();
+        former.extend(edits);
+        self.watches.retain(|_, watched| watched != to);
+        for watched in self.watches.values_mut() {
+            if watched == from {
+                *watched = to.to_owned();
+            }
+        }
+        self.twins.insert(to.to_owned(), twin);
     }
 }
 
