@@ -73,6 +73,9 @@ enum Last {
 impl Keeper for Recorder {
     fn before(&mut self, change: &Change<'_>) -> Result<(), Errno> {
         self.last = Last::Nothing;
+        if self.is_free(change)? {
+            return Ok(());
+        }
         match change {
             Change::Create(entry) => self.name(entry, Last::New),
             Change::Link(entry) => self.name(entry, Last::Name),
@@ -95,11 +98,23 @@ impl Keeper for Recorder {
                 )
             }
             Change::Rename {
-                from, to, replaced, ..
+                from,
+                from_found,
+                to,
+                replaced,
             } => {
                 self.folder(from)?;
                 self.folder(to)?;
                 let path = to.path();
+                if !self.is_bulk(&from.path()) && self.is_bulk(&path) {
+                    // What becomes of it there, nobody writes down.
+                    let gone = self.lose(from, &from.path(), from_found)?;
+                    let record = Record::Removed {
+                        path: Name(from.path()),
+                        was: gone,
+                    };
+                    return self.record(&record, Last::Name);
+                }
                 let replaced = match replaced {
                     Some(found) => Some(Lost {
                         was: self.lose(to, &path, found)?,
@@ -141,6 +156,42 @@ impl Keeper for Recorder {
 }
 
 impl Recorder {
+    /// Whether a change is of the contents of `bulk` folders alone, of which nothing is kept. A folder that is not one of them does not
+    /// become one, nor a part of one, by another name: what is in it would be lost unseen. As between two file systems, it has to be
+    /// copied, and what `mv` removes then is kept.
+    fn is_free(&self, change: &Change<'_>) -> Result<bool, Errno> {
+        if self.bulk.is_empty() {
+            return Ok(false);
+        }
+        let is_bulk = |entry: &Entry<'_>| self.is_bulk(&entry.path());
+        let moves = |from: &Entry<'_>, found: &Found, to: &Entry<'_>| {
+            let holds = |path: &Path| self.is_bulk(&path.join("any"));
+            let loses =
+                found.kind() == FileType::Directory && !holds(&from.path()) && holds(&to.path());
+            match loses {
+                true => Err(Errno::XDEV),
+                false => Ok(is_bulk(from) && is_bulk(to)),
+            }
+        };
+        Ok(match change {
+            Change::Create(entry) | Change::Link(entry) | Change::Remove(entry, _) => {
+                is_bulk(entry)
+            }
+            Change::CreateUnnamed => false,
+            Change::Write(target) | Change::Attributes(target) => self.is_bulk(target.path),
+            Change::Rename {
+                from,
+                from_found,
+                to,
+                ..
+            } => moves(from, from_found, to)?,
+            Change::Exchange(one, found, other, other_found) => {
+                let there = moves(one, found, other)?;
+                moves(other, other_found, one)? && there
+            }
+        })
+    }
+
     fn name(&mut self, entry: &Entry<'_>, last: Last) -> Result<(), Errno> {
         self.folder(entry)?;
         let record = Record::Created {
