@@ -1,6 +1,8 @@
 //! A real PostgreSQL behind the gate: what programs of a session find, what waits for a person, and what
 //! never happens.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 use tagout_tests::postgres::{PASSWORD, Postgres};
 use tagout_tests::{Person, Running, World, eventually, for_each_person};
@@ -76,6 +78,45 @@ for_each_person! {
             world.verify_all();
         }
         assert_eq!(server.value("SELECT count(*) FROM people"), "52");
+    }
+}
+
+/// Where `cargo xtask test` put the clients.
+fn clients() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/databases");
+    assert!(
+        folder.join("node_modules/pg").exists(),
+        "{} is missing; `cargo xtask test` installs it",
+        folder.display()
+    );
+    folder
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(name)
+}
+
+for_each_person! {
+    fn the_usual_clients_work_unchanged(person: Person) {
+        let server = Postgres::start(SCHEMA);
+        let host = "db.example.com";
+        let world = world(person, &server, host, MANIFEST);
+        let inside = world.workspace();
+        world.place_all(&clients().join("site"), &inside.join(".venv/site"));
+        world.place_all(&clients().join("node_modules"), &inside.join("node_modules"));
+        world.place(&script("postgres_clients.py"), &inside.join("clients.py"));
+        world.place(&script("postgres_client.mjs"), &inside.join("client.mjs"));
+        let line = "PYTHONPATH=.venv/site python3 clients.py && node client.mjs \
+            && pg_dump --no-owner \"$DATABASE_URL\" > dump.sql && grep -c COPY dump.sql";
+        let finished = run(&world, &server, host, &[], line).end().success();
+        for client in ["asyncpg", "psycopg", "SQLAlchemy", "node-postgres"] {
+            assert!(finished.stdout.contains(&format!("{client} works")), "{finished}");
+        }
+        // Nobody was asked anything.
+        assert_eq!(world.json(&["holds"]), Vec::<Value>::new());
+        assert_eq!(server.value("SELECT count(*) FROM b"), "60");
     }
 }
 

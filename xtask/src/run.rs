@@ -18,6 +18,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_postgres()?;
     tools::install_agents()?;
     tools::install_clients()?;
+    tools::install_database_clients()?;
     let railway = tools::install_railway()?;
     let retrieval = retrieval::install()?;
     let nextest = tools::install_nextest()?;

@@ -54,6 +54,14 @@ const CLIENTS: &[&str] = &[
     "grpcio==1.76.0",
 ];
 
+/// Clients of PostgreSQL for Python and for Node, at the versions whose behaviour was studied.
+const DATABASE_CLIENTS: &[&str] = &[
+    "asyncpg==0.32.0",
+    "psycopg[binary]==3.3.9",
+    "SQLAlchemy[asyncio]==2.1.9",
+];
+const NODE_POSTGRES: &str = "pg@8.23.1";
+
 /// Railway's command line, at the version whose schema the pack has.
 const RAILWAY: (&str, &str) = ("railwayapp", "5.71.0");
 
@@ -204,6 +212,36 @@ pub(crate) fn install_clients() -> Result<()> {
             .args(["--disable-pip-version-check", "--target"])
             .arg(&site)
             .args(CLIENTS),
+    )
+}
+
+/// Puts the clients of the PostgreSQL gate into folders of their own, unless they are there.
+pub(crate) fn install_database_clients() -> Result<()> {
+    let environment = test_tools().join("databases");
+    let site = environment.join("site");
+    if !site.join("sqlalchemy").exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+        succeed(
+            Command::new(environment.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(["--disable-pip-version-check", "--target"])
+                .arg(&site)
+                .args(DATABASE_CLIENTS),
+        )?;
+    }
+    if environment.join("node_modules/pg").exists() {
+        return Ok(());
+    }
+    succeed(
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .args(["--no-save", "--no-package-lock", "--prefix"])
+            .arg(&environment)
+            .arg(NODE_POSTGRES),
     )
 }
 

@@ -32,8 +32,8 @@ use crate::names::NamesError;
 use crate::refusal::{CANCELLED, NOT_ALLOWED, PROTOCOL, Severity, Told, error, notice};
 use crate::server::status;
 use crate::{
-    Format, Frame, Frames, FrontendMessage, Names, PreparedStatement, ProtocolError, Server,
-    ServerError, Status, Target,
+    Format, Frames, FrontendMessage, Names, PreparedStatement, ProtocolError, Server, ServerError,
+    Status, Target,
 };
 
 /// What is read of a client at once, in bytes.
@@ -87,6 +87,8 @@ pub(crate) struct Conversation<S> {
     /// Where names are looked up, once the client has changed it; and that it may just have.
     search_path: Option<String>,
     path_may_move: bool,
+    /// A `Query` that came without a `Sync` in front of it, and whose segment is being ended for it.
+    postponed: Option<FrontendMessage>,
     /// An error of this segment was seen, and its `Sync` was not.
     skipping: bool,
     /// The server takes copied data. It is searched as it passes.
@@ -136,6 +138,7 @@ impl<S: Stream> Conversation<S> {
             preparing: Vec::new(),
             search_path: None,
             path_may_move: false,
+            postponed: None,
             skipping: false,
             copying: None,
             refusal: None,
@@ -219,8 +222,13 @@ impl<S: Stream> Conversation<S> {
     /// One message of the client's, or what the server has to say.
     async fn step(&mut self) -> Result<(), Ended> {
         let may_take = self.copying.is_some() || !self.names.is_synced();
-        if may_take && let Some(frame) = self.frames.next_frame()? {
-            return self.take(&frame).await;
+        if may_take {
+            if let Some(message) = self.postponed.take() {
+                return self.take(message).await;
+            }
+            if let Some(frame) = self.frames.next_frame()? {
+                return self.take(FrontendMessage::read(&frame)?).await;
+            }
         }
         let mut bytes = BytesMut::with_capacity(READ);
         tokio::select! {
@@ -247,8 +255,7 @@ impl<S: Stream> Conversation<S> {
     }
 
     /// Takes a message of the client's.
-    async fn take(&mut self, frame: &Frame) -> Result<(), Ended> {
-        let message = FrontendMessage::read(frame)?;
+    async fn take(&mut self, message: FrontendMessage) -> Result<(), Ended> {
         if matches!(message, FrontendMessage::Terminate) {
             return Err(Ended::Client);
         }
@@ -265,6 +272,12 @@ impl<S: Stream> Conversation<S> {
             | FrontendMessage::CopyDone
             | FrontendMessage::CopyFail(_) => Ok(()),
             _ if self.skipping => Ok(()),
+            // A server answers both at once; here each segment has its own `Sync`, so that it is known
+            // which of them an error belongs to.
+            FrontendMessage::Query(_) if self.names.is_begun() => {
+                self.postponed = Some(message);
+                self.forward(&FrontendMessage::Sync).await
+            }
             FrontendMessage::Query(ref text) => {
                 let text = text.clone();
                 self.query(message, &text).await
@@ -534,7 +547,7 @@ impl<S: Stream> Conversation<S> {
     async fn forward(&mut self, message: &FrontendMessage) -> Result<(), Ended> {
         match self.names.forward(message) {
             Ok(_) => self.write(message).await,
-            Err(why @ (NamesError::Statement | NamesError::Portal | NamesError::TooMany)) => {
+            Err(why @ (NamesError::Statement | NamesError::TooMany)) => {
                 self.refuse(message, names_error(why)).await
             }
             Err(why) => Err(Ended::Protocol(why.to_string())),
@@ -584,6 +597,9 @@ impl<S: Stream> Conversation<S> {
                 }
                 self.finish(None);
                 self.find_search_path().await?;
+                if self.postponed.is_some() {
+                    return Ok(());
+                }
             }
             b'A' | b'C' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's'
             | b't' => {}
@@ -753,7 +769,6 @@ fn held_too_long(hold: Option<&HoldId>) -> Vec<u8> {
 fn names_error(why: NamesError) -> Vec<u8> {
     let code = match why {
         NamesError::Statement => "26000",
-        NamesError::Portal => "34000",
         _ => "53400",
     };
     let told = Told::new(

@@ -6,8 +6,8 @@
 //! Two rules make that enough. Within a segment (up to `Sync`) a name may be used before it is
 //! confirmed: had the change failed, the server would skip the use as well. Nothing of the next
 //! segment is forwarded before the server's `ReadyForQuery`, so no use relies on a change of a segment
-//! that failed. Statements that SQL prepares (`PREPARE`) and cursors (`DECLARE`) are not known here,
-//! and a name that is not known cannot be used.
+//! that failed. Statements that SQL prepares (`PREPARE`) are not known here, and a statement that is not
+//! known cannot be used. A portal can: whoever made it, `Bind` or `DECLARE`, its query was judged then.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -46,9 +46,6 @@ pub enum NamesError {
     /// SQLSTATE 26000.
     #[error("the prepared statement is not known to this connection; prepare it with Parse first")]
     Statement,
-    /// SQLSTATE 34000.
-    #[error("the portal is not known to this connection; make it with Bind first")]
-    Portal,
     /// Too much is kept.
     #[error("too many statements are prepared; close some")]
     TooMany,
@@ -120,11 +117,8 @@ impl Names {
                     .push_back(Change::Bind(portal.clone(), Arc::clone(&statement)));
                 Ok(Some(statement))
             }
-            FrontendMessage::Describe(target) => self.target(target).map(Some),
-            FrontendMessage::Execute { portal, .. } => {
-                let portal = self.portal(portal).ok_or(NamesError::Portal)?;
-                Ok(Some(portal))
-            }
+            FrontendMessage::Describe(target) => self.target(target),
+            FrontendMessage::Execute { portal, .. } => Ok(self.portal(portal)),
             FrontendMessage::Close(target) => {
                 // Closing what does not exist is no error in the protocol.
                 self.has_place()?;
@@ -256,10 +250,10 @@ impl Names {
         self.begun
     }
 
-    fn target(&self, target: &Target) -> Result<Arc<PreparedStatement>, NamesError> {
+    fn target(&self, target: &Target) -> Result<Option<Arc<PreparedStatement>>, NamesError> {
         match target {
-            Target::Statement(name) => self.statement(name).ok_or(NamesError::Statement),
-            Target::Portal(name) => self.portal(name).ok_or(NamesError::Portal),
+            Target::Statement(name) => self.statement(name).ok_or(NamesError::Statement).map(Some),
+            Target::Portal(name) => Ok(self.portal(name)),
         }
     }
 

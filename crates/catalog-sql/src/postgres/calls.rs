@@ -99,6 +99,10 @@ const REACHING_OUT: &[(&str, Class, Flag, &str)] = &[
     ),
 ];
 
+/// How pg_dump since 12.20 sets a setting that older servers lack. The name is a column's, and this text
+/// says which one it can only be.
+const PG_DUMPS_SETTING: &str = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
+
 impl Walk<'_> {
     /// A call, without its arguments' own meaning.
     pub(super) fn call(&mut self, call: &Message) -> Result<(), Unreadable> {
@@ -210,6 +214,12 @@ impl Walk<'_> {
                 let value = args.get(1).and_then(constant_text);
                 match args.first().and_then(constant_text) {
                     Some(setting) => self.setting(&setting, value.as_deref().map(|v| vec![v])),
+                    None if self.text == PG_DUMPS_SETTING => {
+                        self.setting(
+                            "restrict_nonsystem_relation_kind",
+                            value.as_deref().map(|v| vec![v]),
+                        );
+                    }
                     None => self.act(
                         Act::new("set", Class::Admin)
                             .flag(Flag::PermissionChange)

@@ -45,6 +45,8 @@ const HARMLESS: &[&str] = &[
     "plan_cache_mode",
     "quote_all_identifiers",
     "random_page_cost",
+    // It takes from what a session may do.
+    "restrict_nonsystem_relation_kind",
     "seed",
     "seq_page_cost",
     "statement_timeout",

@@ -47,6 +47,14 @@ fn names(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn pg_dump_needs_nobody() {
+    let dumps = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
+    assert_eq!(classify(dumps)[0].class(), Class::Session);
+    let other = dumps.replace("restrict_nonsystem_relation_kind", "role");
+    assert_eq!(classify(&other)[0].class(), Class::Admin);
+}
+
+#[test]
 fn every_line_of_the_dangerous_corpus_is_held() {
     let corpus = include_str!("../../tests/corpus/postgres-dangerous.sql");
     let mut passed = Vec::new();
