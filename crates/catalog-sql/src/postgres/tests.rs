@@ -50,6 +50,9 @@ fn names(text: &str) -> Vec<String> {
 fn pg_dump_needs_nobody() {
     let dumps = "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
     assert_eq!(classify(dumps)[0].class(), Class::Session);
+    let count = "SELECT count(*) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database                 WHERE datname = current_database())";
+    assert!(!is_held(count));
+    assert!(is_held(&count.replace("count(*)", "*")));
     let other = dumps.replace("restrict_nonsystem_relation_kind", "role");
     assert_eq!(classify(&other)[0].class(), Class::Admin);
 }
