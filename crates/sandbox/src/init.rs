@@ -28,6 +28,8 @@ use crate::wire::{self, Event, Order};
 
 /// Runs process 1. Never returns.
 pub(crate) fn run(channel: &UnixStream, spec: &Spec, given: Given) -> ! {
+    // Until a failure is told: the mediator ends when nobody can speak to it any more, and everything with it.
+    let _mediator = given.mediator.as_ref().map(Mediator::hold);
     match Init::build(channel, spec, given) {
         Ok(mut init) => {
             let _ = init.obey();

@@ -116,6 +116,11 @@ impl Mediator {
         }
     }
 
+    /// Keeps it alive for as long as this lives, in this process.
+    pub(crate) fn hold(&self) -> io::Result<UnixStream> {
+        self.channel.try_clone()
+    }
+
     /// Lets it take its own copy of the mounts. From here on the trees can be made read-only.
     pub(crate) fn separate(&self) -> io::Result<()> {
         self.ask(&Say::Separate, None)
