@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use std::path::Path;
 use tagout_catalog_sql::{Classifier, Dialect, Statement};
 use tagout_core::Parameter;
-use std::path::Path;
 
+use tagout_postgres::Server;
 use tagout_postgres::damage::{
-    Bound, Breach, DamageError, Planned, Preview, Snapshot, UndoOptions, UndoReport, check, preview,
-    snapshot, undo, watch,
+    Bound, Breach, DamageError, Planned, Preview, Snapshot, UndoOptions, UndoReport, check,
+    preview, snapshot, undo, watch,
 };
-use tagout_postgres::{Ask, Server};
 use tagout_tests::postgresql::{Postgresql, must};
 use tokio::net::UnixStream;
 
@@ -77,12 +77,32 @@ INSERT INTO notes SELECT n, n, 'note ' || n FROM generate_series(1, 90) n;
 INSERT INTO tree SELECT n, NULLIF(n / 2, 0), CASE n WHEN 1 THEN 1 END FROM generate_series(1, 31) n;
 "#;
 
-/// All of a database: its definitions, and every row in an order of its own.
-fn state(server: &Postgresql) -> (String, Vec<String>) {
-    let rows = server.dump("postgres", &["--data-only", "--column-inserts"]);
-    let mut rows: Vec<String> = rows.lines().map(ToOwned::to_owned).collect();
-    rows.sort();
-    (server.dump("postgres", &["--schema-only"]), rows)
+/// All of a database: each statement that would make it again, in an order of its own.
+fn state(server: &Postgresql) -> Vec<String> {
+    let dump = server.dump("postgres", &["--column-inserts"]);
+    let is_said = |line: &&str| !line.starts_with("--") && !line.is_empty();
+    let dump: Vec<_> = dump.lines().filter(is_said).collect();
+    let dump = dump.join("\n");
+    let mut statements: Vec<String> = dump.split(";\n").map(ToOwned::to_owned).collect();
+    statements.sort();
+    statements
+}
+
+/// Compares two states, and says only what differs.
+fn same_state(server: &Postgresql, before: &[String], what: &str) {
+    let now = state(server);
+    let lost: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
+    let new: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
+    assert!(now == before, "{what}: lost {lost:#?}, new {new:#?}");
+}
+
+/// Whether undoing had anything to do.
+fn put_something_back(report: &UndoReport) -> bool {
+    let rows = report
+        .tables
+        .iter()
+        .map(|table| table.restored + table.changed_back);
+    report.is_done && report.conflicts() == 0 && rows.sum::<u64>() + report.definitions as u64 > 0
 }
 
 /// Shows a text, keeps what it takes, runs it and holds it to what was shown, as the gate does.
@@ -213,12 +233,9 @@ async fn what_was_destroyed_comes_back_as_it_was() {
         let kept = run_under_contract(&mut client, &mut side, &text, &into).await;
         let kept = kept.unwrap_or_else(|breach| panic!("{}: {breach}", text.text));
         assert_eq!(kept.hash().len(), 64);
-        assert_ne!(state(&server), before, "{}: nothing happened", text.text);
         let report = undone(&server, &into).await;
-        assert!(report.is_done && report.conflicts() == 0, "{}: {report:#?}", text.text);
-        let now = state(&server);
-        assert_eq!(now.0, before.0, "{}", text.text);
-        assert_eq!(now.1, before.1, "{}", text.text);
+        assert!(put_something_back(&report), "{}: {report:#?}", text.text);
+        same_state(&server, &before, &text.text);
     }
 }
 
@@ -305,11 +322,420 @@ async fn hostile_names_settings_and_all_that_a_table_has_come_back() {
         let kept = run_under_contract(&mut client, &mut side, &text, &into).await;
         kept.unwrap_or_else(|breach| panic!("{}: {breach}", text.text));
         assert_eq!(must(&mut client, settings).await.rows, set.rows, "{}", text.text);
-        assert_ne!(state(&server), before, "{}: nothing happened", text.text);
         let report = undone(&server, &into).await;
-        assert!(report.is_done && report.conflicts() == 0, "{}: {report:#?}", text.text);
-        let now = state(&server);
-        assert_eq!(now.0, before.0, "{}", text.text);
-        assert_eq!(now.1, before.1, "{}", text.text);
+        assert!(put_something_back(&report), "{}: {report:#?}", text.text);
+        same_state(&server, &before, &text.text);
     }
+}
+
+#[tokio::test]
+async fn rows_of_partitions_heirs_and_of_an_ordinary_role_come_back() {
+    let server = Postgresql::start();
+    let mut admin = server.connect("postgres", "postgres").await;
+    must(
+        &mut admin,
+        "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app",
+    )
+    .await;
+    let mut client = server.connect("app", "postgres").await;
+    must(
+        &mut client,
+        "CREATE TABLE parts (id int, at int, n int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+         CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (50);
+         CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (50) TO (200);
+         CREATE TABLE of_parts (id int PRIMARY KEY, part int, at int, FOREIGN KEY (part, at) REFERENCES parts ON DELETE CASCADE ON UPDATE CASCADE);
+         CREATE TABLE moving (id int, half bool NOT NULL) PARTITION BY LIST (half);
+         CREATE TABLE moving_0 PARTITION OF moving FOR VALUES IN (false);
+         CREATE TABLE moving_1 PARTITION OF moving FOR VALUES IN (true);
+         CREATE TABLE parent (id int PRIMARY KEY, t text);
+         CREATE TABLE heir (more text) INHERITS (parent);
+         INSERT INTO parts SELECT n, n, n FROM generate_series(1, 100) n;
+         INSERT INTO of_parts SELECT n, n, n FROM generate_series(1, 100) n;
+         INSERT INTO moving SELECT n, n % 2 = 0 FROM generate_series(1, 30) n;
+         INSERT INTO parent SELECT n, 'parent' FROM generate_series(1, 5) n;
+         INSERT INTO heir SELECT n, 'heir', 'more' FROM generate_series(1, 5) n",
+    )
+    .await;
+    let mut side = server.connect("app", "postgres").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = state(&server);
+    for (at, text) in [
+        "DELETE FROM parts WHERE n > 40",
+        "DELETE FROM parts_2",
+        "UPDATE parts SET n = 0 WHERE n > 45",
+        "UPDATE parts SET at = at + 50 WHERE n > 49",
+        "UPDATE moving SET id = id + 1 WHERE half",
+        "TRUNCATE parts CASCADE",
+        "DELETE FROM parent WHERE id > 2",
+        "UPDATE ONLY parent SET t = 'x'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let into = folder.path().join(at.to_string());
+        let text = Text::new(text);
+        let kept = run_under_contract(&mut client, &mut side, &text, &into).await;
+        kept.unwrap_or_else(|breach| panic!("{}: {breach}", text.text));
+        let mut operator = server.connect("app", "postgres").await;
+        let report = undo(&mut operator, &into, UndoOptions::default()).await;
+        let report = report.unwrap_or_else(|error| panic!("{}: {error}", text.text));
+        assert!(put_something_back(&report), "{}: {report:#?}", text.text);
+        same_state(&server, &before, &text.text);
+    }
+    // Where a row goes with another key to another partition, nobody can follow it.
+    let text = Text::new("UPDATE parts SET at = at + 50 WHERE n < 40");
+    let done =
+        run_under_contract(&mut client, &mut side, &text, &folder.path().join("moved")).await;
+    assert!(
+        matches!(&done, Err(Breach::Unknown(DamageError::Unkept(_)))),
+        "{done:?}"
+    );
+    same_state(&server, &before, "nothing happened");
+}
+
+#[tokio::test]
+async fn more_than_was_shown_is_rolled_back() {
+    let (server, mut client, mut side) = shop().await;
+    let mut other = server.connect("postgres", "postgres").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    must(
+        &mut other,
+        "CREATE TABLE bystander (n int); INSERT INTO bystander VALUES (1), (2);
+         CREATE TABLE emptied (n int); INSERT INTO emptied VALUES (1);
+         CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one VALUES (1), (2);
+         CREATE TABLE two (id int PRIMARY KEY); INSERT INTO two VALUES (1), (2);
+         CREATE FUNCTION quietly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE bystander SET n = 0; RETURN OLD; END';
+         CREATE FUNCTION loudly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN TRUNCATE emptied; RETURN OLD; END';
+         CREATE TRIGGER t AFTER DELETE ON one FOR EACH ROW EXECUTE FUNCTION quietly();
+         CREATE TRIGGER t AFTER DELETE ON two FOR EACH STATEMENT EXECUTE FUNCTION loudly()",
+    )
+    .await;
+    // What somebody else writes between the question and the answer was not approved.
+    let grown = Text::new("DELETE FROM notes WHERE said LIKE 'note%'");
+    let shown = preview(&mut side, &grown.planned())
+        .await
+        .bound
+        .expect("a bound");
+    must(
+        &mut other,
+        "INSERT INTO notes VALUES (1000, 1, 'note 1000')",
+    )
+    .await;
+    let before = state(&server);
+    let done = run_within(&mut client, &shown, &grown, &folder.path().join("grown")).await;
+    assert!(
+        matches!(&done, Err(Breach::MoreRows { table, touched: 91, most: 90 }) if table == "public.notes"),
+        "{done:?}"
+    );
+    same_state(&server, &before, "nothing happened");
+    // Nor what a trigger does to another table.
+    let hidden = Text::new("DELETE FROM one");
+    let done = run_under_contract(
+        &mut client,
+        &mut side,
+        &hidden,
+        &folder.path().join("hidden"),
+    )
+    .await;
+    assert!(
+        matches!(&done, Err(Breach::OtherTable { table, touched: 4 }) if table == "public.bystander"),
+        "{done:?}"
+    );
+    let hidden = Text::new("DELETE FROM two");
+    let done = run_under_contract(
+        &mut client,
+        &mut side,
+        &hidden,
+        &folder.path().join("emptied"),
+    )
+    .await;
+    assert!(
+        matches!(&done, Err(Breach::OtherObject { table }) if table == "public.emptied"),
+        "{done:?}"
+    );
+    same_state(&server, &before, "nothing happened");
+    // A table that grew before it is emptied or dropped is not what was shown either.
+    for (at, text) in ["TRUNCATE notes", "DROP TABLE notes"]
+        .into_iter()
+        .enumerate()
+    {
+        let text = Text::new(text);
+        let shown = preview(&mut side, &text.planned())
+            .await
+            .bound
+            .expect("a bound");
+        must(
+            &mut other,
+            "INSERT INTO notes SELECT max(id) + 1, 1, 'more' FROM notes",
+        )
+        .await;
+        let before = state(&server);
+        let into = folder.path().join(format!("whole {at}"));
+        let done = run_within(&mut client, &shown, &text, &into).await;
+        assert!(
+            matches!(&done, Err(Breach::Unknown(DamageError::Unseen(why))) if why.contains("rows by now")),
+            "{done:?}"
+        );
+        assert!(
+            !into.exists(),
+            "what is kept of what did not happen is removed"
+        );
+        same_state(&server, &before, "nothing happened");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_means_another_table_by_then_is_not_that_table() {
+    let (_server, mut client, mut side) = shop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = Text::new("DELETE FROM notes");
+    let shown = preview(&mut side, &text.planned())
+        .await
+        .bound
+        .expect("a bound");
+    for (at, swap) in [
+        "CREATE TEMPORARY TABLE notes (id int)",
+        "DROP TABLE pg_temp.notes; CREATE SCHEMA other; CREATE TABLE other.notes (id int); SET search_path = other, public",
+        "SET search_path = public; DROP SCHEMA other CASCADE; ALTER TABLE notes ADD COLUMN swapped int",
+        "ALTER TABLE notes RENAME TO shown; CREATE TABLE notes AS TABLE orders",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        must(&mut client, swap).await;
+        let into = folder.path().join(at.to_string());
+        let done = run_within(&mut client, &shown, &text, &into).await;
+        assert!(matches!(&done, Err(Breach::Unknown(DamageError::Unseen(why))) if why.contains("ask again")), "{swap}: {done:?}");
+        assert!(!into.exists());
+    }
+    let shop = must(&mut client, "SELECT count(*) FROM shown").await;
+    assert_eq!(shop.single(), Some("90"));
+    // Names are looked up where the client's connection would.
+    let mut planned = text.planned();
+    must(&mut client, "CREATE SCHEMA other; CREATE TABLE other.notes (id int); INSERT INTO other.notes VALUES (1)").await;
+    planned.search_path = Some("other, public");
+    let shown = preview(&mut side, &planned).await;
+    assert_eq!(bound(&shown), of(&[("other.notes", 1)]));
+}
+
+#[tokio::test]
+async fn a_preview_runs_nothing_that_somebody_made_in_the_database() {
+    let (_server, mut client, mut side) = shop().await;
+    must(
+        &mut client,
+        "CREATE FUNCTION ran() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'it ran'; END$$;
+         CREATE FUNCTION ran(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'it ran'; END$$;
+         CREATE FUNCTION ran(int, text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'it ran'; END$$;
+         CREATE VIEW trap AS SELECT id FROM notes WHERE ran();
+         CREATE VIEW over_notes AS SELECT * FROM notes;
+         CREATE TABLE guarded (id int); INSERT INTO guarded VALUES (1); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE guarded FORCE ROW LEVEL SECURITY; CREATE POLICY p ON guarded USING (ran(id));
+         CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+         CREATE RULE r AS ON DELETE TO tree DO ALSO DELETE FROM notes",
+    )
+    .await;
+    let cannot = |preview: &Preview, text: &str| {
+        let said = preview.lines.join("\n");
+        assert!(
+            said.starts_with("cannot be previewed: ") && preview.bound.is_none(),
+            "{text}: {said}"
+        );
+        assert!(!said.contains("it ran"), "{text}: {said}");
+    };
+    for text in [
+        "DELETE FROM notes WHERE id IN (SELECT id FROM trap)",
+        "DELETE FROM over_notes",
+        "DELETE FROM tree",
+        "SELECT ran()",
+        "VACUUM FULL notes; DROP DATABASE other",
+        "DO $$BEGIN EXECUTE 'DELETE FROM ' || 'notes'; END$$",
+        "DROP FUNCTION ran()",
+        "DELETE FROM not_there",
+    ] {
+        let text = Text::new(text);
+        cannot(&preview(&mut side, &text.planned()).await, &text.text);
+    }
+    let mut app = _server.connect("app", "postgres").await;
+    let text = Text::new("DELETE FROM guarded WHERE id > 0");
+    cannot(&preview(&mut app, &text.planned()).await, &text.text);
+    let text = Text::new("DELETE FROM notes WHERE said = 'x'");
+    for trap in [
+        "CREATE OPERATOR public.=~ (LEFTARG = int, RIGHTARG = text, FUNCTION = ran)",
+        "DROP OPERATOR public.=~ (int, text); CREATE DOMAIN trapped AS int CHECK (ran(VALUE))",
+        "DROP DOMAIN trapped; CREATE FUNCTION cast_it(point) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE 'it ran'; END$$;
+         CREATE CAST (point AS text) WITH FUNCTION cast_it AS IMPLICIT",
+    ] {
+        must(&mut client, trap).await;
+        cannot(&preview(&mut side, &text.planned()).await, trap);
+    }
+    must(&mut client, "DROP CAST (point AS text)").await;
+    assert_eq!(
+        bound(&preview(&mut side, &text.planned()).await),
+        of(&[("public.notes", 0)])
+    );
+}
+
+#[tokio::test]
+async fn a_locked_table_is_said_to_be_locked() {
+    let (server, mut client, mut side) = shop().await;
+    must(&mut client, "BEGIN; LOCK TABLE notes").await;
+    for text in [
+        "DELETE FROM notes",
+        "TRUNCATE notes",
+        "DELETE FROM items WHERE price > 3",
+    ] {
+        let text = Text::new(text);
+        let shown = preview(&mut side, &text.planned()).await;
+        assert!(shown.bound.is_none());
+        assert!(
+            shown.lines[0].contains("another transaction holds a lock"),
+            "{}: {:?}",
+            text.text,
+            shown.lines
+        );
+    }
+    must(&mut client, "ROLLBACK").await;
+    let text = Text::new("DELETE FROM notes");
+    assert_eq!(
+        bound(&preview(&mut side, &text.planned()).await),
+        of(&[("public.notes", 90)])
+    );
+    drop(server);
+}
+
+#[tokio::test]
+async fn what_others_changed_since_is_theirs() {
+    let (server, mut client, mut side) = shop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let into = folder.path().join("kept");
+    let text =
+        Text::new("UPDATE people SET name = 'same' WHERE id < 4; DELETE FROM notes WHERE id > 88");
+    let kept = run_under_contract(&mut client, &mut side, &text, &into).await;
+    assert_eq!(kept.expect("it is what was shown").rows(), 5);
+    must(
+        &mut client,
+        "UPDATE people SET mail = 'new@example.com' WHERE id = 2; INSERT INTO notes VALUES (89, NULL, 'mine')",
+    )
+    .await;
+    let before = state(&server);
+    let report = undone(&server, &into).await;
+    assert!(!report.is_done);
+    assert_eq!(report.conflicts(), 2, "{report:#?}");
+    same_state(&server, &before, "nothing is put back by halves");
+    let mut operator = server.connect("postgres", "postgres").await;
+    let force = |dry_run| UndoOptions {
+        dry_run,
+        force: true,
+    };
+    let dry = undo(&mut operator, &into, force(true))
+        .await
+        .expect("it can be done");
+    assert!(!dry.is_done);
+    same_state(&server, &before, "nothing happened");
+    let report = undo(&mut operator, &into, force(false))
+        .await
+        .expect("it can be done");
+    assert!(report.is_done);
+    let rows = must(
+        &mut client,
+        "SELECT name, mail FROM people WHERE id < 4 ORDER BY id",
+    )
+    .await;
+    let told: Vec<_> = rows
+        .rows
+        .iter()
+        .flatten()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "p1",
+            "p1@example.com",
+            "p2",
+            "p2@example.com",
+            "p3",
+            "p3@example.com"
+        ]
+    );
+    let said = must(&mut client, "SELECT said FROM notes WHERE id = 89").await;
+    assert_eq!(said.single(), Some("note 89"));
+    let again = undo(&mut operator, &into, UndoOptions::default())
+        .await
+        .expect("it is read");
+    assert!(!again.is_done && again.remarks[0].contains("already"));
+}
+
+#[tokio::test]
+async fn what_is_kept_is_kept_whole_or_not_at_all() {
+    use std::os::unix::fs::PermissionsExt;
+    let (server, mut client, mut side) = shop().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let into = folder.path().join("kept");
+    let text = Text::new("DELETE FROM notes WHERE id > 80");
+    let mut kept = run_under_contract(&mut client, &mut side, &text, &into).await;
+    assert!(kept.as_mut().is_ok_and(|kept| kept.rows() == 10));
+    let mode = |path: &Path| {
+        std::fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(&into), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&into)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    let rows = into.join("0-before.rows");
+    let whole = std::fs::read(&rows).expect("rows");
+    let mut operator = server.connect("postgres", "postgres").await;
+    for altered in [
+        &whole[..whole.len() - 1],
+        &whole[whole.iter().position(|byte| *byte == b'\n').expect("lines") + 1..],
+    ] {
+        std::fs::write(&rows, altered).expect("it is written");
+        let before = state(&server);
+        let undone = undo(&mut operator, &into, UndoOptions::default()).await;
+        assert!(matches!(undone, Err(DamageError::Altered(_))), "{undone:?}");
+        same_state(&server, &before, "nothing happened");
+    }
+    std::fs::write(&rows, &whole).expect("it is written");
+    // A statement that did not commit has nothing to put back.
+    let never = folder.path().join("never");
+    let text = Text::new("DELETE FROM notes");
+    let shown = preview(&mut side, &text.planned())
+        .await
+        .bound
+        .expect("a bound");
+    must(&mut client, "BEGIN").await;
+    let mut kept = snapshot(&mut client, &shown, &text.planned(), &never)
+        .await
+        .expect("it is kept");
+    let watching = watch(&mut client).await.expect("it counts");
+    must(&mut client, &text.text).await;
+    check(&mut client, &shown, &watching, Some(&mut kept))
+        .await
+        .expect("as shown");
+    must(&mut client, "ROLLBACK").await;
+    let report = undone(&server, &never).await;
+    assert!(report.remarks[0].contains("rolled back"), "{report:?}");
+    assert!(undone(&server, &into).await.is_done);
+    // What is no part of a transaction is not kept.
+    let text = Text::new("DROP DATABASE template1");
+    must(&mut client, "BEGIN").await;
+    let refused = snapshot(
+        &mut client,
+        &shown,
+        &text.planned(),
+        &folder.path().join("no"),
+    )
+    .await;
+    assert!(
+        matches!(refused, Err(DamageError::Unkept(_))),
+        "{refused:?}"
+    );
+    assert!(!folder.path().join("no").exists());
 }

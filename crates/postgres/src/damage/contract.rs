@@ -22,6 +22,8 @@ struct Relation {
     file: String,
     /// Rows removed and changed in this transaction.
     touched: u64,
+    /// Rows that came in it.
+    inserted: u64,
 }
 
 /// Reads what this transaction did so far. To be asked on the connection that runs the statement, right
@@ -30,7 +32,9 @@ struct Relation {
 /// # Errors
 /// Where the server does not count, or does not answer.
 pub async fn watch(ask: &mut impl Ask) -> Result<Watch, DamageError> {
-    let path = ask.ask("SELECT pg_catalog.current_setting('search_path')").await?;
+    let path = ask
+        .ask("SELECT pg_catalog.current_setting('search_path')")
+        .await?;
     let path = path.single().unwrap_or_default().to_owned();
     look_in(ask, OWN_PATH).await?;
     let counted = counted(ask).await;
@@ -43,12 +47,15 @@ pub async fn watch(ask: &mut impl Ask) -> Result<Watch, DamageError> {
 async fn counted(ask: &mut impl Ask) -> Result<BTreeMap<u32, Relation>, DamageError> {
     let counts = ask.ask("SELECT current_setting('track_counts')").await?;
     if counts.single() != Some("on") {
-        return Err(unseen("the server does not count what a transaction does (track_counts is off)"));
+        return Err(unseen(
+            "the server does not count what a transaction does (track_counts is off)",
+        ));
     }
     let rows = ask
         .ask(
             "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relfilenode,
-               pg_stat_get_xact_tuples_deleted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
+               pg_stat_get_xact_tuples_deleted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid),
+               pg_stat_get_xact_tuples_inserted(c.oid)
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND c.relpersistence <> 't'
                AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'",
@@ -61,6 +68,7 @@ async fn counted(ask: &mut impl Ask) -> Result<BTreeMap<u32, Relation>, DamageEr
                 name: cell(row, 1).to_owned(),
                 file: cell(row, 2).to_owned(),
                 touched: number(row, 3)?,
+                inserted: number(row, 4)?,
             },
         ))
     };
@@ -79,12 +87,15 @@ pub async fn check(
     watch: &Watch,
     snapshot: Option<&mut Snapshot>,
 ) -> Result<(), Breach> {
-    let path = ask.ask("SELECT pg_catalog.current_setting('search_path')").await?;
+    let path = ask
+        .ask("SELECT pg_catalog.current_setting('search_path')")
+        .await?;
     let path = path.single().unwrap_or_default().to_owned();
     look_in(ask, OWN_PATH).await?;
     let now = counted(ask).await?;
     look_in(ask, &path).await?;
     let approved = |oid: u32| bound.tables.iter().find(|table| table.oid == oid);
+    let mut may_have_moved = false;
     for (oid, before) in &watch.relations {
         let approved = approved(*oid);
         let fate = approved.map(|table| table.fate);
@@ -107,6 +118,7 @@ pub async fn check(
                 });
             }
         }
+        may_have_moved |= approved.is_some() && after.inserted > before.inserted;
         let touched = after.touched.saturating_sub(before.touched);
         if touched == 0 {
             continue;
@@ -138,7 +150,7 @@ pub async fn check(
         }
     }
     if let Some(snapshot) = snapshot {
-        snapshot.complete(ask).await?;
+        snapshot.complete(ask, may_have_moved).await?;
     }
     Ok(())
 }

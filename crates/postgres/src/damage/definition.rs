@@ -48,7 +48,9 @@ pub(super) async fn of(ask: &mut impl Ask, gone: &[Gone]) -> Result<Definitions,
         }
     }
     if let Some(what) = unmade(ask, gone).await? {
-        return Err(DamageError::Unkept(format!("with it goes {what}, which is not kept")));
+        return Err(DamageError::Unkept(format!(
+            "with it goes {what}, which is not kept"
+        )));
     }
     let mut definitions = Definitions::default();
     for (questions, into) in [
@@ -64,7 +66,9 @@ pub(super) async fn of(ask: &mut impl Ask, gone: &[Gone]) -> Result<Definitions,
 }
 
 fn of_class(gone: &[Gone], class: &str) -> Vec<u32> {
-    let of_class = gone.iter().filter(|gone| gone.class == class && gone.column == 0);
+    let of_class = gone
+        .iter()
+        .filter(|gone| gone.class == class && gone.column == 0);
     of_class.map(|gone| gone.oid).collect()
 }
 
@@ -115,7 +119,9 @@ pub(super) async fn sequences(
     let mut sequences = Vec::new();
     for row in &names.rows {
         let name = cell(row, 0).to_owned();
-        let at = ask.ask(&format!("SELECT last_value, is_called FROM {name}")).await?;
+        let at = ask
+            .ask(&format!("SELECT last_value, is_called FROM {name}"))
+            .await?;
         for at in &at.rows {
             sequences.push(KeptSequence {
                 name: name.clone(),

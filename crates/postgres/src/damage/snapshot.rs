@@ -113,13 +113,21 @@ struct Settings(Vec<(&'static str, String)>);
 impl Settings {
     async fn set(ask: &mut impl Ask) -> Result<Self, DamageError> {
         let each = |call: fn(&str, &str) -> String| {
-            let calls: Vec<_> = SETTINGS.iter().map(|(name, value)| call(name, value)).collect();
+            let calls: Vec<_> = SETTINGS
+                .iter()
+                .map(|(name, value)| call(name, value))
+                .collect();
             format!("SELECT {}", calls.join(", "))
         };
         let now = ask
-            .ask(&each(|name, _| format!("pg_catalog.current_setting('{name}')")))
+            .ask(&each(|name, _| {
+                format!("pg_catalog.current_setting('{name}')")
+            }))
             .await?;
-        let row = now.rows.first().ok_or_else(|| unseen("the settings could not be read"))?;
+        let row = now
+            .rows
+            .first()
+            .ok_or_else(|| unseen("the settings could not be read"))?;
         let before = SETTINGS
             .iter()
             .enumerate()
@@ -142,7 +150,10 @@ impl Settings {
             .0
             .iter()
             .map(|(name, value)| {
-                format!("pg_catalog.set_config('{name}', {}, true)", quoted_value(value))
+                format!(
+                    "pg_catalog.set_config('{name}', {}, true)",
+                    quoted_value(value)
+                )
             })
             .collect();
         ask.ask(&format!("SELECT {}", calls.join(", "))).await?;
@@ -162,8 +173,15 @@ async fn take(
     let about = ask
         .ask("SELECT current_database(), pg_current_xact_id()::text")
         .await?;
-    let row = about.rows.first().ok_or_else(|| unseen("the database has no name"))?;
-    let kept = Kept::new(planned.text, cell(row, 0).to_owned(), cell(row, 1).to_owned());
+    let row = about
+        .rows
+        .first()
+        .ok_or_else(|| unseen("the database has no name"))?;
+    let kept = Kept::new(
+        planned.text,
+        cell(row, 0).to_owned(),
+        cell(row, 1).to_owned(),
+    );
     let mut taking = Taking {
         ask,
         bound,
@@ -200,7 +218,12 @@ struct Taking<'a, A> {
 impl<A: Ask> Taking<'_, A> {
     async fn blow(&mut self, blow: &Blow) -> Result<(), DamageError> {
         match blow {
-            Blow::Rows { table, rows, removes, .. } => {
+            Blow::Rows {
+                table,
+                rows,
+                removes,
+                ..
+            } => {
                 let touch = match (rows, removes) {
                     (Ok(_), true) => Touch::removed(),
                     (Ok(rows), false) => Touch::updates(rows.sets.clone()),
@@ -208,15 +231,15 @@ impl<A: Ask> Taking<'_, A> {
                 };
                 let heirs = with_inheritors(self.ask, &[*table]).await?;
                 let facts = self.unchanged(&heirs).await?;
-                let target = facts.get(table).ok_or_else(|| unseen("its table is gone"))?;
+                let target = facts
+                    .get(table)
+                    .ok_or_else(|| unseen("its table is gone"))?;
                 let name = target.name.clone();
                 let keys = foreign_keys(self.ask).await?;
                 let reach = Reach::of(self.ask, *table, touch, &keys).await?;
-                let mut reached = with_inheritors(
-                    self.ask,
-                    &reach.touched.keys().copied().collect::<Vec<_>>(),
-                )
-                .await?;
+                let mut reached =
+                    with_inheritors(self.ask, &reach.touched.keys().copied().collect::<Vec<_>>())
+                        .await?;
                 reached.extend(&heirs);
                 self.lock(&reached).await?;
                 let (query, bindings) = match rows {
@@ -226,7 +249,8 @@ impl<A: Ask> Taking<'_, A> {
                     ),
                     Err(_) => (all_rows(&name), None),
                 };
-                self.place(&reach.query(&query, *removes), bindings.as_ref()).await
+                self.place(&reach.query(&query, *removes), bindings.as_ref())
+                    .await
             }
             Blow::Empties { tables, cascade } => {
                 let keys = foreign_keys(self.ask).await?;
@@ -263,10 +287,17 @@ impl<A: Ask> Taking<'_, A> {
     }
 
     /// What these tables are, once it is sure that they are the ones that were shown.
-    async fn unchanged(&mut self, oids: &BTreeSet<u32>) -> Result<BTreeMap<u32, Table>, DamageError> {
+    async fn unchanged(
+        &mut self,
+        oids: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, Table>, DamageError> {
         let facts = tables(self.ask, oids).await?;
         for table in facts.values() {
-            let shown = self.bound.tables.iter().find(|shown| shown.oid == table.oid);
+            let shown = self
+                .bound
+                .tables
+                .iter()
+                .find(|shown| shown.oid == table.oid);
             match shown {
                 Some(shown) if shown.shape == table.shape => {}
                 Some(_) => {
@@ -308,7 +339,10 @@ impl<A: Ask> Taking<'_, A> {
         }
         let only: Vec<_> = names.iter().map(|name| format!("ONLY {name}")).collect();
         self.ask
-            .ask(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", only.join(", ")))
+            .ask(&format!(
+                "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+                only.join(", ")
+            ))
             .await?;
         Ok(())
     }
@@ -320,9 +354,9 @@ impl<A: Ask> Taking<'_, A> {
         super::target::look_in(self.ask, &self.path).await?;
         let placed = Asking::new(&prefix, query, bindings).ask(self.ask).await;
         placed.map_err(|error| match error {
-            crate::ServerError::Said { code, message } if code == "42501" => DamageError::Unkept(format!(
-                "the role cannot list the rows that go: {message}"
-            )),
+            crate::ServerError::Said { code, message } if code == "42501" => {
+                DamageError::Unkept(format!("the role cannot list the rows that go: {message}"))
+            }
             error => error.into(),
         })?;
         super::target::look_in(self.ask, OWN_PATH).await?;
@@ -347,7 +381,11 @@ impl<A: Ask> Taking<'_, A> {
             )));
         }
         self.lock(oids).await?;
-        for oid in facts.values().filter(|table| table.kind == 'r').map(|table| table.oid) {
+        for oid in facts
+            .values()
+            .filter(|table| table.kind == 'r')
+            .map(|table| table.oid)
+        {
             let known = self.whole.entry(oid).or_insert(fate);
             *known = fate.max(*known);
         }
@@ -359,7 +397,11 @@ impl<A: Ask> Taking<'_, A> {
         if self.places.is_empty() {
             return Ok(());
         }
-        let all: Vec<_> = self.places.iter().map(|place| format!("SELECT t, c, f FROM {place}")).collect();
+        let all: Vec<_> = self
+            .places
+            .iter()
+            .map(|place| format!("SELECT t, c, f FROM {place}"))
+            .collect();
         self.ask
             .ask(&format!(
                 "CREATE TEMPORARY TABLE {PLACES} ON COMMIT DROP AS
@@ -378,7 +420,11 @@ impl<A: Ask> Taking<'_, A> {
             .await?;
         for group in &groups.rows {
             let root: u32 = number(group, 0)?;
-            let fate = if cell(group, 1) == "t" { Fate::Removed } else { Fate::Changed };
+            let fate = if cell(group, 1) == "t" {
+                Fate::Removed
+            } else {
+                Fate::Changed
+            };
             let facts = tables(self.ask, &BTreeSet::from([root])).await?;
             let table = facts.get(&root).ok_or_else(|| unseen("a table is gone"))?;
             let columns = columns(self.ask, root).await?;
@@ -397,7 +443,9 @@ impl<A: Ask> Taking<'_, A> {
         let whole = self.whole.clone();
         let facts = tables(self.ask, &whole.keys().copied().collect()).await?;
         for table in facts.values() {
-            let Some(fate) = whole.get(&table.oid) else { continue };
+            let Some(fate) = whole.get(&table.oid) else {
+                continue;
+            };
             let columns = columns(self.ask, table.oid).await?;
             let question = format!(
                 "SELECT row_number() OVER (), {values} FROM ONLY {name} p",
@@ -405,7 +453,11 @@ impl<A: Ask> Taking<'_, A> {
                 name = table.name,
             );
             let rows = self.keep(table, *fate, columns, &question).await?;
-            let shown = self.bound.tables.iter().find(|shown| shown.oid == table.oid);
+            let shown = self
+                .bound
+                .tables
+                .iter()
+                .find(|shown| shown.oid == table.oid);
             let most = shown.map_or(0, |shown| shown.most);
             if rows > most {
                 return Err(DamageError::Unseen(format!(
@@ -452,7 +504,8 @@ async fn write(
 ) -> Result<RowsFile, DamageError> {
     let mut writer = store.rows(name)?;
     let cursor = quoted_name("tagout: rows");
-    ask.ask(&format!("DECLARE {cursor} NO SCROLL CURSOR FOR {question}")).await?;
+    ask.ask(&format!("DECLARE {cursor} NO SCROLL CURSOR FOR {question}"))
+        .await?;
     loop {
         let rows: Rows = ask.ask(&format!("FETCH {AT_A_TIME} FROM {cursor}")).await?;
         for row in &rows.rows {
@@ -488,7 +541,10 @@ pub(super) fn values(alias: &str, columns: &[KeptColumn]) -> String {
     }
 }
 
-pub(super) async fn columns(ask: &mut impl Ask, table: u32) -> Result<Vec<KeptColumn>, DamageError> {
+pub(super) async fn columns(
+    ask: &mut impl Ask,
+    table: u32,
+) -> Result<Vec<KeptColumn>, DamageError> {
     let rows = ask
         .ask(&format!(
             "SELECT attname, format_type(atttypid, atttypmod), attgenerated <> '', attidentity = 'a'
@@ -525,7 +581,11 @@ pub(super) async fn key(
     let Some(first) = rows.rows.first().map(|row| cell(row, 0)) else {
         return Ok(None);
     };
-    let names = rows.rows.iter().filter(|row| cell(row, 0) == first).map(|row| cell(row, 1));
+    let names = rows
+        .rows
+        .iter()
+        .filter(|row| cell(row, 0) == first)
+        .map(|row| cell(row, 1));
     Ok(names
         .map(|name| columns.iter().position(|column| column.name == name))
         .collect())
@@ -533,15 +593,29 @@ pub(super) async fn key(
 
 impl Snapshot {
     /// Keeps how the statement left the rows, so that what others do to them later is noticed, and
-    /// removes what it put into the database.
-    pub(super) async fn complete(&mut self, ask: &mut impl Ask) -> Result<(), DamageError> {
-        let places = self.kept.tables.iter().any(|table| table.fate <= Fate::Removed);
+    /// removes what it put into the database. `may_have_moved` where rows came as well, which is how a
+    /// row goes from one partition to another.
+    pub(super) async fn complete(
+        &mut self,
+        ask: &mut impl Ask,
+        may_have_moved: bool,
+    ) -> Result<(), DamageError> {
+        let places = self
+            .kept
+            .tables
+            .iter()
+            .any(|table| table.fate <= Fate::Removed);
         if !places {
             return Ok(());
         }
         let settings = Settings::set(ask).await?;
         for at in 0..self.kept.tables.len() {
-            let Some(table) = self.kept.tables.get(at).filter(|table| table.fate <= Fate::Removed) else {
+            let Some(table) = self
+                .kept
+                .tables
+                .get(at)
+                .filter(|table| table.fate <= Fate::Removed)
+            else {
                 continue;
             };
             let from = match table.is_partitioned {
@@ -549,14 +623,20 @@ impl Snapshot {
                 false => format!("ONLY {}", table.name),
             };
             // Follows each row to where it is now. A row that went leads to nothing.
+            let values = values("a", &table.columns);
             let question = format!(
-                "SELECT k.n, {values} FROM {PLACES} k JOIN {from} a
+                "SELECT k.n AS \"tagout: n\", {values} FROM {PLACES} k JOIN {from} a
                    ON a.tableoid = k.t AND a.ctid = currtid2(k.t::regclass::text, k.c)
-                 WHERE coalesce(pg_partition_root(k.t), k.t) = {name}::regclass ORDER BY k.n",
-                values = values("a", &table.columns),
+                 WHERE coalesce(pg_partition_root(k.t), k.t) = {name}::regclass",
                 name = quoted_value(&table.name),
             );
             let after = write(ask, &mut self.store, format!("{at}-after.rows"), &question).await?;
+            if table.is_partitioned && may_have_moved && after.rows < table.before.rows {
+                return Err(DamageError::Unkept(format!(
+                    "rows of {} went from one partition to another with another key, and nobody could tell them from new ones",
+                    table.name
+                )));
+            }
             if let Some(table) = self.kept.tables.get_mut(at) {
                 table.after = Some(after);
             }
@@ -568,7 +648,8 @@ impl Snapshot {
             )
             .await?;
         for row in &found.rows {
-            ask.ask(&format!("DROP TABLE pg_temp.{}", cell(row, 0))).await?;
+            ask.ask(&format!("DROP TABLE pg_temp.{}", cell(row, 0)))
+                .await?;
         }
         settings.back(ask).await?;
         self.hash = self.store.list(&self.kept)?;

@@ -125,7 +125,10 @@ impl Store {
                 .create(above)
                 .map_err(written)?;
         }
-        DirBuilder::new().mode(0o700).create(folder).map_err(written)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .map_err(written)?;
         Ok(Self {
             folder: folder.to_owned(),
             left: budget,
@@ -202,7 +205,10 @@ impl RowsWriter<'_> {
     }
 
     pub(super) fn finish(self) -> Result<RowsFile, DamageError> {
-        let file = self.file.into_inner().map_err(|error| written(error.into_error()))?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(|error| written(error.into_error()))?;
         file.sync_all().map_err(written)?;
         Ok(RowsFile {
             name: self.name,
@@ -248,7 +254,10 @@ impl Shelf {
     ) -> Result<impl Iterator<Item = Result<Row, DamageError>> + use<>, DamageError> {
         // A name is Tagout's own; one that is not would lead out of the folder.
         if !file.name.ends_with(".rows") || file.name.contains('/') {
-            return Err(DamageError::Altered(format!("{} is no file of it", file.name)));
+            return Err(DamageError::Altered(format!(
+                "{} is no file of it",
+                file.name
+            )));
         }
         let path = self.folder.join(&file.name);
         let mut hash = Context::new(&SHA256);
@@ -261,7 +270,10 @@ impl Shelf {
             count += 1;
         }
         if hexadecimal(hash.finish().as_ref()) != file.hash || count != file.rows {
-            return Err(DamageError::Altered(format!("{} has another hash", file.name)));
+            return Err(DamageError::Altered(format!(
+                "{} has another hash",
+                file.name
+            )));
         }
         let lines = BufReader::new(File::open(&path).map_err(read)?).lines();
         Ok(lines.map(|line| {

@@ -106,7 +106,9 @@ pub async fn undo(
     let shelf = Shelf::open(from)?;
     let mut report = UndoReport::default();
     if shelf.is_undone() && !options.force {
-        report.remarks.push("It was put back already; --force does it again.".to_owned());
+        report
+            .remarks
+            .push("It was put back already; --force does it again.".to_owned());
         return Ok(report);
     }
     ask.ask(
@@ -154,7 +156,9 @@ async fn put_back(
         )));
     }
     if was_rolled_back(ask, kept).await? {
-        report.remarks.push("The statement was rolled back: there is nothing to put back.".to_owned());
+        report
+            .remarks
+            .push("The statement was rolled back: there is nothing to put back.".to_owned());
         return Ok(());
     }
     let mut steps = Vec::new();
@@ -254,12 +258,14 @@ async fn make_again(ask: &mut impl Ask, statements: &[String]) -> Result<usize, 
 
 async fn is_of_same_columns(ask: &mut impl Ask, table: &KeptTable) -> Result<(), DamageError> {
     let oid = ask
-        .ask(&format!("SELECT to_regclass({})::oid", quoted_value(&table.name)))
+        .ask(&format!(
+            "SELECT to_regclass({})::oid",
+            quoted_value(&table.name)
+        ))
         .await?;
     let oid = oid.single().and_then(|oid| oid.parse().ok());
-    let oid: u32 = oid.ok_or_else(|| {
-        DamageError::Unseen(format!("{} is not there any more", table.name))
-    })?;
+    let oid: u32 =
+        oid.ok_or_else(|| DamageError::Unseen(format!("{} is not there any more", table.name)))?;
     let now = columns(ask, oid).await?;
     let same_key = key(ask, oid, &now).await? == table.key;
     // A table that was made anew gets its keys behind the rows.
@@ -285,8 +291,11 @@ async fn silence(ask: &mut impl Ask, table: &KeptTable) -> Result<Vec<String>, D
     for row in &rows.rows {
         let (trigger, name) = (cell(row, 0), &table.name);
         let always = if cell(row, 1) == "A" { "ALWAYS " } else { "" };
-        ask.ask(&format!("ALTER TABLE {name} DISABLE TRIGGER {trigger}")).await?;
-        back.push(format!("ALTER TABLE {name} ENABLE {always}TRIGGER {trigger}"));
+        ask.ask(&format!("ALTER TABLE {name} DISABLE TRIGGER {trigger}"))
+            .await?;
+        back.push(format!(
+            "ALTER TABLE {name} ENABLE {always}TRIGGER {trigger}"
+        ));
     }
     Ok(back)
 }
@@ -315,7 +324,10 @@ async fn bring(
         from(table)
     ))
     .await?;
-    for (what, file) in [("before", Some(&table.before)), ("after", table.after.as_ref())] {
+    for (what, file) in [
+        ("before", Some(&table.before)),
+        ("after", table.after.as_ref()),
+    ] {
         let columns: Vec<_> = table
             .columns
             .iter()
@@ -333,7 +345,10 @@ async fn bring(
         for row in shelf.rows(file)? {
             let (n, values): Row = row?;
             if !table.columns.is_empty() && values.len() != table.columns.len() {
-                return Err(DamageError::Altered(format!("a row of {} has other columns", table.name)));
+                return Err(DamageError::Altered(format!(
+                    "a row of {} has other columns",
+                    table.name
+                )));
             }
             batch.push_str(if batch.is_empty() { "(" } else { ", (" });
             batch.push_str(&n.to_string());
@@ -442,7 +457,11 @@ async fn compare(
             ))
             .await?;
         let mut undone = counted(ask, table, &plan).await?;
-        undone.examples = examples.rows.iter().map(|row| cell(row, 0).to_owned()).collect();
+        undone.examples = examples
+            .rows
+            .iter()
+            .map(|row| cell(row, 0).to_owned())
+            .collect();
         return Ok(undone);
     }
     counted(ask, table, &plan).await
@@ -481,7 +500,9 @@ async fn write(
         let (before, plan) = (side("before", *at), side("plan", *at));
         let names = |include: fn(&super::store::KeptColumn) -> bool| {
             let columns = table.columns.iter().filter(move |column| include(column));
-            columns.map(|column| quoted_name(&column.name)).collect::<Vec<_>>()
+            columns
+                .map(|column| quoted_name(&column.name))
+                .collect::<Vec<_>>()
         };
         if undone.restored > 0 {
             let columns = names(|column| !column.is_generated);
@@ -502,7 +523,10 @@ async fn write(
         }
         if undone.changed_back > 0 {
             let columns = names(|column| !column.is_generated && !column.is_fixed);
-            let sets: Vec<_> = columns.iter().map(|name| format!("{name} = b.{name}")).collect();
+            let sets: Vec<_> = columns
+                .iter()
+                .map(|name| format!("{name} = b.{name}"))
+                .collect();
             if !sets.is_empty() {
                 parts.push(format!(
                     "u{at} AS (UPDATE {from} u SET {sets} FROM {before} b JOIN {plan} p ON p.n = b.\"tagout: n\" AND p.act = 'u'
@@ -514,7 +538,8 @@ async fn write(
         }
     }
     if !parts.is_empty() {
-        ask.ask(&format!("WITH {} SELECT 1", parts.join(", "))).await?;
+        ask.ask(&format!("WITH {} SELECT 1", parts.join(", ")))
+            .await?;
     }
     Ok(())
 }
