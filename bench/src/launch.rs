@@ -153,7 +153,12 @@ pub(crate) fn measure(subject: &Subject) -> Result<Section> {
             "{ROUNDS} rounds on {machine}. `tagout run` scans the workspace, makes a certificate \
              authority, opens gates, and has written and synced its session and the first entry of its \
              ledger before the command runs; bubblewrap does none of that. Wall is the median, \
-             processor time the mean, of all processes together. The program has {megabytes:.1} MB."
+             processor time the mean, of all processes together. Wall beyond that is waiting for the \
+             kernel: for the disk, for grace periods on all processors when a process joins a control \
+             group (where it cannot be born there) and when the watch over guarded paths is closed at \
+             the end, after the report. Processor time goes to the supervisor, to namespaces and \
+             mounts, and to page faults and relocations of a program of {megabytes:.1} MB, in about \
+             equal parts."
         ),
         columns: vec!["command", "wall", "processor", "wall over bubblewrap"],
         rows,
