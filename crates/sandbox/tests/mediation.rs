@@ -72,3 +72,43 @@ fn a_mediated_tree_is_the_host_s_own() {
         assert_eq!(metadata.uid(), rustix::process::geteuid().as_raw());
     });
 }
+
+/// What a call looks for may come or go between the mediator's look and the kernel's: nobody inside ever hears that the tree is read-only.
+#[test]
+fn calls_that_race_fail_as_they_do_natively() {
+    as_root_and_as_ordinary_user("calls_that_race_fail_as_they_do_natively", || {
+        let place = Place::new();
+        let script = r#"
+import errno, os, threading
+told = set()
+def attempt(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        told.add(errno.errorcode[error.errno])
+def race(number):
+    for turn in range(200):
+        name = f"d{turn}"
+        attempt(os.makedirs, f"{name}/a/b", 0o755, True)
+        descriptor = attempt(os.open, f"{name}/lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        if descriptor is not None:
+            os.close(descriptor)
+            attempt(os.unlink, f"{name}/lock")
+        descriptor = attempt(os.open, f"{name}/a/file", os.O_CREAT | os.O_RDWR)
+        if descriptor is not None:
+            os.close(descriptor)
+        descriptor = attempt(os.open, f"{name}/a/file", os.O_WRONLY)
+        if descriptor is not None:
+            os.close(descriptor)
+        attempt(os.unlink, f"{name}/a/file")
+        attempt(os.rmdir, f"{name}/a/b")
+        attempt(os.rmdir, f"{name}/a")
+threads = [threading.Thread(target=race, args=(number,)) for number in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(told - {"ENOENT", "EEXIST", "ENOTEMPTY"}))
+"#;
+        let outcome = run_mediated(&place, &format!("python3 - <<'END'\n{script}\nEND\n"));
+        assert_eq!(outcome.ok(), "[]\n");
+    });
+}

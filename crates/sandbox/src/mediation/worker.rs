@@ -94,7 +94,7 @@ enum Unmade {
     Elsewhere,
     /// It fails.
     Failed(Errno),
-    /// What was resolved for it may be a file that a twin hides.
+    /// What was resolved for it may be a file that a twin hides; or something has come to where it leads meanwhile.
     Again,
 }
 use Unmade::{Again, Elsewhere, Failed};
@@ -181,14 +181,16 @@ impl<'a> Worker<'a> {
     /// Answers calls until nobody is left to make any.
     pub(super) fn serve(&self) {
         while let Ok(notification) = self.shared.listener.receive() {
-            let answer = loop {
-                match self.make(&notification) {
-                    Ok(answer) => break answer,
-                    Err(Elsewhere) => break Answer::Continue,
-                    Err(Failed(error)) => break Answer::Fails(error),
-                    Err(Again) => {}
-                }
-            };
+            let mut answer = Answer::Fails(Errno::INTR);
+            for _ in 0..1000 {
+                answer = match self.make(&notification) {
+                    Ok(answer) => answer,
+                    Err(Elsewhere) => Answer::Continue,
+                    Err(Failed(error)) => Answer::Fails(error),
+                    Err(Again) => continue,
+                };
+                break;
+            }
             self.shared.listener.answer(&notification, answer);
         }
     }
@@ -353,7 +355,7 @@ impl Call<'_> {
             _ => {
                 let folder = CString::new(&bytes[..start]).map_err(|_| Elsewhere)?;
                 let start = base.as_ref().map_or(CWD, AsFd::as_fd);
-                open_path(start, &folder, OFlags::DIRECTORY)?
+                self.resolve(start, &folder, OFlags::DIRECTORY)?
             }
         };
         let folder_path = self.path_of(&folder)?;
@@ -362,6 +364,14 @@ impl Call<'_> {
             folder,
             folder_path,
             name,
+        })
+    }
+
+    /// As [`Call::place`], where there are two: which of them the call fails for is the kernel's to say.
+    fn place_of_two(&self, at: &At) -> Made<Place> {
+        self.place(at).map_err(|unmade| match unmade {
+            Failed(_) => Elsewhere,
+            other => other,
         })
     }
 
@@ -388,8 +398,57 @@ impl Call<'_> {
             0 => OFlags::empty(),
             _ => OFlags::NOFOLLOW,
         };
-        let file = open_path(base.as_ref().map_or(CWD, AsFd::as_fd), &at.path, follow)?;
+        let file = self.resolve(base.as_ref().map_or(CWD, AsFd::as_fd), &at.path, follow)?;
         self.node_in_tree(file)
+    }
+
+    /// As [`open_path`]; but that something is not in a tree is said here, where it was looked for. The kernel would look again: were it
+    /// there by then, the call would fail because the tree is read-only, which no program expects.
+    fn resolve(&self, start: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Made<OwnedFd> {
+        match try_open_path(start, path, flags) {
+            Ok(file) => Ok(file),
+            Err(Errno::NOENT) => Err(self.missing(start, path.to_bytes())),
+            Err(_) => Err(Elsewhere),
+        }
+    }
+
+    /// What becomes of a call because `path` leads to nothing.
+    fn missing(&self, start: BorrowedFd<'_>, mut path: &[u8]) -> Unmade {
+        loop {
+            let Some(end) = path.iter().rposition(|&byte| byte != b'/') else {
+                return Elsewhere;
+            };
+            let begin = path[..=end].iter().rposition(|&byte| byte == b'/');
+            let (above, name) = path[..=end].split_at(begin.map_or(0, |at| at + 1));
+            let (Ok(place), Ok(name)) = (
+                CString::new(if above.is_empty() { b"." } else { above }),
+                CString::new(name),
+            ) else {
+                return Elsewhere;
+            };
+            match try_open_path(start, &place, OFlags::DIRECTORY) {
+                Err(Errno::NOENT) => path = above,
+                Err(_) => return Elsewhere,
+                Ok(folder) => {
+                    match self.path_of(&folder) {
+                        Ok(path) if self.is_mediated(&path) => {}
+                        _ => return Elsewhere,
+                    }
+                    let found = rustix::fs::statat(&folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
+                    return match found {
+                        Err(Errno::NOENT) => Failed(Errno::NOENT),
+                        // It has come meanwhile.
+                        Ok(found)
+                            if FileType::from_raw_mode(found.st_mode) != FileType::Symlink =>
+                        {
+                            Again
+                        }
+                        // Where a link leads is a question of the whole view.
+                        _ => Elsewhere,
+                    };
+                }
+            }
+        }
     }
 
     /// What a descriptor of the caller is, in a mediated tree.
@@ -546,7 +605,13 @@ impl Call<'_> {
                     }
                 }
                 Err(_) => return Err(Elsewhere),
-                Ok(_) if wanted.contains(OFlags::EXCL) => return Err(Elsewhere),
+                Ok(_) if wanted.contains(OFlags::EXCL) => {
+                    // Said here: it may be gone when the kernel looks, which would find a tree that is read-only.
+                    return Err(match place.mediated {
+                        true => Failed(Errno::EXIST),
+                        false => Elsewhere,
+                    });
+                }
                 Ok(found) => match found.kind() {
                     FileType::Symlink if !wanted.contains(OFlags::NOFOLLOW) => {
                         path = rustix::fs::readlinkat(
@@ -557,9 +622,14 @@ impl Call<'_> {
                         base = Some(place.folder);
                     }
                     FileType::RegularFile if place.mediated => {
-                        let file = open_path(place.folder.as_fd(), &place.name, OFlags::NOFOLLOW)?;
-                        let node = self.node_in_tree(file)?;
-                        return self.open_existing(node, wanted);
+                        match try_open_path(place.folder.as_fd(), &place.name, OFlags::NOFOLLOW) {
+                            Ok(file) => {
+                                let node = self.node_in_tree(file)?;
+                                return self.open_existing(node, wanted);
+                            }
+                            // It went meanwhile.
+                            Err(_) => return Err(Again),
+                        }
                     }
                     _ => return Err(Elsewhere),
                 },
@@ -692,7 +762,10 @@ impl Call<'_> {
     }
 
     fn link(&self, from: At, to: At, flags: i32) -> Made {
-        let place = self.mediated_place(&to)?;
+        let place = self.place_of_two(&to)?;
+        if !place.mediated {
+            return Err(Elsewhere);
+        }
         let follow = flags & libc::AT_SYMLINK_FOLLOW != 0;
         let source = match descriptor_meant(&from, flags) {
             // A file without a name gets one.
@@ -777,7 +850,7 @@ impl Call<'_> {
     }
 
     fn rename(&self, from: At, to: At, flags: u32) -> Made {
-        let (from, to) = (self.place(&from)?, self.place(&to)?);
+        let (from, to) = (self.place_of_two(&from)?, self.place_of_two(&to)?);
         if !from.mediated && !to.mediated {
             return Err(Elsewhere);
         }
@@ -1021,6 +1094,10 @@ impl Call<'_> {
 /// Opens as a path, in our view. What cannot be opened is the kernel's to refuse; and so is what a link of /proc leads to, which would be
 /// this process's own.
 fn open_path(start: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Made<OwnedFd> {
+    try_open_path(start, path, flags).map_err(|_| Elsewhere)
+}
+
+fn try_open_path(start: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(
         start,
         path,
@@ -1028,7 +1105,6 @@ fn open_path(start: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Made<OwnedFd>
         Mode::empty(),
         ResolveFlags::NO_MAGICLINKS,
     )
-    .map_err(|_| Elsewhere)
 }
 
 /// The descriptor that the source of a `linkat` means: by an empty path, or by its link in /proc.
