@@ -223,6 +223,19 @@ impl Upstream {
         self.connect_target(target, Protocol::Http1).await
     }
 
+    /// As [`Upstream::connect_in_person`], and leaves all handshakes to the caller.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn connect_opaque_in_person(&self, target: &Target) -> Result<Connection, NetError> {
+        let (stream, address) = self.dial(target).await?;
+        Ok(Connection {
+            stream: UpstreamStream::Plain(stream),
+            address,
+            protocol: Protocol::Http1,
+        })
+    }
+
     async fn connect_target(
         &self,
         target: &Target,

@@ -12,11 +12,9 @@ use serde_json::json;
 use tagout_authority::Authority;
 use tagout_core::{HoldId, HostName, Refusal};
 use tagout_net::{
-    Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, UpstreamStream,
-    refuse_handshake,
+    Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, refuse_handshake,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -24,14 +22,15 @@ use crate::channel::end_point;
 use crate::conversation::Conversation;
 use crate::damage::Bound;
 use crate::database::Database;
+use crate::dial::Way;
 use crate::judging::Reader;
 use crate::message::framed;
 use crate::refusal::{
     NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, PROTOCOL, Severity, Told, WRONG_PASSWORD, error,
 };
-use crate::url::{Place, SslMode};
+use crate::url::Place;
 use crate::{
-    ChannelBinding, Frame, Frames, Login, Opening, Password, ProtocolError, ScramError, Server,
+    ChannelBinding, Frame, Frames, Opening, Password, ProtocolError, ScramError, Server,
     ServerError, Startup, Verifier,
 };
 
@@ -352,30 +351,7 @@ impl Gate {
         database: &Arc<Database>,
         startup: &Startup,
     ) -> Result<Server<Link>, DialError> {
-        let packet = startup.rebuilt(
-            &database.user,
-            &database.endpoint.database,
-            database.options.as_deref(),
-        )?;
-        let (link, end_point, is_encrypted) = self.dial(database).await?;
-        let server = Server::start(
-            link,
-            &Login {
-                startup: &packet,
-                user: &database.user,
-                password: database
-                    .password
-                    .as_ref()
-                    .map_or(&[][..], |password| password.expose()),
-                trust: database.trust(is_encrypted),
-                end_point,
-            },
-        )
-        .await?;
-        if let Some(why) = unpinned(&server) {
-            return Err(ServerError::Protocol(why).into());
-        }
-        Ok(server)
+        self.dial(database).await?.log_in(database, startup).await
     }
 
     /// A connection of Tagout's own to the same database, for questions about it.
@@ -387,57 +363,21 @@ impl Gate {
         .await
     }
 
-    /// Connects to the server, encrypted as the URL says. With the hash of its certificate.
-    async fn dial(&self, database: &Database) -> Result<(Link, Option<Vec<u8>>, bool), DialError> {
-        let target = database.target();
+    /// Connects to the server, where the task may.
+    async fn dial(&self, database: &Database) -> Result<Way, DialError> {
         let admission = self
             .inner
             .authority
-            .admit(&target)
+            .admit(&database.target())
             .await
             .map_err(|refusal| DialError::Refused(Box::new(refusal)))?;
-        let host = match &database.place {
-            Place::Socket(folder) => {
-                let path = format!("{folder}/.s.PGSQL.{}", database.endpoint.port);
-                let stream = UnixStream::connect(&path)
-                    .await
-                    .map_err(|source| DialError::Socket { path, source })?;
-                return Ok((Box::new(stream), None, false));
-            }
-            Place::Host(host) => host,
-        };
-        let connection = self.inner.upstream.connect_opaque(&admission).await?;
-        let UpstreamStream::Plain(mut stream) = connection.stream else {
-            return Err(ServerError::Protocol("a connection that is encrypted already").into());
-        };
-        if database.ssl_mode == SslMode::Disable {
-            return Ok((Box::new(stream), None, false));
-        }
-        let mut request = 8_u32.to_be_bytes().to_vec();
-        request.extend_from_slice(&((1234_u32 << 16) | 5679).to_be_bytes());
-        let answer = timeout(ASKED, async {
-            stream.write_all(&request).await?;
-            // One byte and no more: what a stranger put behind it must not be read as encrypted.
-            stream.read_u8().await
-        })
-        .await
-        .map_err(|_| ServerError::TooSlow)?
-        .map_err(ServerError::Connection)?;
-        match answer {
-            b'S' => {
+        match &database.place {
+            Place::Socket(folder) => Way::by_socket(database, folder).await,
+            Place::Host(host) => {
                 let upstream = &self.inner.upstream;
-                let tls = upstream
-                    .secure(&target.host, host, stream, &database.tls)
-                    .await?;
-                let shown = tls.get_ref().1.peer_certificates();
-                let hash = shown
-                    .and_then(|chain| chain.first())
-                    .and_then(|certificate| end_point(certificate));
-                Ok((Box::new(tls), hash, true))
+                let connection = upstream.connect_opaque(&admission).await?;
+                Way::over(upstream, database, host, connection).await
             }
-            b'N' if database.ssl_mode == SslMode::Prefer => Ok((Box::new(stream), None, false)),
-            b'N' => Err(DialError::NoTls(target.to_string())),
-            _ => Err(ServerError::Protocol("no answer to whether it encrypts").into()),
         }
     }
 
@@ -456,7 +396,7 @@ impl Gate {
         let Some((process, key)) = &cancel.key else {
             return;
         };
-        let Ok((mut link, ..)) = self.dial(&cancel.database).await else {
+        let Ok(Way { mut link, .. }) = self.dial(&cancel.database).await else {
             return;
         };
         let mut packet = (12 + key.len() as u32).to_be_bytes().to_vec();

@@ -17,6 +17,7 @@ mod channel;
 mod conversation;
 pub mod damage;
 mod database;
+mod dial;
 mod frame;
 mod gate;
 mod judging;
@@ -29,6 +30,7 @@ mod startup;
 mod url;
 
 pub use database::{Database, is_this_machine};
+pub use dial::connect_in_person;
 pub use frame::{Frame, Frames};
 pub use gate::{DialError, Gate};
 pub use message::{Format, FrontendMessage, Password, Target};
