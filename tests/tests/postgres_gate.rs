@@ -162,5 +162,55 @@ for_each_person! {
         assert!(finished.stderr.contains("tagout approve"), "{finished}");
         assert_eq!(server.value("SELECT count(*) FROM people"), "0");
         assert_eq!(hold_in(&world, "used")["id"], hold["id"]);
+        let sessions = world.sessions();
+        let log = world.json(&["log", &sessions[0]]);
+        let kept = log.iter().find(|entry| entry["kind"] == "database_kept");
+        assert_eq!(kept.expect("it is kept")["rows"], 50, "{log:?}");
+    }
+}
+
+#[test]
+fn invariant_7_what_takes_more_than_was_shown_is_taken_back() {
+    let server = Postgres::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let line = "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people'";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
+    let hold = hold_in(&world, "pending");
+    server
+        .outside("INSERT INTO people VALUES (1000, 'came later')")
+        .success();
+    world.tagout(&["approve", id(&hold), "--yes"]).success();
+    let finished = session.end();
+    assert!(finished.stderr.contains("took this back"), "{finished}");
+    assert!(!finished.stdout.contains("DELETE"), "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM people"), "51");
+}
+
+/// Prepared by a driver, with values, by itself and within a transaction.
+const DELETES: &str = r#"
+import os, psycopg
+for autocommit in (True, False):
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=autocommit) as connection:
+        gone = connection.execute("DELETE FROM people WHERE id %% 10 < %s", (3 if autocommit else 5,)).rowcount
+        print("gone", gone)
+"#;
+
+for_each_person! {
+    fn what_a_driver_prepared_waits_with_its_values(person: Person) {
+        let server = Postgres::start(SCHEMA);
+        let world = world(person, &server, "localhost", MANIFEST);
+        world.place_all(&clients().join("site"), &world.workspace().join(".venv/site"));
+        world.write("delete.py", DELETES);
+        let line = "PYTHONPATH=.venv/site python3 delete.py";
+        let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
+        for value in ["$1 = 3", "$1 = 5"] {
+            let hold = hold_in(&world, "pending");
+            let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
+            assert!(shown.everything().contains(value), "{shown}");
+            assert!(shown.everything().contains("exactly"), "{shown}");
+        }
+        let finished = session.end().success();
+        assert!(finished.stdout.contains("gone 15\ngone 10"), "{finished}");
+        assert_eq!(server.value("SELECT count(*) FROM people"), "25");
     }
 }

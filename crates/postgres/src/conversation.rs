@@ -7,6 +7,8 @@
 //! implicit or not, and the rest of the segment end as they do after any error, and the two sides never
 //! differ about where they are.
 
+mod contract;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -22,11 +24,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use self::contract::{Contract, can_be_held};
 use crate::answers::{Answer, Complaint};
 use crate::damage::{Bound, Planned, Preview, preview};
 use crate::database::Database;
 use crate::gate::{Cancel, Gate, Link, Soon, Stream, unpinned};
-use crate::judging::{Asked, Reading, action, prepares};
+use crate::judging::{Asked, Reading, action, prepares, read_binary};
 use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{CANCELLED, NOT_ALLOWED, PROTOCOL, Severity, Told, error, notice};
@@ -42,6 +45,8 @@ const READ: usize = 16 << 10;
 const MOST_WAITING: usize = 256 << 10;
 /// How long a statement may wait within an open transaction, whose locks others wait for.
 const LONGEST_IN_TRANSACTION: Duration = Duration::from_secs(60);
+/// The longest answer of an approved statement, which is kept until it is settled, in bytes.
+const MOST_UNSETTLED: usize = 64 << 20;
 /// What is gathered before it is written to the client, in bytes.
 const GATHERED: usize = 64 << 10;
 
@@ -95,6 +100,16 @@ pub(crate) struct Conversation<S> {
     copying: Option<StreamFinder>,
     /// What the server's next error stands for.
     refusal: Option<Poison>,
+    /// What an approved statement of this segment is held to.
+    contract: Option<Contract>,
+    /// A protected database may be written to until this segment ends.
+    is_lifted: bool,
+    /// Something of this segment runs already.
+    runs: bool,
+    /// The segment is the gate's own: its `ReadyForQuery` is not the client's.
+    silent: bool,
+    /// `ParseComplete`s that are not the client's.
+    silent_parses: usize,
     /// What was let through in this segment.
     permits: Vec<Permit<DatabaseRequest>>,
     sent: u64,
@@ -142,6 +157,11 @@ impl<S: Stream> Conversation<S> {
             skipping: false,
             copying: None,
             refusal: None,
+            contract: None,
+            is_lifted: false,
+            runs: false,
+            silent: false,
+            silent_parses: 0,
             permits: Vec::new(),
             sent: 0,
             received: 0,
@@ -239,7 +259,11 @@ impl<S: Stream> Conversation<S> {
                     self.pass(answer).await?;
                     next = self.server.answers.take().map_err(lost)?;
                 }
-                self.flush().await
+                // Whether an approved statement happened is known when all of it was looked at.
+                match self.contract {
+                    Some(_) => Ok(()),
+                    None => self.flush().await,
+                }
             }
             read = self.reader.read_buf(&mut bytes),
                 if may_take || self.frames.waiting() < MOST_WAITING => {
@@ -335,7 +359,11 @@ impl<S: Stream> Conversation<S> {
         match self.judge(text, Vec::new(), &reading).await? {
             Judged::Refused(told) => self.refuse(&message, told).await,
             Judged::Permit(permit) => {
+                let begun = self.begin_contract(&permit, &reading).await?;
                 self.permits.push(*permit);
+                if let Err(told) = begun {
+                    return self.refuse(&message, told).await;
+                }
                 self.heed(&reading);
                 self.forward(&message).await
             }
@@ -366,9 +394,10 @@ impl<S: Stream> Conversation<S> {
                         [one] => Some(one),
                         _ => None,
                     });
+                let oid = statement.parameter_types.get(place).copied();
                 match (value, format) {
                     (None, _) => Parameter::Null,
-                    (Some(value), Some(Format::Binary)) => Parameter::Binary(value.clone()),
+                    (Some(value), Some(Format::Binary)) => read_binary(oid.unwrap_or(0), value),
                     (Some(value), _) => Parameter::Text(value.clone()),
                 }
             })
@@ -381,8 +410,24 @@ impl<S: Stream> Conversation<S> {
         match self.judge(text, parameters, &reading).await? {
             Judged::Refused(told) => self.refuse(&message, told).await,
             Judged::Permit(permit) => {
+                if permit.approved().is_some() {
+                    if let Err(told) = self.stand_alone().await? {
+                        self.permits.push(*permit);
+                        return self.refuse(&message, told).await;
+                    }
+                    if self.skipping {
+                        self.permits.push(*permit);
+                        return Ok(());
+                    }
+                }
+                let begun = self.begin_contract(&permit, &reading).await?;
                 self.permits.push(*permit);
+                if let Err(told) = begun {
+                    return self.refuse(&message, told).await;
+                }
                 self.heed(&reading);
+                self.parse_again(&message, &statement).await?;
+                self.runs = true;
                 self.forward(&message).await
             }
         }
@@ -570,7 +615,13 @@ impl<S: Stream> Conversation<S> {
         };
         let body = Answer::body(&message);
         match kind {
-            b'1' | b'2' | b'3' => self.names.confirmed(kind).map_err(unasked)?,
+            b'1' | b'2' | b'3' => {
+                self.names.confirmed(kind).map_err(unasked)?;
+                if kind == b'1' && self.silent_parses > 0 {
+                    self.silent_parses -= 1;
+                    return Ok(());
+                }
+            }
             b'E' => return self.failed(&message).await,
             b'S' => {
                 self.server.note_parameter(body);
@@ -588,18 +639,30 @@ impl<S: Stream> Conversation<S> {
                 let status = status(body)?;
                 self.server.status = status;
                 self.names.ready(status).map_err(unasked)?;
-                self.skipping = false;
                 self.copying = None;
                 self.refusal = None;
+                self.silent_parses = 0;
+                if std::mem::take(&mut self.silent) {
+                    // The client has not sent its `Sync` yet, and what failed stays failed until then.
+                    self.skipping = self.error.is_some();
+                    return Ok(());
+                }
+                self.skipping = false;
+                self.runs = false;
+                self.settle().await?;
                 match self.error.is_none() {
                     true => self.prepared.extend(self.preparing.drain(..)),
                     false => self.preparing.clear(),
                 }
                 self.finish(None);
                 self.find_search_path().await?;
-                if self.postponed.is_some() {
-                    return Ok(());
+                if self.postponed.is_none() {
+                    let status = self.server.status().byte();
+                    let mut ready = Vec::new();
+                    framed(&mut ready, b'Z', |out| out.push(status));
+                    self.give(&ready).await?;
                 }
+                return Ok(());
             }
             b'A' | b'C' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's'
             | b't' => {}
@@ -662,10 +725,14 @@ impl<S: Stream> Conversation<S> {
     async fn give(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         self.received += bytes.len() as u64;
         self.out.extend_from_slice(bytes);
-        if self.out.len() >= GATHERED {
-            self.flush().await?;
+        match self.contract {
+            Some(_) if self.out.len() > MOST_UNSETTLED => Err(Ended::Server(
+                "an approved statement gave a longer answer than can be kept until it is settled"
+                    .to_owned(),
+            )),
+            None if self.out.len() >= GATHERED => self.flush().await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Ended> {
@@ -728,6 +795,13 @@ impl OnHold for Waiting {
             if self.is_in_transaction {
                 lines.push(
                     "It stands in an open transaction, whose own changes are not in these numbers."
+                        .to_owned(),
+                );
+            }
+            if !can_be_held(&self.reading) {
+                lines.push(
+                    "It cannot be held to these numbers, and nothing of what it takes is kept: it is no single \
+                     statement of a transaction."
                         .to_owned(),
                 );
             }

@@ -3,6 +3,7 @@
 //! asks the authority once for the connection and once for each message that runs something.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     upstream: Arc<Upstream>,
     ca: Arc<SessionCa>,
     databases: Vec<Arc<Database>>,
+    /// The folder of what approved statements destroyed.
+    kept: PathBuf,
     /// By which clients show that they know the decoy, by the database's name; made when first needed,
     /// since it takes thousands of hashes.
     verifiers: Mutex<HashMap<String, Arc<[Verifier]>>>,
@@ -117,7 +120,7 @@ pub enum DialError {
 }
 
 impl Gate {
-    /// A gate for `databases`.
+    /// A gate for `databases`. What approved statements destroy is kept in the folder `kept`.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -126,6 +129,7 @@ impl Gate {
         upstream: Arc<Upstream>,
         ca: Arc<SessionCa>,
         databases: Vec<Database>,
+        kept: PathBuf,
     ) -> std::io::Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
@@ -133,6 +137,7 @@ impl Gate {
                 upstream,
                 ca,
                 databases: databases.into_iter().map(Arc::new).collect(),
+                kept,
                 verifiers: Mutex::default(),
                 reader: Arc::new(Reader::start(READERS)?),
                 shown: Mutex::default(),
@@ -141,15 +146,28 @@ impl Gate {
         })
     }
 
+    /// The folder of what approved statements destroyed, a folder in it for each hold.
+    pub(crate) fn kept(&self) -> &Path {
+        &self.inner.kept
+    }
+
     /// Notes what was shown with a hold. Who joins it later was not shown anything.
     pub(crate) fn remember(&self, hold: &HoldId, bound: Option<Bound>) {
-        let mut shown = self.inner.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self
+            .inner
+            .shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         shown.entry(hold.clone()).or_insert(bound);
     }
 
     /// What was shown with a hold that is used now.
     pub(crate) fn take_shown(&self, hold: &HoldId) -> Option<Bound> {
-        let mut shown = self.inner.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self
+            .inner
+            .shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         shown.remove(hold).flatten()
     }
 

@@ -202,6 +202,32 @@ fn executed<'p>(
     })
 }
 
+/// A value in the binary form of the type that the client gave (`pg_type.dat`), as text where that form
+/// is simple: a person and a preview can read it then. It is the same value for the server.
+pub(crate) fn read_binary(oid: u32, value: &[u8]) -> Parameter {
+    let text = match (oid, value) {
+        (16, [0]) => Some("f".to_owned()),
+        (16, [1]) => Some("t".to_owned()),
+        (21, &[a, b]) => Some(i16::from_be_bytes([a, b]).to_string()),
+        (23, &[a, b, c, d]) => Some(i32::from_be_bytes([a, b, c, d]).to_string()),
+        (26, &[a, b, c, d]) => Some(u32::from_be_bytes([a, b, c, d]).to_string()),
+        (20, _) => value
+            .try_into()
+            .ok()
+            .map(|bytes| i64::from_be_bytes(bytes).to_string()),
+        // text, varchar, char(n), name, json
+        (25 | 1043 | 1042 | 19 | 114, _) => std::str::from_utf8(value).ok().map(str::to_owned),
+        (2950, _) if value.len() == 16 => {
+            Some(value.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
+        _ => None,
+    };
+    match text {
+        Some(text) => Parameter::Text(text.into_bytes()),
+        None => Parameter::Binary(value.to_vec()),
+    }
+}
+
 /// The statements that a text prepares, by name.
 pub(crate) fn prepares(reading: &Reading) -> Vec<(String, Vec<Act>)> {
     let mut found = Vec::new();

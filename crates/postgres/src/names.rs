@@ -39,6 +39,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// Its byte in `ReadyForQuery`.
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Transaction => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
 /// What a client or the server did that does not fit. The first two are answered with an error as the
 /// server would; the others end the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

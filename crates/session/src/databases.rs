@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tagout_authority::Authority;
-use tagout_core::{DatabaseSystem, HostName, HostPattern};
+use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId};
 use tagout_credentials::{Credential, Decoy, Outside, Secret, Source};
 use tagout_net::{DatabaseTls, Names, SessionCa, Upstream};
 use tagout_policy::{DatabaseGrant, Endpoint, Task};
 use tagout_postgres::{Database, DatabaseUrl, Gate, Place, SslMode, is_this_machine};
 use tagout_secrets::{DecoyKey, is_guessable};
 
+use crate::home::Home;
 use crate::run::RunError;
 
 /// The variable of a URL whose source is none.
@@ -96,7 +97,7 @@ impl Databases {
         self.found.iter().map(|found| found.variable.clone())
     }
 
-    /// The gate, where there is a database.
+    /// The gate, where there is a database. What approved statements destroy is kept in `kept`.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -104,8 +105,8 @@ impl Databases {
         self,
         authority: &Authority,
         upstream: &Arc<Upstream>,
-        ca: &Arc<SessionCa>,
-        names: &Names,
+        (ca, names): (&Arc<SessionCa>, &Names),
+        kept: PathBuf,
     ) -> std::io::Result<Option<Gate>> {
         if self.found.is_empty() {
             return Ok(None);
@@ -125,9 +126,15 @@ impl Databases {
             Arc::clone(upstream),
             Arc::clone(ca),
             databases,
+            kept,
         )
         .map(Some)
     }
+}
+
+/// Where the session keeps what approved statements destroyed, a folder for each hold.
+pub(crate) fn kept(home: &Home, session: &SessionId) -> PathBuf {
+    home.session(session).join("database")
 }
 
 fn load(grant: &DatabaseGrant, outside: &Outside<'_>, key: &DecoyKey) -> Result<Found, String> {

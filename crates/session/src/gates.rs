@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::databases::Databases;
+use crate::databases::{self, Databases};
 use crate::git_credentials::GitLogins;
 use crate::git_history::WorkspaceHistory;
 use crate::local_port;
@@ -146,7 +146,12 @@ impl Gates {
         }
         let databases = self
             .databases
-            .gate(&authority, &upstream, &self.ca, &names)
+            .gate(
+                &authority,
+                &upstream,
+                (&self.ca, &names),
+                databases::kept(&session.home, &session.id),
+            )
             .map_err(io("starting the gate of databases"))?;
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
