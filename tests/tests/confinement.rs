@@ -36,7 +36,7 @@ for_each_person! {
         world.write(".env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
         let finished = world.run(
             &[],
-            "umount .env; umount -l .env; rm -f .env; mv .env away; cat .env away; \
+            "umount .env; umount -l .env; mv .env away; cat .env away; mv away .env; \
              ln .env link; cat link; cp .env copy; cat copy; \
              unshare -rm bash -c 'umount .env; cat .env'; \
              for folder in /proc/*/root /proc/*/cwd; do cat $folder/.env $folder$PWD/.env; done; \
@@ -44,6 +44,10 @@ for_each_person! {
         );
         assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
         assert!(finished.stdout.contains("STRIPE_SECRET_KEY=sk_live_"), "the decoy is there: {finished}");
+        let removed = world.run(&[], "cat .env > /tmp/held; exec 3< .env; rm -f .env; cat <&3; cat .env; cat /proc/self/fd/3; ls -A");
+        assert!(!removed.everything().contains(STRIPE_KEY), "{removed}");
+        assert_eq!(world.read(".env"), None, "{removed}");
+        world.tagout(&["undo", &world.sessions()[0]]).success();
         let outside = world.read(".env").expect("the file outside");
         assert!(outside.contains(STRIPE_KEY), "the file outside is untouched");
         world.assert_nothing_left();

@@ -1,7 +1,7 @@
 //! Files with secrets, as the agent edits them: what it writes is in the file outside, with the values
 //! that it never saw.
 
-use tagout_tests::{World, eventually, finish, for_each_person};
+use tagout_tests::{World, eventually, for_each_person};
 
 const STRIPE_KEY: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
 const GITHUB_TOKEN: &str = "ghp_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E";
@@ -152,32 +152,35 @@ for_each_person! {
     fn invariant_3_no_value_goes_into_a_file_that_the_inside_holds_open(person: Person) {
         let world = World::new(person);
         world.write("folder/.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
-        // The agent lays out a file of its own where the twin was, and keeps it open under two names.
+        world.write("held.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        // The agent lays out a file of its own where the twin was, and keeps it open under two names; and another, which it never stops
+        // writing, so that its value comes when nobody is left to see it.
         let program = "import os, time\n\
             line = open('folder/.env').read()\n\
             os.rename('folder', 'moved')\n\
             os.mkdir('folder')\n\
             fd = os.open('mine', os.O_RDWR | os.O_CREAT)\n\
             os.write(fd, line.encode())\n\
+            os.close(fd)\n\
+            fd = os.open('mine', os.O_RDONLY)\n\
             os.link('mine', 'again')\n\
             os.rename('mine', 'folder/.env')\n\
+            held = os.open('new', os.O_RDWR | os.O_CREAT)\n\
+            os.write(held, line.encode())\n\
+            os.rename('new', 'held.env')\n\
             deadline = time.time() + 60\n\
             while os.stat('folder/.env').st_dev == os.stat('.').st_dev and time.time() < deadline: time.sleep(0.02)\n\
             open('folder/.env', 'a').write('A=1\\n')\n\
-            print(os.fstat(fd).st_nlink, os.pread(fd, 999, 0) == line.encode(), open('again').read() == line)\n";
+            print(os.pread(held, 999, 0) == line.encode(), os.fstat(fd).st_nlink, os.pread(fd, 999, 0) == line.encode(), open('again').read() == line)\n";
         world.write("attack.py", program);
         let finished = world.run(&[], "python3 attack.py").success();
-        assert_eq!(finished.stdout, "1 True True\n", "{finished}");
+        assert_eq!(finished.stdout, "True 1 True True\n", "{finished}");
         assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        assert_eq!(world.read("held.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n")));
         let told = world.read("again").expect("the other name");
         assert!(!told.contains(STRIPE_KEY), "{told}");
         assert_eq!(world.read("moved/.env"), Some(format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n")));
     }
-}
-
-/// Runs with the changes of the workspace mediated.
-fn mediated(world: &World, line: &str) -> tagout_tests::Finished {
-    finish(world.run_command(&[], line).env("TAGOUT_MEDIATION", "1"))
 }
 
 for_each_person! {
@@ -202,7 +205,7 @@ for_each_person! {
              rm removed.env; test ! -e removed.env; cp again.env /tmp/again; rm again.env; cp /tmp/again again.env; \
              mv token.sh sub.sh; sed -i 's/export/declare -x/' sub.sh; rm -r folder; \
              cat *.env sub.sh other";
-        let finished = mediated(&world, line).success();
+        let finished = world.run(&[], line).success();
         assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
         assert!(!finished.everything().contains(GITHUB_TOKEN), "{finished}");
         assert_eq!(finished.stdout.matches("STRIPE_SECRET_KEY=sk_live_").count(), 6, "{finished}");
@@ -226,5 +229,31 @@ for_each_person! {
         assert_eq!(read("token.sh"), Some(format!("export GITHUB_TOKEN={GITHUB_TOKEN}\n")));
         world.verify_all();
         world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
+    fn git_puts_other_versions_of_a_twin_in_its_place(person: Person) {
+        let world = repository(person);
+        let (one, two) = (
+            format!("A=1\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n"),
+            format!("A=2\nSTRIPE_SECRET_KEY={STRIPE_KEY}\n"),
+        );
+        world.write(".env", &two);
+        world.commit("second");
+        let line = "set -e; git checkout -q HEAD~1; grep A= .env; git status --porcelain; git checkout -q -; grep A= .env; \
+             echo B=1 >> .env; git stash -q; grep -c B= .env || true; git stash pop -q; grep B= .env; git commit -qam third; \
+             git checkout -q -b other HEAD~1; echo C=1 > c; git add c; git commit -qm fourth; git rebase -q -; \
+             git mv .env env; git commit -qm fifth; grep -c STRIPE env; git status --porcelain";
+        let finished = world.run(&[], line).success();
+        assert_eq!(finished.stdout, "A=1\nA=2\n0\nB=1\n1\n", "{finished}");
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        let show = |name: &str| world.git(&["show", name]).success().stdout;
+        assert_eq!(show("HEAD:env"), format!("{two}B=1\n"));
+        assert_eq!(show("HEAD~3:.env"), two);
+        assert_eq!(show("HEAD~4:.env"), one);
+        assert_eq!(world.read("env"), Some(format!("{two}B=1\n")), "{finished}");
+        let told = world.git(&["status", "--porcelain"]).success();
+        assert_eq!(told.stdout, "");
     }
 }

@@ -115,7 +115,7 @@ fn dirty(world: &World) {
 }
 
 fn run(world: &World, line: &str) -> Finished {
-    finish(world.run_command(&[], line).env("TAGOUT_MEDIATION", "1"))
+    finish(&mut world.run_command(&[], line))
 }
 
 /// The one session that there is.
@@ -235,7 +235,7 @@ for_each_person! {
         dirty(&world);
         let before = look(&world.workspace());
         let mut command = world.run_command(&[], "rm -r untracked src; echo > done; exec sleep 1000");
-        let running = world.start(command.env("TAGOUT_MEDIATION", "1"));
+        let running = world.start(&mut command);
         let done = world.workspace().join("done");
         tagout_tests::eventually("the files are gone", || done.exists());
         running.kill();
@@ -243,5 +243,27 @@ for_each_person! {
         let id = session(&world);
         world.tagout(&["undo", &id]).success();
         assert_same(&before, &look(&world.workspace()));
+    }
+}
+
+for_each_person! {
+    fn invariant_10_a_folder_that_becomes_bulk_is_not_lost_unseen(person: Person) {
+        let world = World::new(person);
+        dirty(&world);
+        world.manifest("[task]\nname = \"t\"\n[workspace]\nbulk = [\"node_modules\"]\n");
+        world.write("node_modules/old/index.js", "old\n");
+        let before = look(&world.workspace());
+        // What is in a bulk folder is free; what is moved into one was copied, and is kept where it came from.
+        let line = "set -e; mv src node_modules/src; mkdir sub; mv untracked sub/node_modules; mv run.sh node_modules/; \
+             rm -rf node_modules sub; mkdir node_modules; echo new > node_modules/new";
+        let finished = run(&world, line).success();
+        let id = session(&world);
+        let listed = world.tagout(&["undo", &id, "--list"]).success();
+        assert!(!listed.stdout.contains("node_modules/new"), "{listed} {finished}");
+        world.tagout(&["undo", &id]).success();
+        let bulk = |tree: Tree| -> Tree {
+            tree.into_iter().filter(|(path, _)| !path.starts_with("node_modules")).collect()
+        };
+        assert_same(&bulk(before), &bulk(look(&world.workspace())));
     }
 }

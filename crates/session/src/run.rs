@@ -309,7 +309,7 @@ fn govern(
         .map_err(io("looking at the files with secrets"))?;
     let mediation =
         undo::mediation(&home, &id, &task).map_err(io("making the folder of what is kept"))?;
-    if undo::is_switched_on() && mediation.is_none() {
+    if mediation.is_none() {
         screen.say("warning: this kernel is older than Linux 5.19: what the session changes cannot be undone");
     }
     let spec = specify(&SpecSources {

@@ -29,7 +29,7 @@ pub(crate) fn mediation(
     session: &SessionId,
     task: &Task,
 ) -> io::Result<Option<Mediation>> {
-    if !is_switched_on() || !tagout_sandbox::can_mediate() {
+    if !tagout_sandbox::can_mediate() {
         return Ok(None);
     }
     prune(home);
@@ -46,11 +46,6 @@ pub(crate) fn mediation(
         budget: (free / 2).min(MOST),
         bulk: task.bulk.clone(),
     }))
-}
-
-/// Internal, until every tool that people use is known to work with it.
-pub(crate) fn is_switched_on() -> bool {
-    std::env::var_os("TAGOUT_MEDIATION").is_some_and(|value| value == "1")
 }
 
 /// Removes what is kept too long. Live sessions keep theirs.

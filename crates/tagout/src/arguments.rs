@@ -83,7 +83,6 @@ pub(crate) enum Command {
     /// Put back what a session changed or destroyed in its workspace
     ///
     /// Without a path, everything. What you changed since stays as it is, and is named.
-    #[command(hide = true)]
     Undo(UndoArguments),
     /// What a session did and what was decided about it
     Log {
@@ -288,4 +287,7 @@ pub(crate) struct UndoArguments {
     /// Also put back what you changed since; your change is lost
     #[arg(long)]
     pub(crate) force: bool,
+    /// What approved statements took from databases, instead of files
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) database: bool,
 }

@@ -344,6 +344,13 @@ impl Restoration<'_> {
                 }
                 // The host was faster.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // A bulk folder that was removed and made again: of what is in it nothing is known, and it is a folder as before.
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty
+                        && meant.iter().any(|other| {
+                            other.original.as_ref() == Some(last)
+                                && matches!(other.was, Some(Was::Folder(_)))
+                        }) => {}
                 Err(error) => self.fail(last, &error),
             }
         }
