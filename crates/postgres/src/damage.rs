@@ -23,7 +23,7 @@ mod undo;
 pub use contract::{Watch, check, watch};
 pub use preview::preview;
 pub use snapshot::{Snapshot, snapshot};
-pub use undo::{KeptSummary, UndoOptions, UndoReport, UndoneTable, summary, undo};
+pub use undo::{KeptSummary, UndoOptions, UndoReport, UndoneTable, is_of, summary, undo};
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use tagout_authority::Authority;
 use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId};
 use tagout_credentials::{Credential, Decoy, Outside, Secret, Source};
 use tagout_net::{DatabaseTls, Names, SessionCa, Upstream};
-use tagout_policy::{DatabaseGrant, Endpoint, Task};
+use tagout_policy::{Endpoint, Task};
 use tagout_postgres::{Database, DatabaseUrl, Gate, Place, SslMode, is_this_machine};
 use tagout_secrets::{DecoyKey, is_guessable};
 
@@ -56,7 +56,7 @@ impl Databases {
                 name: grant.name.clone(),
                 reason,
             };
-            let loaded = load(grant, outside, key).map_err(failed)?;
+            let loaded = load((&grant.name, &grant.source), outside, key).map_err(failed)?;
             let variable = loaded.variable.0.clone();
             if let Some(other) = variables.insert(variable.clone(), grant.name.clone()) {
                 let reason = format!(
@@ -137,20 +137,41 @@ pub(crate) fn kept(home: &Home, session: &SessionId) -> PathBuf {
     home.session(session).join("database")
 }
 
-fn load(grant: &DatabaseGrant, outside: &Outside<'_>, key: &DecoyKey) -> Result<Found, String> {
-    let source = Source::parse(&grant.source).map_err(|error| error.to_string())?;
+/// A database for what a person does in person, by its name and the source of its URL; `upstream` is told
+/// where it is.
+pub(crate) fn in_person(
+    (name, source): (&str, &str),
+    outside: &Outside<'_>,
+    upstream: &Upstream,
+) -> Result<Database, String> {
+    // Nobody inside sees this decoy.
+    let found = load((name, source), outside, &DecoyKey::derive(&[], &[]))?;
+    let endpoint = &found.database.endpoint;
+    upstream.allow_operators_network(found.database.target());
+    if !found.addresses.is_empty() {
+        upstream.place(endpoint.inside.clone(), endpoint.port, found.addresses);
+    }
+    Ok(found.database)
+}
+
+fn load(
+    (name, written_source): (&str, &str),
+    outside: &Outside<'_>,
+    key: &DecoyKey,
+) -> Result<Found, String> {
+    let source = Source::parse(written_source).map_err(|error| error.to_string())?;
     let secret = source.load(outside).map_err(|error| error.to_string())?;
     let text = std::str::from_utf8(secret.expose())
-        .map_err(|_| format!("what {} holds is not text", grant.source))?;
+        .map_err(|_| format!("what {written_source} holds is not text"))?;
     let url = DatabaseUrl::parse(text)
-        .map_err(|error| format!("the URL of {} cannot be used: {error}", grant.source))?;
+        .map_err(|error| format!("the URL of {written_source} cannot be used: {error}"))?;
     let user = url
         .user
         .clone()
         .or_else(|| std::env::var("USER").ok())
         .ok_or("its URL names no role")?;
     let database = url.database.clone().unwrap_or_else(|| user.clone());
-    let (inside, addresses) = inside_name(&grant.name, &url.place, url.port)?;
+    let (inside, addresses) = inside_name(name, &url.place, url.port)?;
     let written = match &url.place {
         // Written as it stands, since files of the workspace name it so.
         Place::Host(host) if is_this_machine(host) && !host.contains(':') => host.clone(),
@@ -165,7 +186,7 @@ fn load(grant: &DatabaseGrant, outside: &Outside<'_>, key: &DecoyKey) -> Result<
         .clone()
         .zip(decoy.clone())
         .map(|(secret, decoy)| Credential {
-            name: grant.name.clone(),
+            name: name.to_owned(),
             provider: DatabaseSystem::Postgres.as_str().to_owned(),
             hosts: Vec::new(),
             slots: Vec::new(),
@@ -216,7 +237,7 @@ fn load(grant: &DatabaseGrant, outside: &Outside<'_>, key: &DecoyKey) -> Result<
     };
     Ok(Found {
         database: Database {
-            name: grant.name.clone(),
+            name: name.to_owned(),
             endpoint,
             place: url.place.clone(),
             user,

@@ -9,6 +9,7 @@ mod caches;
 pub mod check;
 pub mod control;
 mod control_files;
+pub mod database_undo;
 mod databases;
 mod gates;
 mod git_commits;

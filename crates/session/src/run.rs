@@ -43,8 +43,8 @@ use crate::view::Looked;
 use crate::withheld::withhold;
 use crate::workspace::{self, Workspace};
 use crate::{
-    caches, git_commits, git_credentials, keys, nested, publish, registries, remotes, specify,
-    sweep, undo, view, watcher,
+    caches, database_undo, git_commits, git_credentials, keys, nested, publish, registries,
+    remotes, specify, sweep, undo, view, watcher,
 };
 use tagout_catalog::Profile;
 
@@ -307,6 +307,8 @@ fn govern(
     let looked = Looked::at(&workspace, &task);
     let editable = view::editable(&workspace, &looked, &scan.twins)
         .map_err(io("looking at the files with secrets"))?;
+    database_undo::note(&home, &id, &task.databases, &loaded.folder)
+        .map_err(io("noting where the databases' URLs come from"))?;
     let mediation =
         undo::mediation(&home, &id, &task).map_err(io("making the folder of what is kept"))?;
     if mediation.is_none() {

@@ -171,7 +171,7 @@ async fn take(
     let path = settings.search_path();
     let blows = blows(ask, planned, path).await?;
     let about = ask
-        .ask("SELECT current_database(), pg_current_xact_id()::text")
+        .ask("SELECT current_database(), pg_current_xact_id()::text, system_identifier FROM pg_control_system()")
         .await?;
     let row = about
         .rows
@@ -179,6 +179,7 @@ async fn take(
         .ok_or_else(|| unseen("the database has no name"))?;
     let kept = Kept::new(
         planned.text,
+        cell(row, 2).to_owned(),
         cell(row, 0).to_owned(),
         cell(row, 1).to_owned(),
     );

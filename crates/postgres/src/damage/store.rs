@@ -27,10 +27,12 @@ pub(super) struct Kept {
     pub(super) format: u32,
     /// The statement.
     pub(super) text: String,
-    /// When, in seconds since 1970.
+    /// When, in milliseconds since 1970.
     pub(super) at: u64,
     /// The database's name.
     pub(super) database: String,
+    /// The server's `system_identifier`.
+    pub(super) server: String,
     /// The transaction that it ran in, as `pg_current_xact_id` gives it.
     pub(super) transaction: String,
     pub(super) tables: Vec<KeptTable>,
@@ -298,13 +300,16 @@ impl Shelf {
 }
 
 impl Kept {
-    pub(super) fn new(text: &str, database: String, transaction: String) -> Self {
+    pub(super) fn new(text: &str, server: String, database: String, transaction: String) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             format: FORMAT,
             text: text.to_owned(),
-            at: now.map_or(0, |since| since.as_secs()),
+            at: now.map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            }),
             database,
+            server,
             transaction,
             tables: Vec::new(),
             definitions: Vec::new(),

@@ -62,7 +62,7 @@ pub struct UndoneTable {
 pub struct KeptSummary {
     /// The statement.
     pub text: String,
-    /// When, in seconds since 1970.
+    /// When, in milliseconds since 1970.
     pub at: u64,
     /// The database's name.
     pub database: String,
@@ -147,12 +147,10 @@ async fn put_back(
     report: &mut UndoReport,
 ) -> Result<(), DamageError> {
     let kept = &shelf.kept;
-    let database = ask.ask("SELECT current_database()").await?;
-    if database.single() != Some(kept.database.as_str()) {
+    if !is_its_database(ask, kept).await? {
         return Err(DamageError::Unseen(format!(
-            "this is the database {}, and what was kept is of {}",
-            database.single().unwrap_or_default(),
-            kept.database
+            "what was kept is of another database: {} on the server {}",
+            kept.database, kept.server
         )));
     }
     if was_rolled_back(ask, kept).await? {
@@ -198,6 +196,22 @@ async fn put_back(
         }
     }
     Ok(())
+}
+
+/// Whether `ask` leads to the database that the snapshot in `from` is of.
+///
+/// # Errors
+/// Where the snapshot cannot be read, or the database does not answer.
+pub async fn is_of(ask: &mut impl Ask, from: &Path) -> Result<bool, DamageError> {
+    is_its_database(ask, &Shelf::open(from)?.kept).await
+}
+
+async fn is_its_database(ask: &mut impl Ask, kept: &Kept) -> Result<bool, DamageError> {
+    let here = ask
+        .ask("SELECT pg_catalog.current_database(), system_identifier FROM pg_catalog.pg_control_system()")
+        .await?;
+    let row = here.rows.first().map_or(&[][..], Vec::as_slice);
+    Ok(cell(row, 0) == kept.database && cell(row, 1) == kept.server)
 }
 
 /// Whether the transaction did not commit. What the server no longer knows counts as committed.

@@ -2,6 +2,7 @@
 
 pub(crate) mod approver;
 pub(crate) mod check;
+pub(crate) mod database_undo;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod holds;

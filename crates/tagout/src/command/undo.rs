@@ -9,6 +9,7 @@ use tagout_store::{SessionState, Store};
 use tagout_workspace::{Entry, Kind, Undo};
 
 use crate::arguments::UndoArguments;
+use crate::command::database_undo::undo_database;
 use crate::command::open;
 use crate::screen::paint;
 
@@ -19,6 +20,9 @@ pub(crate) fn undo(options: &UndoArguments) -> anyhow::Result<u8> {
     let workspace = PathBuf::from(&session.record.workspace);
     if session.state == SessionState::Running || lives(&home, &id) {
         bail!("session {id} still runs; end it first: tagout kill {id}");
+    }
+    if options.database {
+        return undo_database(&home, &id, &workspace, options);
     }
     let folder = tagout_session::undo::folder(&home, &id);
     tagout_workspace::finish(&folder).context("cannot read what was kept")?;

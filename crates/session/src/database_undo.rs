@@ -1,0 +1,203 @@
+//! `tagout undo ID --database`: puts back what approved statements took from databases. The URL is read
+//! anew from the source that the manifest named when the session began; nothing of it is kept.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tagout_core::SessionId;
+use tagout_credentials::vault::VaultError;
+use tagout_credentials::{Outside, Secret};
+use tagout_net::Upstream;
+use tagout_policy::DatabaseGrant;
+use tagout_postgres::damage::{self, DamageError};
+pub use tagout_postgres::damage::{KeptSummary, UndoOptions, UndoReport};
+use tagout_postgres::{DialError, connect_in_person};
+
+use crate::databases::{in_person, kept};
+use crate::gates::upstream_config;
+use crate::home::Home;
+use crate::task::{TaskError, load_config};
+
+/// Says where the URLs of a session's databases come from.
+const SOURCES: &str = "sources.json";
+
+/// Where a database's URL comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct KeptSource {
+    /// The database's name in the manifest.
+    name: String,
+    /// As the manifest writes it.
+    source: String,
+    /// The folder that a relative path is in.
+    folder: PathBuf,
+}
+
+/// Why nothing of a database was put back.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUndoError {
+    /// What is kept cannot be read, or the database refuses.
+    #[error(transparent)]
+    Damage(#[from] DamageError),
+    /// The folder of the session.
+    #[error("cannot read what was kept: {0}")]
+    Kept(#[from] io::Error),
+    /// No URL, or nobody there.
+    #[error("the database `{name}`: {reason}")]
+    Unreachable {
+        /// Its name in the manifest.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// None of the session's databases is the one that it was taken from.
+    #[error(
+        "none of the databases that this session was given is the one that this was taken from; their URLs lead elsewhere by now"
+    )]
+    NoneOfThem,
+    /// `config.toml`.
+    #[error(transparent)]
+    Config(#[from] TaskError),
+    /// The machine.
+    #[error("cannot ask anybody from this machine: {0}")]
+    Machine(String),
+}
+
+/// What one approved statement took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its hold.
+    pub hold: String,
+    /// Where it is kept.
+    folder: PathBuf,
+    /// What it is.
+    pub summary: KeptSummary,
+}
+
+/// Notes, at the start of a session, where the URLs of its databases come from.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn note(
+    home: &Home,
+    session: &SessionId,
+    databases: &[DatabaseGrant],
+    folder: &Path,
+) -> io::Result<()> {
+    if databases.is_empty() {
+        return Ok(());
+    }
+    let into = kept(home, session);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&into)?;
+    let sources: Vec<_> = databases
+        .iter()
+        .map(|grant| KeptSource {
+            name: grant.name.clone(),
+            source: grant.source.clone(),
+            folder: folder.to_owned(),
+        })
+        .collect();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(into.join(SOURCES))?;
+    file.write_all(&serde_json::to_vec(&sources)?)
+}
+
+/// What approved statements of a session took, the newest first: the order in which to put it back.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn taken(home: &Home, session: &SessionId) -> Result<Vec<Taken>, DatabaseUndoError> {
+    let mut taken = Vec::new();
+    let entries = match fs::read_dir(kept(home, session)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(taken),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        match damage::summary(&entry.path()) {
+            Ok(summary) => taken.push(Taken {
+                hold: entry.file_name().to_string_lossy().into_owned(),
+                folder: entry.path(),
+                summary,
+            }),
+            // It was being written when the session ended: the statement never ran.
+            Err(DamageError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    taken.sort_by_key(|taken| std::cmp::Reverse(taken.summary.at));
+    Ok(taken)
+}
+
+/// Puts back what one statement took. The URL comes from the operator's own environment, files, vault or
+/// program, as the accepted manifest said when the session began.
+///
+/// # Errors
+/// When nothing was put back.
+pub fn undo(
+    home: &Home,
+    session: &SessionId,
+    workspace: &Path,
+    vault: &dyn Fn(&str) -> Result<Secret, VaultError>,
+    taken: &Taken,
+    options: UndoOptions,
+) -> Result<UndoReport, DatabaseUndoError> {
+    let sources = fs::read(kept(home, session).join(SOURCES))?;
+    let sources: Vec<KeptSource> = serde_json::from_slice(&sources).map_err(io::Error::from)?;
+    let upstream = Upstream::new(upstream_config(&load_config(home)?))
+        .map_err(|error| DatabaseUndoError::Machine(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| DatabaseUndoError::Machine(error.to_string()))?;
+    let mut unreachable = None;
+    for source in sources {
+        let failed = |reason: String| DatabaseUndoError::Unreachable {
+            name: source.name.clone(),
+            reason,
+        };
+        let outside = Outside {
+            environment: &|name| std::env::var(name).ok(),
+            folder: &source.folder,
+            workspace,
+            vault,
+        };
+        let database = match in_person((&source.name, &source.source), &outside, &upstream) {
+            Ok(database) => database,
+            Err(reason) => {
+                unreachable.get_or_insert(failed(reason));
+                continue;
+            }
+        };
+        let report = runtime.block_on(async {
+            let mut connection = connect_in_person(&upstream, &database)
+                .await
+                .map_err(|error: DialError| failed(error.to_string()))?;
+            if !damage::is_of(&mut connection, &taken.folder).await? {
+                return Ok(None);
+            }
+            let report = damage::undo(&mut connection, &taken.folder, options).await?;
+            Ok(Some(report))
+        });
+        match report {
+            Ok(Some(report)) => return Ok(report),
+            Ok(None) => {}
+            Err(error @ DatabaseUndoError::Unreachable { .. }) => {
+                unreachable.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(unreachable.unwrap_or(DatabaseUndoError::NoneOfThem))
+}
