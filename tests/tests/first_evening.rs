@@ -108,3 +108,20 @@ for_each_person! {
         }
     }
 }
+
+for_each_person! {
+    fn folders_of_path_that_cannot_be_reached_are_no_obstacle(person: Person) {
+        use std::os::unix::fs::PermissionsExt;
+        let world = World::new(person);
+        world.write_home("closed/bin/tool", "").write_home("file", "");
+        let closed = world.home().join("closed");
+        let mode = |mode| std::fs::set_permissions(&closed, PermissionsExt::from_mode(mode)).expect("a mode");
+        mode(0o000);
+        let file = world.home().join("file");
+        // As root's PATH is after `su`.
+        let path = format!("{}/bin:{}/bin:/usr/bin:/bin", closed.display(), file.display());
+        let ran = tagout_tests::finish(world.run_command(&[], "echo ran").env("PATH", path));
+        mode(0o700);
+        assert_eq!(ran.success().stdout, "ran\n");
+    }
+}

@@ -186,7 +186,17 @@ impl Gathered {
             }
             let metadata = match fs::symlink_metadata(&next) {
                 Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                // What the person cannot reach (root's PATH after `su`) is not there for them outside either.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::NotADirectory
+                            | io::ErrorKind::PermissionDenied
+                    ) =>
+                {
+                    return Ok(false);
+                }
                 Err(error) => return Err(error),
             };
             if metadata.is_symlink() {
