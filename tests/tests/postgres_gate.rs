@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tagout_tests::postgres::{PASSWORD, Postgres};
-use tagout_tests::{Person, Running, World, eventually, for_each_person};
+use tagout_tests::{Person, Running, TestAuthority, World, eventually, for_each_person};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name text);
     INSERT INTO people SELECT n, 'person ' || n FROM generate_series(1, 50) n;";
@@ -212,5 +212,189 @@ for_each_person! {
         let finished = session.end().success();
         assert!(finished.stdout.contains("gone 15\ngone 10"), "{finished}");
         assert_eq!(server.value("SELECT count(*) FROM people"), "25");
+    }
+}
+
+/// What reaches further than it looks (docs/sql.md), each as a program inside would send it.
+const DISGUISED: &[&str] = &[
+    "SELECT 1; COMMIT; DELETE FROM people",
+    "BEGIN READ ONLY; ROLLBACK; TRUNCATE people",
+    "WITH gone AS (DELETE FROM people RETURNING 1) SELECT count(*) FROM gone",
+    "EXPLAIN ANALYZE DELETE FROM people",
+    "DO $$ BEGIN EXECUTE 'DELETE ' || 'FROM people'; END $$",
+    "SELECT wipe()",
+    "SELECT pg_catalog.query_to_xml('DELETE FROM people RETURNING 1', true, true, '')",
+    "PREPARE p AS DELETE FROM people",
+    "DECLARE c CURSOR FOR SELECT wipe()",
+    "COPY people TO PROGRAM 'cat > /tmp/people'",
+    "COPY (SELECT wipe()) TO STDOUT",
+    "SET standard_conforming_strings = off",
+    "SELECT set_config('standard_conforming_' || 'strings', 'off', false)",
+    "SET session_replication_role = replica",
+    "ALTER ROLE app SET standard_conforming_strings = off",
+    "CREATE RULE r AS ON INSERT TO people DO ALSO DELETE FROM people",
+    "CREATE FUNCTION w2() RETURNS void LANGUAGE sql AS 'DELETE FROM people'",
+    "DROP SCHEMA public CASCADE",
+    "ALTER TABLE people DROP COLUMN name",
+    "UPDATE people SET name = NULL",
+    "MERGE INTO people p USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
+    "GRANT ALL ON people TO PUBLIC",
+    "SELECT pg_read_file('postgresql.conf')",
+    "SELECT pg_terminate_backend(pg_backend_pid())",
+    "SELECT lo_unlink(1)",
+    "DELETE FROM people; this is no SQL",
+];
+
+#[test]
+fn invariant_5_nothing_disguised_gets_past() {
+    let server = Postgres::start(&format!(
+        "{SCHEMA} CREATE FUNCTION wipe() RETURNS bigint LANGUAGE sql IMMUTABLE AS
+            'WITH gone AS (DELETE FROM people RETURNING 1) SELECT count(*) FROM gone'"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let mut script = String::new();
+    for (number, statement) in DISGUISED.iter().enumerate() {
+        world.write(&format!("{number}.sql"), statement);
+        // As one message each; a refused one must leave the connection as it was.
+        script.push_str(&format!(
+            "psql -X \"$DATABASE_URL\" -c \"$(cat {number}.sql)\" && echo {number} ran\n"
+        ));
+    }
+    script.push_str("psql -X -A -t \"$DATABASE_URL\" -c 'SELECT 40 + 2'\n");
+    world.write("all.sh", &script);
+    // Who cannot wait is told at once.
+    let finished = run(
+        &world,
+        &server,
+        "localhost",
+        &["--hold-wait", "0"],
+        "sh all.sh",
+    )
+    .end()
+    .success();
+    assert!(!finished.stdout.contains("ran"), "{finished}");
+    assert!(finished.stdout.contains("42"), "{finished}");
+    let refused = finished.stderr.matches("Tagout held this").count()
+        + finished.stderr.matches("Tagout denied this").count();
+    assert_eq!(refused, DISGUISED.len(), "{finished}");
+    assert_eq!(server.value("SELECT count(name) FROM people"), "50");
+    let log = server.log();
+    for word in ["DELETE ", "TRUNCATE", "PROGRAM", "wipe()\"", "query_to_xml"] {
+        let asked = log
+            .lines()
+            .filter(|line| line.contains("statement:") && line.contains(word))
+            // What Tagout asks for previews counts in read-only transactions of its own.
+            .filter(|line| !line.contains("count(*)") && !line.contains("CREATE FUNCTION wipe"));
+        assert_eq!(asked.collect::<Vec<_>>(), Vec::<&str>::new(), "{word}");
+    }
+}
+
+#[test]
+fn invariant_6_a_start_that_changes_the_reading_is_refused() {
+    let server = Postgres::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let line = "PGOPTIONS='-c standard_conforming_strings=off' psql -X \"$DATABASE_URL\" -c 'SELECT 1'; \
+        psql -X \"$DATABASE_URL?replication=database\" -c 'IDENTIFY_SYSTEM'; \
+        PGCLIENTENCODING=SJIS psql -X \"$DATABASE_URL\" -c 'SELECT 1'; \
+        PGGSSENCMODE=prefer psql -X -A -t \"$DATABASE_URL\" -c 'SELECT 40 + 2'";
+    let finished = run(&world, &server, "localhost", &[], line).end().success();
+    assert_eq!(finished.stdout.trim(), "42", "{finished}");
+    for what in ["`options`", "replication", "a client_encoding"] {
+        let denied = format!("Tagout denied this: {what}");
+        assert!(finished.stderr.contains(&denied), "{finished}");
+    }
+}
+
+#[test]
+fn scope_a_database_pinned_to_production_is_out_of_reach() {
+    let server = Postgres::start(SCHEMA);
+    let pin = format!("postgres:db.example.com:{}/app", server.port());
+    let manifest = MANIFEST.replace(
+        "protected = true",
+        &format!("protected = true\nresources = [\"{pin}\"]"),
+    );
+    let world = world(Person::ordinary(), &server, "db.example.com", &manifest);
+    let line = "psql -X \"$DATABASE_URL\" -c 'SELECT * FROM people'; psql -X \"$DATABASE_URL\" -c 'DROP TABLE people'; true";
+    let finished = run(&world, &server, "db.example.com", &[], line)
+        .end()
+        .success();
+    assert_eq!(finished.stdout.trim(), "", "{finished}");
+    assert!(finished.stderr.contains("is in production"), "{finished}");
+    assert_eq!(world.json(&["holds"]), Vec::<Value>::new());
+    assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+#[test]
+fn a_disposable_database_asks_nobody_and_a_protected_one_is_read_only() {
+    let server = Postgres::start(SCHEMA);
+    let disposable = MANIFEST.replace(
+        "[[database]]",
+        "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
+    );
+    let world = world(Person::ordinary(), &server, "localhost", &disposable);
+    let line = "psql -X \"$DATABASE_URL\" -c 'DROP TABLE people' -c 'CREATE TABLE people (id int)'";
+    let finished = run(&world, &server, "localhost", &[], line).end().success();
+    assert!(finished.stdout.contains("DROP TABLE"), "{finished}");
+
+    let protected = MANIFEST.replace("environment = \"staging\"", "environment = \"production\"");
+    let world = self::world(Person::ordinary(), &server, "localhost", &protected);
+    let line = "psql -X -A -t \"$DATABASE_URL\" -c 'SHOW transaction_read_only'; psql -X \"$DATABASE_URL\" -c 'INSERT INTO people VALUES (1)'; \
+        psql -X \"$DATABASE_URL\" -c 'INSERT INTO people VALUES (2); DROP TABLE people'";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
+    let hold = hold_in(&world, "pending");
+    world.tagout(&["approve", id(&hold), "--yes"]).success();
+    let finished = session.end().success();
+    assert!(finished.stdout.starts_with("on\n"), "{finished}");
+    assert!(
+        finished.stderr.contains("read-only transaction"),
+        "{finished}"
+    );
+    assert!(finished.stdout.contains("DROP TABLE"), "{finished}");
+}
+
+#[test]
+fn a_statement_that_waits_can_be_cancelled() {
+    let server = Postgres::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    // psql sends a CancelRequest when it is interrupted.
+    let line = "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people' & until [ -e go ]; do sleep 0.1; done; kill -INT $!; wait $!; echo ended $?";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
+    hold_in(&world, "pending");
+    world.write("go", "");
+    let finished = session.end().success();
+    assert!(
+        finished.stderr.contains("canceling statement"),
+        "{finished}"
+    );
+    assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+for_each_person! {
+    fn both_ends_are_encrypted_and_verified(person: Person) {
+        let authority = TestAuthority::new();
+        let (certificate, key) = authority.server_pem(&["db.example.com"]);
+        let server = Postgres::with(
+            SCHEMA,
+            &["ssl = on", "ssl_cert_file = 'server.crt'", "ssl_key_file = 'server.key'"],
+            &[("server.crt", &certificate), ("server.key", &key)],
+        );
+        let mut world = World::new(person);
+        world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
+        world.believe(&authority);
+        world.manifest(MANIFEST);
+        let line = "psql -X -A -t \"$DATABASE_URL&channel_binding=require\" -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()' -c '\\conninfo'";
+        let mut command = world.run_command(&[], line);
+        command.env("DATABASE_URL", format!("{}?sslmode=verify-full", server.url("db.example.com")));
+        let finished = world.start(&mut command).end().success();
+        assert!(finished.stdout.contains("t\n"), "{finished}");
+        assert!(finished.stdout.contains("TLSv1.3"), "{finished}");
+
+        // Somebody else's certificate.
+        let stranger = TestAuthority::new();
+        world.believe(&stranger);
+        let mut command = world.run_command(&[], "psql -X \"$DATABASE_URL\" -c 'SELECT 1'; true");
+        command.env("DATABASE_URL", server.url("db.example.com"));
+        let finished = world.start(&mut command).end().success();
+        assert!(finished.stderr.contains("could not reach the database"), "{finished}");
     }
 }
