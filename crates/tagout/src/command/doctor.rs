@@ -41,6 +41,7 @@ pub(crate) fn doctor(install_profile: bool) -> anyhow::Result<u8> {
     report(&state);
     report(&open_files());
     report(&git());
+    report(&undo());
     // Where a piece is missing the whole would only say so again.
     if !confinement.iter().chain([&state]).any(is_broken) {
         report(&whole_session());
@@ -197,6 +198,21 @@ fn git() -> Probe {
             why: format!("{failure}; secrets in a repository's history do not become known"),
             mend: "`sudo apt-get install git`".to_owned(),
         }),
+    }
+}
+
+/// Asks the kernel for what makes changes of the workspace one by one.
+fn undo() -> Probe {
+    Probe {
+        name: "undo of what a session changes".to_owned(),
+        needed: Needed::Optional,
+        outcome: match tagout_sandbox::can_mediate() {
+            true => Outcome::Works,
+            false => Outcome::Missing {
+                why: "the kernel does not hold back system calls as Linux 5.19 does".to_owned(),
+                mend: "a newer kernel; until then commit your work before a session".to_owned(),
+            },
+        },
     }
 }
 
