@@ -260,9 +260,10 @@ fn databases(text: &mut String, found: &[Found]) {
     for (key, file) in urls.take(MOST) {
         let _ = writeln!(
             text,
-            "\n# {key} in {}: a database. Tagout does not read its protocol yet, so it is not reachable\n\
-             # inside, except on this machine through `[[host]]` with `local = PORT`.",
-            comment(&file.display().to_string())
+            "\n# {key} in {}: a database. PostgreSQL is read statement by statement; others have no gate yet.\n\
+             # [[database]]\n# name = \"app\"\n# url = {}",
+            comment(&file.display().to_string()),
+            quoted(&format!("file:{}#{key}", file.display())),
         );
     }
 }

@@ -1,6 +1,5 @@
 //! `tagout check --sql` and the `sql` lines of `--jsonl`: each act of each statement is put to the policy
-//! as the operation that it is. There is no database gate yet, so a manifest grants no database, and
-//! with one every statement is denied.
+//! as the operation that it is.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -8,8 +7,10 @@ use std::sync::OnceLock;
 use serde_json::json;
 use tagout_catalog_sql::{Act, Classifier, Dialect, Statement};
 use tagout_core::json::Json;
-use tagout_core::{CanonicalPath, Effect, Flags, HostName, Method, Operation, Target, Transport};
-use tagout_policy::Decision;
+use tagout_core::{
+    CanonicalPath, DatabaseSystem, Effect, Flags, HostName, Method, Operation, Target, Transport,
+};
+use tagout_policy::{Decision, Question};
 
 use super::{Checked, Checker, denied, words};
 
@@ -90,15 +91,9 @@ impl Checker {
         }
     }
 
+    /// With a manifest, as for each of its databases, and the strictest of that. Where a database is stands in
+    /// its URL, which is not read here, so pins of hosts and databases do not count.
     fn decide_act(&self, act: &Act) -> Decision {
-        if self.task.is_some() {
-            return Decision::Deny {
-                policies: Vec::new(),
-                reason: "The manifest grants no database: [[database]] comes with a later version."
-                    .to_owned(),
-                how_to_proceed: String::new(),
-            };
-        }
         let (Ok(host), Ok(method), Ok(path)) = (
             HostName::parse("database.invalid"),
             Method::parse("POST"),
@@ -112,9 +107,49 @@ impl Checker {
             port: 5432,
         };
         let mut operation = act.operation();
-        // Without a manifest whatever it names is in the task's environment.
+        // Whatever it names is in the database's own environment.
         operation.unresolved = None;
-        self.decide_everything_granted("sql", &target, &method, &path, &operation)
+        let Some(task) = &self.task else {
+            return self.decide_everything_granted("sql", &target, &method, &path, &operation);
+        };
+        let decisions = task.databases.iter().map(|grant| {
+            let environment = Some(&grant.environment);
+            self.policy.decide(
+                &Question {
+                    session: &self.session,
+                    channel: DatabaseSystem::Postgres.as_str(),
+                    target: &target,
+                    method: &method,
+                    path: &path,
+                    operation: &operation,
+                    faults: &[],
+                    granted: true,
+                    operation_granted: true,
+                    has_pack: true,
+                    credential: Some(&grant.name),
+                    resources: &operation.resources,
+                    unresolved: None,
+                    environment,
+                    protected: task.is_protected(environment),
+                    disposable: task.is_disposable(environment),
+                    task_environment: &task.environment,
+                    in_task_environment: grant.environment == task.environment,
+                    in_credential_environments: true,
+                    manifest_has_protected: task.has_protected_environment(),
+                    only_task_resources: grant.environment == task.environment,
+                    fields_withheld: false,
+                    two_approvers_enrolled: false,
+                },
+                false,
+            )
+        });
+        decisions
+            .max_by_key(Decision::strictness)
+            .unwrap_or_else(|| Decision::Deny {
+                policies: Vec::new(),
+                reason: "The manifest grants no database.".to_owned(),
+                how_to_proceed: "Add a [[database]] to it.".to_owned(),
+            })
     }
 }
 
