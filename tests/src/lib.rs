@@ -11,7 +11,6 @@ pub mod identity;
 pub mod model;
 mod person;
 pub mod postgres;
-pub mod postgresql;
 pub mod providers;
 pub mod qdrant;
 pub mod remote;

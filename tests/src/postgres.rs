@@ -145,6 +145,11 @@ impl Postgres {
         }
     }
 
+    /// The folder of its socket, which lets anybody in as any role.
+    pub fn socket_folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

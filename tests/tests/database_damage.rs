@@ -6,13 +6,78 @@ use std::path::Path;
 use tagout_catalog_sql::{Classifier, Dialect, Statement};
 use tagout_core::Parameter;
 
-use tagout_postgres::Server;
 use tagout_postgres::damage::{
     Bound, Breach, DamageError, Planned, Preview, Snapshot, UndoOptions, UndoReport, check,
     preview, snapshot, undo, watch,
 };
-use tagout_tests::postgresql::{Postgresql, must};
+use tagout_postgres::{Ask, Login, Rows, Server, Trust};
+use tagout_tests::postgres::{Postgres, programs};
+use tagout_tests::{Person, World, eventually, finish};
 use tokio::net::UnixStream;
+
+/// A server of one test.
+fn start() -> Postgres {
+    Postgres::with("SELECT 1", &["autovacuum = off"], &[])
+}
+
+/// A connection as `role` to the database `postgres`.
+async fn connect(server: &Postgres, role: &str) -> Server<UnixStream> {
+    let socket = format!(".s.PGSQL.{}", server.port());
+    let stream = UnixStream::connect(server.socket_folder().join(socket)).await;
+    let mut startup = 196_608_u32.to_be_bytes().to_vec();
+    for text in [
+        "user",
+        role,
+        "database",
+        "postgres",
+        "client_encoding",
+        "UTF8",
+        "",
+    ] {
+        startup.extend_from_slice(text.as_bytes());
+        startup.push(0);
+    }
+    let length = u32::try_from(startup.len() + 4).expect("short");
+    startup.splice(..0, length.to_be_bytes());
+    let login = Login {
+        startup: &startup,
+        user: role,
+        password: b"",
+        trust: Trust::Verified,
+        end_point: None,
+    };
+    Server::start(stream.expect("it listens"), &login)
+        .await
+        .expect("its socket lets everybody in")
+}
+
+/// Asks, and fails the test where the server says no.
+async fn must(ask: &mut impl Ask, sql: &str) -> Rows {
+    ask.ask(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// What `pg_dump` says of a database.
+fn dump(server: &Postgres, database: &str) -> String {
+    let mut command = Person::ordinary().command(programs().join("pg_dump"));
+    command
+        .args([
+            "-U",
+            "postgres",
+            "--column-inserts",
+            "-p",
+            &server.port().to_string(),
+            "-h",
+        ])
+        .arg(server.socket_folder())
+        .arg(database)
+        .current_dir("/");
+    let dumped = finish(&mut command).success();
+    // Newer ones fence a dump with a random word.
+    let lines = dumped.stdout.lines().filter(|line| !line.starts_with('\\'));
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// A text as the gate has it.
 struct Text {
@@ -78,8 +143,8 @@ INSERT INTO tree SELECT n, NULLIF(n / 2, 0), CASE n WHEN 1 THEN 1 END FROM gener
 "#;
 
 /// All of a database: each statement that would make it again, in an order of its own.
-fn state(server: &Postgresql) -> Vec<String> {
-    let dump = server.dump("postgres", &["--column-inserts"]);
+fn state(server: &Postgres) -> Vec<String> {
+    let dump = dump(server, "postgres");
     let is_said = |line: &&str| !line.starts_with("--") && !line.is_empty();
     let dump: Vec<_> = dump.lines().filter(is_said).collect();
     let dump = dump.join("\n");
@@ -89,7 +154,7 @@ fn state(server: &Postgresql) -> Vec<String> {
 }
 
 /// Compares two states, and says only what differs.
-fn same_state(server: &Postgresql, before: &[String], what: &str) {
+fn same_state(server: &Postgres, before: &[String], what: &str) {
     let now = state(server);
     let lost: Vec<_> = before.iter().filter(|line| !now.contains(line)).collect();
     let new: Vec<_> = now.iter().filter(|line| !before.contains(line)).collect();
@@ -138,17 +203,17 @@ async fn run_within(
     done
 }
 
-async fn undone(server: &Postgresql, from: &Path) -> UndoReport {
-    let mut operator = server.connect("postgres", "postgres").await;
+async fn undone(server: &Postgres, from: &Path) -> UndoReport {
+    let mut operator = connect(server, "postgres").await;
     let report = undo(&mut operator, from, UndoOptions::default()).await;
     report.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn shop() -> (Postgresql, Server<UnixStream>, Server<UnixStream>) {
-    let server = Postgresql::start();
-    let mut client = server.connect("postgres", "postgres").await;
+async fn shop() -> (Postgres, Server<UnixStream>, Server<UnixStream>) {
+    let server = start();
+    let mut client = connect(&server, "postgres").await;
     must(&mut client, SHOP).await;
-    let side = server.connect("postgres", "postgres").await;
+    let side = connect(&server, "postgres").await;
     (server, client, side)
 }
 
@@ -295,10 +360,10 @@ SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard'; SET extra_float_
 
 #[tokio::test]
 async fn hostile_names_settings_and_all_that_a_table_has_come_back() {
-    let server = Postgresql::start();
-    let mut client = server.connect("postgres", "postgres").await;
+    let server = start();
+    let mut client = connect(&server, "postgres").await;
     must(&mut client, HOSTILE).await;
-    let mut side = server.connect("postgres", "postgres").await;
+    let mut side = connect(&server, "postgres").await;
     let folder = tempfile::tempdir().expect("a folder");
     let before = state(&server);
     let settings = "SELECT current_setting('search_path'), current_setting('DateStyle'), current_setting('IntervalStyle'),
@@ -330,14 +395,10 @@ async fn hostile_names_settings_and_all_that_a_table_has_come_back() {
 
 #[tokio::test]
 async fn rows_of_partitions_heirs_and_of_an_ordinary_role_come_back() {
-    let server = Postgresql::start();
-    let mut admin = server.connect("postgres", "postgres").await;
-    must(
-        &mut admin,
-        "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app",
-    )
-    .await;
-    let mut client = server.connect("app", "postgres").await;
+    let server = start();
+    let mut admin = connect(&server, "postgres").await;
+    must(&mut admin, "GRANT CREATE ON SCHEMA public TO app").await;
+    let mut client = connect(&server, "app").await;
     must(
         &mut client,
         "CREATE TABLE parts (id int, at int, n int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
@@ -356,7 +417,7 @@ async fn rows_of_partitions_heirs_and_of_an_ordinary_role_come_back() {
          INSERT INTO heir SELECT n, 'heir', 'more' FROM generate_series(1, 5) n",
     )
     .await;
-    let mut side = server.connect("app", "postgres").await;
+    let mut side = connect(&server, "app").await;
     let folder = tempfile::tempdir().expect("a folder");
     let before = state(&server);
     for (at, text) in [
@@ -376,7 +437,7 @@ async fn rows_of_partitions_heirs_and_of_an_ordinary_role_come_back() {
         let text = Text::new(text);
         let kept = run_under_contract(&mut client, &mut side, &text, &into).await;
         kept.unwrap_or_else(|breach| panic!("{}: {breach}", text.text));
-        let mut operator = server.connect("app", "postgres").await;
+        let mut operator = connect(&server, "app").await;
         let report = undo(&mut operator, &into, UndoOptions::default()).await;
         let report = report.unwrap_or_else(|error| panic!("{}: {error}", text.text));
         assert!(put_something_back(&report), "{}: {report:#?}", text.text);
@@ -396,7 +457,7 @@ async fn rows_of_partitions_heirs_and_of_an_ordinary_role_come_back() {
 #[tokio::test]
 async fn more_than_was_shown_is_rolled_back() {
     let (server, mut client, mut side) = shop().await;
-    let mut other = server.connect("postgres", "postgres").await;
+    let mut other = connect(&server, "postgres").await;
     let folder = tempfile::tempdir().expect("a folder");
     must(
         &mut other,
@@ -530,7 +591,7 @@ async fn a_preview_runs_nothing_that_somebody_made_in_the_database() {
          CREATE VIEW over_notes AS SELECT * FROM notes;
          CREATE TABLE guarded (id int); INSERT INTO guarded VALUES (1); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
          ALTER TABLE guarded FORCE ROW LEVEL SECURITY; CREATE POLICY p ON guarded USING (ran(id));
-         CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+         GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
          CREATE RULE r AS ON DELETE TO tree DO ALSO DELETE FROM notes",
     )
     .await;
@@ -555,7 +616,7 @@ async fn a_preview_runs_nothing_that_somebody_made_in_the_database() {
         let text = Text::new(text);
         cannot(&preview(&mut side, &text.planned()).await, &text.text);
     }
-    let mut app = _server.connect("app", "postgres").await;
+    let mut app = connect(&_server, "app").await;
     let text = Text::new("DELETE FROM guarded WHERE id > 0");
     cannot(&preview(&mut app, &text.planned()).await, &text.text);
     let text = Text::new("DELETE FROM notes WHERE said = 'x'");
@@ -622,7 +683,7 @@ async fn what_others_changed_since_is_theirs() {
     assert!(!report.is_done);
     assert_eq!(report.conflicts(), 2, "{report:#?}");
     same_state(&server, &before, "nothing is put back by halves");
-    let mut operator = server.connect("postgres", "postgres").await;
+    let mut operator = connect(&server, "postgres").await;
     let force = |dry_run| UndoOptions {
         dry_run,
         force: true,
@@ -691,7 +752,7 @@ async fn what_is_kept_is_kept_whole_or_not_at_all() {
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
     let rows = into.join("0-before.rows");
     let whole = std::fs::read(&rows).expect("rows");
-    let mut operator = server.connect("postgres", "postgres").await;
+    let mut operator = connect(&server, "postgres").await;
     for altered in [
         &whole[..whole.len() - 1],
         &whole[whole.iter().position(|byte| *byte == b'\n').expect("lines") + 1..],
@@ -738,4 +799,92 @@ async fn what_is_kept_is_kept_whole_or_not_at_all() {
         "{refused:?}"
     );
     assert!(!folder.path().join("no").exists());
+}
+
+const MANIFEST: &str = r#"
+[task]
+name = "shop"
+environment = "staging"
+
+[[database]]
+name = "app"
+url = "env:DATABASE_URL"
+"#;
+
+#[test]
+fn tagout_undo_puts_back_what_was_approved() {
+    let server = Postgres::start(SHOP);
+    let world = World::new(Person::ordinary());
+    world.manifest(MANIFEST);
+    let before = dump(&server, "app");
+    let line =
+        "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people WHERE id > 10' -c 'DROP TABLE notes'";
+    let mut command = world.run_command(&["--hold-wait", "60"], line);
+    command.env("DATABASE_URL", server.url("localhost"));
+    let session = world.start(&mut command);
+    for statement in ["DELETE FROM people", "DROP TABLE notes"] {
+        let mut pending = None;
+        eventually("a hold that is pending", || {
+            pending = world
+                .json(&["holds"])
+                .into_iter()
+                .find(|hold| hold["state"] == "pending");
+            pending.is_some()
+        });
+        let hold = pending.expect("just found");
+        let id = hold["id"].as_str().expect("an id");
+        let shown = world.tagout(&["approve", id, "--yes"]).success();
+        assert!(shown.everything().contains(statement), "{shown}");
+        assert!(shown.everything().contains("exactly"), "{shown}");
+    }
+    let finished = session.end().success();
+    assert!(
+        finished.stdout.contains("DELETE 10") && finished.stdout.contains("DROP TABLE"),
+        "{finished}"
+    );
+    let sessions = world.sessions();
+    let undo = |options: &[&str], url: &str| {
+        let arguments = [&["undo", &sessions[0], "--database"][..], options].concat();
+        let mut command = world.tagout_command(&arguments);
+        command.env("DATABASE_URL", url);
+        finish(&mut command)
+    };
+    let url = server.url("localhost");
+    let listed = undo(&["--list"], &url).success();
+    assert!(
+        listed.stdout.contains("public.people: 10 rows removed"),
+        "{listed}"
+    );
+    assert!(
+        listed.stdout.contains("public.notes: 90 rows dropped"),
+        "{listed}"
+    );
+    // Another database than the one that it was taken from is left alone.
+    let other = url.strip_suffix("/app").expect("its database").to_owned() + "/postgres";
+    let elsewhere = undo(&[], &other);
+    assert!(
+        elsewhere.status != 0 && elsewhere.stderr.contains("none of the databases"),
+        "{elsewhere}"
+    );
+    undo(&["--dry-run"], &url).success();
+    assert_eq!(server.value("SELECT count(*) FROM people"), "10");
+    let undone = undo(&[], &url).success();
+    assert!(
+        undone
+            .stdout
+            .contains("put back public.people: 10 rows again"),
+        "{undone}"
+    );
+    let sorted = |dump: &str| {
+        let mut lines: Vec<_> = dump.lines().map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&dump(&server, "app")), sorted(&before), "{undone}");
+    assert!(
+        undo(&["--list"], &url)
+            .success()
+            .stdout
+            .contains("(put back)")
+    );
 }

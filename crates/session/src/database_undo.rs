@@ -16,7 +16,7 @@ use tagout_postgres::damage::{self, DamageError};
 pub use tagout_postgres::damage::{KeptSummary, UndoOptions, UndoReport};
 use tagout_postgres::{DialError, connect_in_person};
 
-use crate::databases::{in_person, kept};
+use crate::databases::{in_person, kept, kept_of_all};
 use crate::gates::upstream_config;
 use crate::home::Home;
 use crate::task::{TaskError, load_config};
@@ -76,7 +76,8 @@ pub struct Taken {
     pub summary: KeptSummary,
 }
 
-/// Notes, at the start of a session, where the URLs of its databases come from.
+/// Notes, at the start of a session, where the URLs of its databases come from, and removes what is kept
+/// too long of earlier ones.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -89,6 +90,11 @@ pub(crate) fn note(
     if databases.is_empty() {
         return Ok(());
     }
+    tagout_workspace::prune(&kept_of_all(home), |folder| {
+        let id = folder.file_name().and_then(|name| name.to_str());
+        id.and_then(|id| id.parse().ok())
+            .is_some_and(|id| crate::control::lives(home, &id))
+    });
     let into = kept(home, session);
     fs::DirBuilder::new()
         .recursive(true)

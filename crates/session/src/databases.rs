@@ -132,9 +132,14 @@ impl Databases {
     }
 }
 
-/// Where the session keeps what approved statements destroyed, a folder for each hold.
+/// Where what approved statements of sessions destroyed is kept, longer than the sessions last.
+pub(crate) fn kept_of_all(home: &Home) -> PathBuf {
+    home.path().join("kept")
+}
+
+/// What is kept of a session: a folder for each hold.
 pub(crate) fn kept(home: &Home, session: &SessionId) -> PathBuf {
-    home.session(session).join("database")
+    kept_of_all(home).join(session.as_str())
 }
 
 /// A database for what a person does in person, by its name and the source of its URL; `upstream` is told
