@@ -393,6 +393,10 @@ impl Call<'_> {
                 _ => self.node_of(at.descriptor),
             };
         }
+        if let (Some(descriptor), 0) = (own_descriptor(&at.path), flags & libc::AT_SYMLINK_NOFOLLOW)
+        {
+            return self.node_of(descriptor);
+        }
         let base = self.base(&at)?;
         let follow = match flags & libc::AT_SYMLINK_NOFOLLOW {
             0 => OFlags::empty(),
@@ -584,6 +588,12 @@ impl Call<'_> {
             };
             let node = self.node(at, follow)?;
             return self.open_existing(node, wanted);
+        }
+        if let (Some(descriptor), false) = (
+            own_descriptor(&at.path),
+            wanted.intersects(OFlags::EXCL | OFlags::NOFOLLOW),
+        ) {
+            return self.open_existing(self.node_of(descriptor)?, wanted);
         }
         let mut base = self.base(&at)?;
         let mut path = at.path;
@@ -1115,11 +1125,22 @@ fn descriptor_meant(from: &At, flags: i32) -> Option<i32> {
     if flags & libc::AT_SYMLINK_FOLLOW == 0 {
         return None;
     }
-    let path = from.path.to_str().ok()?;
-    let number = path
-        .strip_prefix("/proc/self/fd/")
-        .or_else(|| path.strip_prefix("/dev/fd/"))?;
-    number.parse().ok()
+    own_descriptor(&from.path)
+}
+
+/// The descriptor of the caller's own that a path names, in the spellings that programs and the C library use. In this process's view
+/// they name nothing.
+fn own_descriptor(path: &CStr) -> Option<i32> {
+    let number = match path.to_str().ok()? {
+        "/dev/stdin" => "0",
+        "/dev/stdout" => "1",
+        "/dev/stderr" => "2",
+        path => ["/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"]
+            .iter()
+            .find_map(|folder| path.strip_prefix(folder))?,
+    };
+    let is_plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| number.parse().ok()).flatten()
 }
 
 fn opens(file: OwnedFd, wanted: OFlags) -> Answer {

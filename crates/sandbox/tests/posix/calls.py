@@ -316,6 +316,24 @@ def each_call():
             attempt(f"connect {name}", client.connect, path)
             client.close()
         server.close()
+    # Descriptors by their names.
+    for place in ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd"):
+        fd = opening(f"{place}, file", "named-by-number", RW | CREAT, data=b"xyz")
+        name = f"{place}/{fd}"
+        attempt(f"{place}, chmod", os.chmod, name, 0o640)
+        attempt(f"{place}, chown", os.chown, name, -1, -1)
+        attempt(f"{place}, truncate", os.truncate, name, 2)
+        attempt(f"{place}, access", os.access, name, os.W_OK)
+        attempt(f"{place}, utime", os.utime, name, (5, 6))
+        attempt(f"{place}, content", lambda: (os.fstat(fd).st_mode, os.fstat(fd).st_mtime, os.pread(fd, 9, 0)))
+        for flags in (W, RW, W | CREAT, W | os.O_TRUNC, W | CREAT | os.O_EXCL, W | os.O_NOFOLLOW, RW | os.O_APPEND):
+            close(opening(f"{place}, anew {flags}", name, flags, data=b"a"))
+            attempt(f"{place}, then", os.pread, fd, 9, 0)
+        attempt(f"{place}, unlink", os.unlink, name)
+        attempt(f"{place}, rename", os.rename, name, "taken-over")
+        attempt(f"{place}, number", os.chmod, f"{place}/+{fd}", 0o600)
+        os.unlink("named-by-number")
+        close(fd)
     # Where the folder is gone.
     os.mkdir("gone")
     os.chdir("gone")
