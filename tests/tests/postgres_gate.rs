@@ -290,6 +290,34 @@ fn invariant_5_nothing_disguised_gets_past() {
 }
 
 #[test]
+fn invariant_5_removing_row_by_row_asks_in_the_end() {
+    let server = Postgres::start(&format!(
+        "{SCHEMA} INSERT INTO people SELECT n, 'more' FROM generate_series(51, 500) n; CREATE TABLE others AS SELECT * FROM people"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let line = "for n in $(seq 500); do echo \"DELETE FROM people WHERE id = $n;\"; done > each.sql; \
+        psql -X -q -v ON_ERROR_STOP=1 \"$DATABASE_URL\" -f each.sql; \
+        psql -X -q \"$DATABASE_URL\" -c 'DELETE FROM public.people WHERE id IN (200, 201)'; \
+        psql -X -q \"$DATABASE_URL\" -c \"$(sed s/people/others/ each.sql)\"; true";
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], line)
+        .end()
+        .success();
+    assert_eq!(
+        finished.stderr.matches("Tagout held this").count(),
+        3,
+        "{finished}"
+    );
+    assert_eq!(server.value("SELECT count(*) FROM people"), "400");
+    let holds = world.json(&["holds"]);
+    let shown = |hold: &Value| {
+        hold["preview"]
+            .to_string()
+            .contains("100 rows of people or more")
+    };
+    assert!(holds.iter().any(shown), "{holds:?}");
+}
+
+#[test]
 fn invariant_6_a_start_that_changes_the_reading_is_refused() {
     let server = Postgres::start(SCHEMA);
     let world = world(Person::ordinary(), &server, "localhost", MANIFEST);

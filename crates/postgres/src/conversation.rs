@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use self::contract::{Contract, can_be_held};
-use crate::answers::{Answer, Complaint};
+use crate::answers::{Answer, Complaint, text};
 use crate::damage::{Bound, Planned, Preview, preview};
 use crate::database::Database;
 use crate::gate::{Cancel, Gate, Link, Soon, Stream, unpinned};
@@ -34,6 +34,7 @@ use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{CANCELLED, NOT_ALLOWED, PROTOCOL, Severity, Told, error, notice};
 use crate::server::status;
+use crate::tally::Kind;
 use crate::{
     Format, Frames, FrontendMessage, Names, PreparedStatement, ProtocolError, Server, ServerError,
     Status, Target,
@@ -110,8 +111,9 @@ pub(crate) struct Conversation<S> {
     silent: bool,
     /// `ParseComplete`s that are not the client's.
     silent_parses: usize,
-    /// What was let through in this segment.
+    /// What was let through in this segment, and what it means.
     permits: Vec<Permit<DatabaseRequest>>,
+    readings: Vec<Arc<Reading>>,
     sent: u64,
     received: u64,
     error: Option<String>,
@@ -163,6 +165,7 @@ impl<S: Stream> Conversation<S> {
             silent: false,
             silent_parses: 0,
             permits: Vec::new(),
+            readings: Vec::new(),
             sent: 0,
             received: 0,
             error: None,
@@ -434,7 +437,8 @@ impl<S: Stream> Conversation<S> {
     }
 
     /// What a text changes of what later messages mean.
-    fn heed(&mut self, reading: &Reading) {
+    fn heed(&mut self, reading: &Arc<Reading>) {
+        self.readings.push(Arc::clone(reading));
         self.path_may_move |= reading.moves_search_path();
         if !reading.renames() {
             return;
@@ -474,6 +478,7 @@ impl<S: Stream> Conversation<S> {
                 search_path: self.search_path.clone(),
                 reading,
                 prepared: &self.prepared,
+                tally: &inner.tally,
             },
             &self.database,
             inner.generation(&self.database),
@@ -664,8 +669,14 @@ impl<S: Stream> Conversation<S> {
                 }
                 return Ok(());
             }
-            b'A' | b'C' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's'
-            | b't' => {}
+            b'C' => {
+                let tag = text(&mut &*body).unwrap_or_default();
+                if let Some((kind, rows)) = Kind::of_tag(&tag) {
+                    let acts = self.readings.iter().flat_map(|reading| reading.acts());
+                    self.gate.inner.tally.add(acts, kind, rows);
+                }
+            }
+            b'A' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's' | b't' => {}
             _ => {
                 return Err(Ended::Server(
                     "the database sent a message that belongs nowhere here".to_owned(),
@@ -719,6 +730,7 @@ impl<S: Stream> Conversation<S> {
                 response_bytes: self.received,
             });
         }
+        self.readings.clear();
         (self.sent, self.received) = (0, 0);
     }
 
@@ -806,6 +818,8 @@ impl OnHold for Waiting {
                 );
             }
             lines.extend(self.reading.reasons());
+            let tally = &self.gate.inner.tally;
+            lines.extend(tally.too_much(self.reading.acts()));
             if let Ok(mut bound) = self.bound.lock() {
                 *bound = preview.bound;
             }

@@ -29,6 +29,7 @@ use crate::message::framed;
 use crate::refusal::{
     NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, PROTOCOL, Severity, Told, WRONG_PASSWORD, error,
 };
+use crate::tally::Tally;
 use crate::url::Place;
 use crate::{
     ChannelBinding, Frame, Frames, Opening, Password, ProtocolError, ScramError, Server,
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     /// since it takes thousands of hashes.
     verifiers: Mutex<HashMap<String, Arc<[Verifier]>>>,
     pub(crate) reader: Arc<Reader>,
+    pub(crate) tally: Tally,
     /// What was shown with each hold.
     shown: Mutex<HashMap<HoldId, Option<Bound>>>,
     /// By what clients were told that cancels a connection.
@@ -140,6 +142,7 @@ impl Gate {
                 kept,
                 verifiers: Mutex::default(),
                 reader: Arc::new(Reader::start(READERS)?),
+                tally: Tally::default(),
                 shown: Mutex::default(),
                 cancels: Mutex::default(),
             }),

@@ -12,6 +12,7 @@ use tagout_core::{
 use tagout_credentials::Broker;
 
 use crate::database::Database;
+use crate::tally::Tally;
 
 /// Texts that are remembered with what they mean.
 const MOST_REMEMBERED: usize = 2048;
@@ -26,7 +27,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    fn acts(&self) -> impl Iterator<Item = &Act> {
+    pub(crate) fn acts(&self) -> impl Iterator<Item = &Act> {
         self.statements.iter().flat_map(|statement| &statement.acts)
     }
 
@@ -126,6 +127,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) reading: &'a Reading,
     /// What SQL prepared on this connection, by name.
     pub(crate) prepared: &'a HashMap<String, Vec<Act>>,
+    pub(crate) tally: &'a Tally,
 }
 
 /// The action that a message is.
@@ -150,8 +152,12 @@ pub(crate) fn action(
         }
     }
     let mut operations = Vec::new();
+    let mut too_much = asked.tally.too_much(asked.reading.acts());
     for act in asked.reading.acts() {
         match executed(act, asked.prepared) {
+            None if matches!(act.name.as_str(), "delete" | "update") => {
+                operations.push(tallied(operation(act), too_much.take()));
+            }
             None => operations.push(operation(act)),
             Some(Ok(acts)) => operations.extend(acts.iter().map(operation)),
             Some(Err(fault)) => faults.push(fault),
@@ -171,6 +177,17 @@ pub(crate) fn action(
     };
     let uses: Vec<CredentialUse> = vec![database.credential_use(generation)];
     Action::new(request, operations, uses, faults, false)
+}
+
+/// An operation of which too much was done already.
+fn tallied(mut operation: Operation, too_much: Option<String>) -> Operation {
+    if let Some(why) = too_much {
+        operation.effect = operation.effect.max(Effect::Destructive);
+        if let Some(arguments) = operation.arguments.as_object_mut() {
+            arguments.insert("because".to_owned(), why.into());
+        }
+    }
+    operation
 }
 
 /// What `EXECUTE` runs, where it is one: the acts that were judged when they were prepared, as long as

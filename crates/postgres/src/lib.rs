@@ -27,6 +27,7 @@ mod refusal;
 mod scram;
 mod server;
 mod startup;
+mod tally;
 mod url;
 
 pub use database::{Database, is_this_machine};

@@ -42,6 +42,9 @@ impl<S: Stream> Conversation<S> {
         let Some(hold) = permit.approved().cloned() else {
             return Ok(Ok(()));
         };
+        for act in reading.acts() {
+            self.gate.inner.tally.looked_at(act);
+        }
         self.names.asked_between();
         let bound = self.gate.take_shown(&hold);
         let is_around = self.server.status() == Status::Idle;
