@@ -44,7 +44,9 @@ fn postgres() {
         if let Ok(Some((opening, length))) = Opening::read(&bytes) {
             assert!(length <= bytes.len());
             if let Opening::Startup(startup) = opening {
-                let rebuilt = startup.rebuilt("app", "shop", None).expect("names that fit");
+                let rebuilt = startup
+                    .rebuilt("app", "shop", None)
+                    .expect("names that fit");
                 assert!(rebuilt.ends_with(b"standard_conforming_strings\0on\0\0"));
             }
         }

@@ -8,31 +8,32 @@
 //! differ about where they are.
 
 mod contract;
+mod refusing;
+mod waiting;
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use ring::rand::{SecureRandom, SystemRandom};
-use tagout_authority::{OnHold, Outcome, Permit};
-use tagout_catalog_sql::{Act, Unreadable};
-use tagout_core::{DatabaseRequest, HoldId, Parameter, Refusal};
+use bytes::BytesMut;
+use tagout_authority::{Outcome, Permit};
+use tagout_catalog_sql::Act;
+use tagout_core::{DatabaseRequest, Parameter};
 use tagout_secrets::StreamFinder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use self::contract::{Contract, can_be_held};
-use crate::answers::{Answer, Complaint, text};
-use crate::damage::{Bound, Planned, Preview, preview};
+use self::contract::Contract;
+use self::refusing::{Poison, names_error};
+use self::waiting::Judged;
+use crate::answers::{Answer, text};
 use crate::database::Database;
-use crate::gate::{Cancel, Gate, Link, Soon, Stream, unpinned};
-use crate::judging::{Asked, Reading, action, prepares, read_binary};
+use crate::gate::{Cancel, Gate, Link, Stream, unpinned};
+use crate::judging::{Reading, prepares, read_binary};
 use crate::message::framed;
 use crate::names::NamesError;
-use crate::refusal::{CANCELLED, NOT_ALLOWED, PROTOCOL, Severity, Told, error, notice};
+use crate::refusal::{PROTOCOL, Severity, Told, error};
 use crate::server::status;
 use crate::tally::Kind;
 use crate::{
@@ -44,8 +45,6 @@ use crate::{
 const READ: usize = 16 << 10;
 /// What is kept of a client that goes on talking while its statement waits for a person, in bytes.
 const MOST_WAITING: usize = 256 << 10;
-/// How long a statement may wait within an open transaction, whose locks others wait for.
-const LONGEST_IN_TRANSACTION: Duration = Duration::from_secs(60);
 /// The longest answer of an approved statement, which is kept until it is settled, in bytes.
 const MOST_UNSETTLED: usize = 64 << 20;
 /// What is gathered before it is written to the client, in bytes.
@@ -117,18 +116,6 @@ pub(crate) struct Conversation<S> {
     sent: u64,
     received: u64,
     error: Option<String>,
-}
-
-/// A message that no server can read, and what its error is to be replaced by.
-struct Poison {
-    mark: String,
-    told: Vec<u8>,
-}
-
-/// How judging a message ended.
-enum Judged {
-    Permit(Box<Permit<DatabaseRequest>>),
-    Refused(Vec<u8>),
 }
 
 impl<S: Stream> Conversation<S> {
@@ -463,136 +450,6 @@ impl<S: Stream> Conversation<S> {
         self.preparing.extend(prepares(reading));
     }
 
-    /// Asks the authority, while the client may go away or cancel.
-    async fn judge(
-        &mut self,
-        text: &str,
-        parameters: Vec<Parameter>,
-        reading: &Arc<Reading>,
-    ) -> Result<Judged, Ended> {
-        let inner = Arc::clone(&self.gate.inner);
-        let action = action(
-            Asked {
-                text,
-                parameters,
-                search_path: self.search_path.clone(),
-                reading,
-                prepared: &self.prepared,
-                tally: &inner.tally,
-            },
-            &self.database,
-            inner.generation(&self.database),
-            inner.authority.broker(),
-        );
-        let (teller, mut told) = mpsc::unbounded_channel();
-        let waiting = Waiting {
-            gate: self.gate.clone(),
-            database: Arc::clone(&self.database),
-            reading: Arc::clone(reading),
-            request: action.request().clone(),
-            is_in_transaction: self.server.status() != Status::Idle,
-            bound: std::sync::Mutex::default(),
-            teller,
-        };
-        let cancel = Arc::clone(&self.cancel);
-        let mut cancelled = std::pin::pin!(cancel.wanted.notified());
-        let mut judging = std::pin::pin!(inner.authority.judge_seen(action, &waiting));
-        let longest = match self.server.status() {
-            Status::Idle => Duration::MAX,
-            Status::Transaction | Status::Failed => LONGEST_IN_TRANSACTION,
-        };
-        let mut held = None;
-        let mut too_long = std::pin::pin!(sleep_at_most(longest));
-        loop {
-            let mut bytes = BytesMut::with_capacity(READ);
-            tokio::select! {
-                biased;
-                verdict = &mut judging => return Ok(match verdict {
-                    Ok(permit) => Judged::Permit(Box::new(permit)),
-                    Err(refusal) => {
-                        Judged::Refused(error(Severity::Error, NOT_ALLOWED, &Told::from(&refusal)))
-                    }
-                }),
-                Some(hold) = told.recv() => {
-                    let told = Told::new(
-                        format!("Tagout holds this statement as {hold} until a person has answered."),
-                        format!("Your user can run `tagout approve {hold}` in another terminal."),
-                    );
-                    held = Some(hold);
-                    self.out.extend_from_slice(&notice(&told));
-                    self.flush().await?;
-                }
-                () = &mut cancelled => {
-                    let told = Told::new(
-                        "canceling statement due to user request while it waited for a person",
-                        "Send it again when it is wanted.",
-                    );
-                    return Ok(Judged::Refused(error(Severity::Error, CANCELLED, &told)));
-                }
-                () = &mut too_long, if held.is_some() => {
-                    return Ok(Judged::Refused(held_too_long(held.as_ref())));
-                }
-                read = self.reader.read_buf(&mut bytes), if self.frames.waiting() < MOST_WAITING => {
-                    match read {
-                        // An approval must not release a statement whose answer nobody reads.
-                        Ok(0) | Err(_) => return Err(Ended::Client),
-                        Ok(_) => self.frames.push(&bytes),
-                    }
-                }
-            }
-        }
-    }
-
-    async fn refuse_unreadable(
-        &mut self,
-        message: &FrontendMessage,
-        why: &Unreadable,
-    ) -> Result<(), Ended> {
-        // A statement that no server would read either: let the client see that, as from a server.
-        let told = Told::new(
-            format!("Tagout denied this: {why}."),
-            "Write the statement in a way that PostgreSQL's own grammar reads.",
-        );
-        let code = match why {
-            Unreadable::Grammar { .. } => "42601",
-            _ => NOT_ALLOWED,
-        };
-        self.refuse(message, error(Severity::Error, code, &told))
-            .await
-    }
-
-    /// Makes the server answer with an error where `message` would have been, which becomes `told`.
-    async fn refuse(&mut self, message: &FrontendMessage, told: Vec<u8>) -> Result<(), Ended> {
-        let mut random = [0; 8];
-        SystemRandom::new()
-            .fill(&mut random)
-            .map_err(|_| Ended::Server("no random numbers".to_owned()))?;
-        let mark = format!("tagout_refused_{:016x}", u64::from_be_bytes(random));
-        self.refusal = Some(Poison {
-            mark: mark.clone(),
-            told,
-        });
-        match message {
-            FrontendMessage::Query(_) => {
-                let marked = FrontendMessage::Query(mark);
-                let noted = self.names.forward(&marked);
-                noted.map_err(|why| Ended::Protocol(why.to_string()))?;
-                self.write(&marked).await
-            }
-            _ => {
-                // Behind it nothing counts until `Sync`, as behind any error.
-                self.skipping = true;
-                self.write(&FrontendMessage::Parse {
-                    name: String::new(),
-                    text: mark,
-                    parameter_types: Vec::new(),
-                })
-                .await?;
-                self.write(&FrontendMessage::Flush).await
-            }
-        }
-    }
-
     /// Notes what a message does to names, and sends it.
     async fn forward(&mut self, message: &FrontendMessage) -> Result<(), Ended> {
         match self.names.forward(message) {
@@ -686,28 +543,6 @@ impl<S: Stream> Conversation<S> {
         self.give(&message).await
     }
 
-    async fn failed(&mut self, message: &Bytes) -> Result<(), Ended> {
-        let complaint = Complaint::read(message);
-        self.names.failed();
-        self.copying = None;
-        self.skipping = !self.names.is_synced();
-        let poison = self
-            .refusal
-            .take()
-            .filter(|poison| complaint.message.contains(&poison.mark));
-        match poison {
-            Some(poison) => {
-                self.error = Some("refused".to_owned());
-                self.give(&poison.told).await
-            }
-            // The server's own: something in front of what was refused failed first.
-            None => {
-                self.error = Some(complaint.code);
-                self.give(message).await
-            }
-        }
-    }
-
     /// Where names are looked up from now on, asked of the server when it may have changed.
     async fn find_search_path(&mut self) -> Result<(), Ended> {
         if !self.path_may_move || self.server.status() == Status::Failed {
@@ -756,114 +591,6 @@ impl<S: Stream> Conversation<S> {
         written.map_err(|_| Ended::Client)?;
         self.writer.flush().await.map_err(|_| Ended::Client)
     }
-}
-
-/// What is at hand while a statement waits for a person.
-struct Waiting {
-    gate: Gate,
-    database: Arc<Database>,
-    reading: Arc<Reading>,
-    request: DatabaseRequest,
-    is_in_transaction: bool,
-    /// What was shown, and so what an approval will cover.
-    bound: std::sync::Mutex<Option<Bound>>,
-    teller: mpsc::UnboundedSender<HoldId>,
-}
-
-impl Waiting {
-    async fn look(&self) -> Preview {
-        let mut side = match self.gate.side(&self.database).await {
-            Ok(side) => side,
-            Err(why) => {
-                return Preview {
-                    lines: vec![format!("cannot be previewed: {why}")],
-                    bound: None,
-                };
-            }
-        };
-        let planned = Planned {
-            statements: &self.reading.statements,
-            text: &self.request.text,
-            parameters: &self.request.parameters,
-            search_path: self.request.search_path.as_deref(),
-        };
-        let preview = preview(&mut side, &planned).await;
-        // Its answer was had; how it ends does not matter.
-        let _ = side.stream.shutdown().await;
-        preview
-    }
-}
-
-impl OnHold for Waiting {
-    fn preview(&self) -> Soon<'_, Vec<String>> {
-        Box::pin(async {
-            let broker = self.gate.inner.authority.broker();
-            let preview = self.look().await;
-            let mut lines: Vec<_> = preview
-                .lines
-                .iter()
-                .map(|line| broker.redact_text(line))
-                .collect();
-            if self.is_in_transaction {
-                lines.push(
-                    "It stands in an open transaction, whose own changes are not in these numbers."
-                        .to_owned(),
-                );
-            }
-            if !can_be_held(&self.reading) {
-                lines.push(
-                    "It cannot be held to these numbers, and nothing of what it takes is kept: it is no single \
-                     statement of a transaction."
-                        .to_owned(),
-                );
-            }
-            lines.extend(self.reading.reasons());
-            let tally = &self.gate.inner.tally;
-            lines.extend(tally.too_much(self.reading.acts()));
-            if let Ok(mut bound) = self.bound.lock() {
-                *bound = preview.bound;
-            }
-            lines
-        })
-    }
-
-    fn held(&self, hold: &HoldId) {
-        let bound = self.bound.lock().ok().and_then(|mut bound| bound.take());
-        self.gate.remember(hold, bound);
-        // A client that is gone needs no notice.
-        let _ = self.teller.send(hold.clone());
-    }
-}
-
-async fn sleep_at_most(longest: Duration) {
-    match longest {
-        Duration::MAX => std::future::pending().await,
-        longest => sleep(longest).await,
-    }
-}
-
-fn held_too_long(hold: Option<&HoldId>) -> Vec<u8> {
-    let hold = hold.map_or("its hold".to_owned(), ToString::to_string);
-    let refusal = Refusal::denied(
-        "the statement waits for a person, and others may wait for the locks of its transaction.",
-        format!(
-            "Roll back, ask your user to run `tagout approve {hold}` (or `tagout deny {hold}`) in another terminal, \
-             then send exactly the same statement again; it passes once. Do not look for another way."
-        ),
-    );
-    error(Severity::Error, NOT_ALLOWED, &Told::from(&refusal))
-}
-
-fn names_error(why: NamesError) -> Vec<u8> {
-    let code = match why {
-        NamesError::Statement => "26000",
-        _ => "53400",
-    };
-    let told = Told::new(
-        format!("Tagout: {why}"),
-        "Statements that SQL prepares with PREPARE are used with EXECUTE.",
-    );
-    error(Severity::Error, code, &told)
 }
 
 fn lost(error: io::Error) -> Ended {

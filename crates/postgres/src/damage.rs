@@ -14,11 +14,13 @@ mod definition;
 mod known;
 mod preview;
 mod reach;
+mod settings;
 mod snapshot;
 mod store;
 mod tables;
 mod target;
 mod undo;
+mod words;
 
 pub use contract::{Watch, check, watch};
 pub use preview::preview;

@@ -207,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 self.say_password(&hash).await?;
             }
             10 => self.scram(rest, needs_password()?, login).await?,
-            7 | 8 | 9 => {
+            7..=9 => {
                 return Err(ServerError::Authentication(
                     "The database asks for Kerberos or SSPI; Tagout speaks SCRAM-SHA-256, md5 and passwords.",
                 ));

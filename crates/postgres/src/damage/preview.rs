@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::known::counts_safely;
-use super::reach::{Asking, Bindings, Reach, Touch, all_rows, foreign_keys};
-use super::tables::{Table, goes_along, tables};
+use super::reach::{Asking, Bindings, Reach, Touch, all_rows, emptied, foreign_keys};
+use super::tables::{Gone, Table, goes_along, tables};
 use super::target::{
     Addressed, Blow, OWN_PATH, blows, cell, look_in, number, unseen, with_inheritors,
 };
+use super::words::{Count, ago};
 use super::{Bound, BoundTable, DamageError, Fate, Planned, Preview};
 use crate::{Ask, Rows, ServerError};
 
@@ -22,6 +23,21 @@ const GIVEN_UP: Duration = Duration::from_millis(2_500);
 const LOCK: &str = "300ms";
 /// Of the whole, what counting rows of the target itself may take.
 const COUNTING: Duration = Duration::from_millis(900);
+/// Catalogs of what is told when it goes with something else.
+const TOLD: &[&str] = &[
+    "pg_attrdef",
+    "pg_class",
+    "pg_constraint",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_namespace",
+    "pg_policy",
+    "pg_proc",
+    "pg_publication_rel",
+    "pg_rewrite",
+    "pg_trigger",
+    "pg_type",
+];
 /// Objects that are named one by one.
 const MOST_NAMED: usize = 40;
 
@@ -112,30 +128,6 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
             goes_along: goes_along.into_iter().collect(),
         }),
     })
-}
-
-/// How many rows, and how far that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Count {
-    Exact(u64),
-    About(u64),
-}
-
-impl Count {
-    fn most(self) -> u64 {
-        match self {
-            Self::Exact(rows) => rows,
-            Self::About(rows) => rows.saturating_mul(2).max(rows.saturating_add(100)),
-        }
-    }
-
-    fn words(self) -> String {
-        let rows = |count| if count == 1 { "row" } else { "rows" };
-        match self {
-            Self::Exact(count) => format!("exactly {count} {}", rows(count)),
-            Self::About(count) => format!("about {count} {} (the server's estimate)", rows(count)),
-        }
-    }
 }
 
 struct View<'a, A> {
@@ -430,37 +422,19 @@ impl<A: Ask> View<'_, A> {
 
     async fn empties(&mut self, named: &[u32], cascade: bool) -> Result<(), DamageError> {
         let keys = foreign_keys(self.ask).await?;
-        let mut emptied = with_inheritors(self.ask, named).await?;
-        let mut refusing = Vec::new();
-        loop {
-            let more: Vec<u32> = keys
-                .iter()
-                .filter(|key| emptied.contains(&key.parent) && !emptied.contains(&key.child))
-                .map(|key| key.child)
-                .collect();
-            if more.is_empty() {
-                break;
-            }
-            if !cascade {
-                let refuse = keys
-                    .iter()
-                    .filter(|key| more.contains(&key.child) && emptied.contains(&key.parent));
-                refusing.extend(refuse.map(|key| {
-                    format!(
-                        "{} refers to {}: without CASCADE the database refuses",
-                        key.child_name, key.parent_name
-                    )
-                }));
-                break;
-            }
-            emptied.extend(with_inheritors(self.ask, &more).await?);
-        }
+        let (emptied, refusing) = emptied(self.ask, named, cascade, &keys).await?;
         self.whole(&emptied, Fate::Emptied, named).await?;
         for oid in &emptied {
             let owned = owned_sequences(self.ask, *oid).await?;
             self.goes_along.extend(owned);
         }
-        self.lines.extend(refusing);
+        let refusing = refusing.iter().map(|key| {
+            format!(
+                "{} refers to {}: without CASCADE the database refuses",
+                key.child_name, key.parent_name
+            )
+        });
+        self.lines.extend(refusing.collect::<Vec<_>>());
         Ok(())
     }
 
@@ -485,32 +459,24 @@ impl<A: Ask> View<'_, A> {
         );
         let named: Vec<u32> = objects.iter().map(|object| object.oid).collect();
         self.whole(&relations, Fate::Dropped, &named).await?;
+        let name = |gone: &Gone| {
+            let name = gone.described.split_once(' ');
+            name.map_or_else(String::new, |(_, name)| name.to_owned())
+        };
+        let is_relation = |gone: &Gone| gone.column == 0 && relations.contains(&gone.oid);
+        let rows_of: BTreeSet<String> = gone
+            .iter()
+            .filter(|gone| is_relation(gone) || gone.kind == 'v')
+            .map(|gone| name(gone).trim_start_matches("view ").to_owned())
+            .collect();
+        // What every table has of its own is not worth a line: its type of row, and the array of that.
+        let is_of_rows = |gone: &Gone| {
+            gone.class == "pg_type" && rows_of.contains(name(gone).trim_end_matches("[]"))
+        };
         let others: Vec<&str> = gone
             .iter()
-            .filter(|gone| {
-                // What every table has of its own is not worth a line.
-                !relations.contains(&gone.oid)
-                    && matches!(
-                        gone.class.as_str(),
-                        "pg_class"
-                            | "pg_rewrite"
-                            | "pg_proc"
-                            | "pg_constraint"
-                            | "pg_trigger"
-                            | "pg_policy"
-                            | "pg_namespace"
-                            | "pg_extension"
-                            | "pg_event_trigger"
-                            | "pg_publication_rel"
-                            | "pg_attrdef"
-                            | "pg_type"
-                    )
-                    && !(gone.class == "pg_type" && gone.described.ends_with("[]"))
-                    && !(gone.class == "pg_type"
-                        && relations
-                            .iter()
-                            .any(|oid| *oid + 2 >= gone.oid && gone.oid > *oid))
-            })
+            .filter(|gone| TOLD.contains(&gone.class.as_str()))
+            .filter(|gone| !is_relation(gone) && !is_of_rows(gone))
             .map(|gone| gone.described.as_str())
             .collect();
         for other in others.iter().take(MOST_NAMED) {
@@ -612,7 +578,7 @@ impl<A: Ask> View<'_, A> {
         let line = match rows.single().and_then(|age| age.parse::<u64>().ok()) {
             Some(age) => format!(
                 "the server archived a part of its log {} ago; whether there is a backup to go with it, it does not know",
-                words(Duration::from_secs(age))
+                ago(Duration::from_secs(age))
             ),
             None => "age of the last backup: unknown".to_owned(),
         };
@@ -637,13 +603,4 @@ fn counts(rows: &Rows) -> Result<BTreeMap<u32, u64>, ServerError> {
         .iter()
         .map(|row| Ok((number(row, 0)?, number(row, 1)?)))
         .collect()
-}
-
-fn words(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ ..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
-    }
 }

@@ -306,6 +306,28 @@ impl Reach {
     }
 }
 
+/// The tables that a TRUNCATE of `named` empties, and the constraints that refuse it.
+pub(super) async fn emptied(
+    ask: &mut impl Ask,
+    named: &[u32],
+    cascade: bool,
+    keys: &[ForeignKey],
+) -> Result<(BTreeSet<u32>, Vec<ForeignKey>), ServerError> {
+    let mut emptied = with_inheritors(ask, named).await?;
+    loop {
+        let beyond: Vec<ForeignKey> = keys
+            .iter()
+            .filter(|key| emptied.contains(&key.parent) && !emptied.contains(&key.child))
+            .cloned()
+            .collect();
+        if beyond.is_empty() || !cascade {
+            return Ok((emptied, beyond));
+        }
+        let children: Vec<u32> = beyond.iter().map(|key| key.child).collect();
+        emptied.extend(with_inheritors(ask, &children).await?);
+    }
+}
+
 /// The table whose partition, at whatever remove, a table is.
 async fn families(ask: &mut impl Ask) -> Result<BTreeMap<u32, u32>, ServerError> {
     let rows = ask

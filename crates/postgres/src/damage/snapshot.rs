@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::definition;
-use super::reach::{Asking, Bindings, Reach, Touch, all_rows, foreign_keys};
+use super::reach::{Asking, Bindings, Reach, Touch, all_rows, emptied, foreign_keys};
+use super::settings::Settings;
 use super::store::{Kept, KeptColumn, KeptTable, Row, RowsFile, Store};
 use super::tables::{Table, goes_along, tables};
 use super::target::{Blow, OWN_PATH, blows, cell, list, number, unseen, with_inheritors};
@@ -22,20 +23,6 @@ const BUDGET: u64 = 1 << 30;
 const AT_A_TIME: usize = 500;
 /// The temporary table that holds where rows are.
 const PLACES: &str = "pg_temp.\"tagout: rows\"";
-
-/// How values are written while they are read, and what else must not come between.
-const SETTINGS: &[(&str, &str)] = &[
-    ("search_path", OWN_PATH),
-    ("datestyle", "ISO, YMD"),
-    ("intervalstyle", "postgres"),
-    ("timezone", "UTC"),
-    ("extra_float_digits", "1"),
-    ("bytea_output", "hex"),
-    ("xmloption", "content"),
-    ("row_security", "off"),
-    ("lock_timeout", "5s"),
-    ("quote_all_identifiers", "off"),
-];
 
 /// A snapshot, and what the database had counted when it was taken.
 #[derive(Debug)]
@@ -104,60 +91,6 @@ pub async fn snapshot(
             store.remove()?;
             Err(error)
         }
-    }
-}
-
-/// The client's settings, while others hold.
-struct Settings(Vec<(&'static str, String)>);
-
-impl Settings {
-    async fn set(ask: &mut impl Ask) -> Result<Self, DamageError> {
-        let each = |call: fn(&str, &str) -> String| {
-            let calls: Vec<_> = SETTINGS
-                .iter()
-                .map(|(name, value)| call(name, value))
-                .collect();
-            format!("SELECT {}", calls.join(", "))
-        };
-        let now = ask
-            .ask(&each(|name, _| {
-                format!("pg_catalog.current_setting('{name}')")
-            }))
-            .await?;
-        let row = now
-            .rows
-            .first()
-            .ok_or_else(|| unseen("the settings could not be read"))?;
-        let before = SETTINGS
-            .iter()
-            .enumerate()
-            .map(|(at, (name, _))| (*name, cell(row, at).to_owned()));
-        let before = Self(before.collect());
-        ask.ask(&each(|name, value| {
-            format!("pg_catalog.set_config('{name}', '{value}', true)")
-        }))
-        .await?;
-        Ok(before)
-    }
-
-    fn search_path(&self) -> &str {
-        let path = self.0.iter().find(|(name, _)| *name == "search_path");
-        path.map_or("", |(_, path)| path.as_str())
-    }
-
-    async fn back(&self, ask: &mut impl Ask) -> Result<(), DamageError> {
-        let calls: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, value)| {
-                format!(
-                    "pg_catalog.set_config('{name}', {}, true)",
-                    quoted_value(value)
-                )
-            })
-            .collect();
-        ask.ask(&format!("SELECT {}", calls.join(", "))).await?;
-        Ok(())
     }
 }
 
@@ -255,17 +188,7 @@ impl<A: Ask> Taking<'_, A> {
             }
             Blow::Empties { tables, cascade } => {
                 let keys = foreign_keys(self.ask).await?;
-                let mut emptied = with_inheritors(self.ask, tables).await?;
-                while *cascade {
-                    let more = keys.iter().filter(|key| {
-                        emptied.contains(&key.parent) && !emptied.contains(&key.child)
-                    });
-                    let more: Vec<u32> = more.map(|key| key.child).collect();
-                    if more.is_empty() {
-                        break;
-                    }
-                    emptied.extend(with_inheritors(self.ask, &more).await?);
-                }
+                let (emptied, _) = emptied(self.ask, tables, *cascade, &keys).await?;
                 self.all_of(&emptied, Fate::Emptied).await
             }
             Blow::Drops { objects, cascade } => {

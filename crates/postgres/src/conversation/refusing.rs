@@ -1,0 +1,109 @@
+//! Refusing a message: it is replaced by one that no server can read, and the server's error by the
+//! refusal, so that everything behind it happens as behind any error.
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
+use tagout_catalog_sql::Unreadable;
+
+use super::{Conversation, Ended};
+use crate::FrontendMessage;
+use crate::answers::Complaint;
+use crate::gate::Stream;
+use crate::names::NamesError;
+use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
+
+/// A message that no server can read, and what its error is to be replaced by.
+pub(super) struct Poison {
+    mark: String,
+    told: Vec<u8>,
+}
+
+impl<S: Stream> Conversation<S> {
+    pub(super) async fn refuse_unreadable(
+        &mut self,
+        message: &FrontendMessage,
+        why: &Unreadable,
+    ) -> Result<(), Ended> {
+        // A statement that no server would read either: let the client see that, as from a server.
+        let told = Told::new(
+            format!("Tagout denied this: {why}."),
+            "Write the statement in a way that PostgreSQL's own grammar reads.",
+        );
+        let code = match why {
+            Unreadable::Grammar { .. } => "42601",
+            _ => NOT_ALLOWED,
+        };
+        self.refuse(message, error(Severity::Error, code, &told))
+            .await
+    }
+
+    /// Makes the server answer with an error where `message` would have been, which becomes `told`.
+    pub(super) async fn refuse(
+        &mut self,
+        message: &FrontendMessage,
+        told: Vec<u8>,
+    ) -> Result<(), Ended> {
+        let mut random = [0; 8];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| Ended::Server("no random numbers".to_owned()))?;
+        let mark = format!("tagout_refused_{:016x}", u64::from_be_bytes(random));
+        self.refusal = Some(Poison {
+            mark: mark.clone(),
+            told,
+        });
+        match message {
+            FrontendMessage::Query(_) => {
+                let marked = FrontendMessage::Query(mark);
+                let noted = self.names.forward(&marked);
+                noted.map_err(|why| Ended::Protocol(why.to_string()))?;
+                self.write(&marked).await
+            }
+            _ => {
+                // Behind it nothing counts until `Sync`, as behind any error.
+                self.skipping = true;
+                self.write(&FrontendMessage::Parse {
+                    name: String::new(),
+                    text: mark,
+                    parameter_types: Vec::new(),
+                })
+                .await?;
+                self.write(&FrontendMessage::Flush).await
+            }
+        }
+    }
+
+    pub(super) async fn failed(&mut self, message: &Bytes) -> Result<(), Ended> {
+        let complaint = Complaint::read(message);
+        self.names.failed();
+        self.copying = None;
+        self.skipping = !self.names.is_synced();
+        let poison = self
+            .refusal
+            .take()
+            .filter(|poison| complaint.message.contains(&poison.mark));
+        match poison {
+            Some(poison) => {
+                self.error = Some("refused".to_owned());
+                self.give(&poison.told).await
+            }
+            // The server's own: something in front of what was refused failed first.
+            None => {
+                self.error = Some(complaint.code);
+                self.give(message).await
+            }
+        }
+    }
+}
+
+pub(super) fn names_error(why: NamesError) -> Vec<u8> {
+    let code = match why {
+        NamesError::Statement => "26000",
+        _ => "53400",
+    };
+    let told = Told::new(
+        format!("Tagout: {why}"),
+        "Statements that SQL prepares with PREPARE are used with EXECUTE.",
+    );
+    error(Severity::Error, code, &told)
+}
