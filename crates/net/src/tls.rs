@@ -48,9 +48,11 @@ const SYSTEM_BUNDLES: &[&str] = &[
 pub struct SessionCa {
     authority: CertifiedIssuer<'static, KeyPair>,
     leaf_key: KeyPair,
-    /// By host, and by what ALPN calls what is spoken.
-    leaves: Mutex<HashMap<(HostName, &'static [u8]), Arc<Leaf>>>,
+    leaves: Mutex<HashMap<Spoken, Arc<Leaf>>>,
 }
+
+/// A host, and what ALPN calls what is spoken with it.
+type Spoken = (HostName, &'static [u8]);
 
 /// A certificate for one host, ready to be shown.
 struct Leaf {
