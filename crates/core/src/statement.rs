@@ -12,6 +12,10 @@ use crate::request::{HttpRequest, Target};
 pub enum DatabaseSystem {
     /// PostgreSQL.
     Postgres,
+    /// MySQL and MariaDB.
+    MySql,
+    /// Redis and Valkey.
+    Redis,
 }
 
 impl DatabaseSystem {
@@ -19,7 +23,16 @@ impl DatabaseSystem {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+            Self::Redis => "redis",
         }
+    }
+
+    /// Of the word of channels, pins and ledgers.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Postgres, Self::MySql, Self::Redis]
+            .into_iter()
+            .find(|system| system.as_str() == word)
     }
 }
 

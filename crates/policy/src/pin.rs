@@ -9,7 +9,7 @@ use crate::task::Endpoint;
 
 /// Systems that product and manifest know and that no gate of this version reaches. A pin of theirs
 /// is kept: it says what an environment is, and nothing can act on it yet.
-const WITHOUT_GATE: &[&str] = &["aws", "mysql", "redis"];
+const WITHOUT_GATE: &[&str] = &["aws"];
 
 /// Something that belongs to an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Pin {
     Host(HostPattern),
     /// `postgres:db.example.com/app`, with `:PORT` behind the host where it is not the usual one.
     Database(DatabasePin),
-    /// `redis:cache.example.com`: of a system that no gate of this version reaches.
+    /// `aws:account/1234`: of a system that no gate of this version reaches.
     Elsewhere(String),
 }
 
@@ -105,12 +105,13 @@ impl Pin {
                 .map(Self::Resource)
                 .map_err(|error| format!("{error}"));
         }
-        if provider == DatabaseSystem::Postgres.as_str() {
-            return DatabasePin::parse(DatabaseSystem::Postgres, rest)
+        if let Some(system) = DatabaseSystem::parse(provider) {
+            return DatabasePin::parse(system, rest)
                 .map(Self::Database)
                 .ok_or_else(|| {
-                    "a database is written postgres:HOST/DATABASE or postgres:HOST:PORT/DATABASE"
-                        .to_owned()
+                    format!(
+                        "a database is written {provider}:HOST/DATABASE or {provider}:HOST:PORT/DATABASE"
+                    )
                 });
         }
         let plain = |byte: u8| byte.is_ascii_graphic();

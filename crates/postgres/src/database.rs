@@ -1,15 +1,14 @@
 //! A database that the task was given: where it is, who logs in there, and what stands for the password
 //! inside.
 
-use std::net::IpAddr;
-
 use tagout_core::{CredentialUse, Target, Transport};
 use tagout_credentials::Secret;
+use tagout_database::{Place, is_this_machine};
 use tagout_net::{DatabaseTls, Verification};
 use tagout_policy::Endpoint;
 
 use crate::Trust;
-use crate::url::{Place, SslMode};
+use crate::url::SslMode;
 
 /// A database of a session.
 pub struct Database {
@@ -58,14 +57,6 @@ impl SslMode {
     }
 }
 
-/// Whether `host` is this machine's own loopback.
-pub fn is_this_machine(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 impl Database {
     /// Its server, as authority and ledger speak of it.
     pub fn target(&self) -> Target {
@@ -91,13 +82,9 @@ impl Database {
 
     /// What is known of whoever answers, once encrypted or not.
     pub(crate) fn trust(&self, is_encrypted: bool) -> Trust {
-        let is_here = match &self.place {
-            Place::Socket(_) => true,
-            Place::Host(host) => is_this_machine(host),
-        };
         match self.tls.verification {
             Verification::Full | Verification::Authority if is_encrypted => Trust::Verified,
-            _ if is_here => Trust::Verified,
+            _ if self.place.is_here() => Trust::Verified,
             _ => Trust::Unverified,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tagout_database::Place;
 use tagout_net::{Connection, Upstream, UpstreamStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use crate::channel::end_point;
 use crate::database::Database;
 use crate::gate::{DialError, Link, unpinned};
-use crate::url::{Place, SslMode};
+use crate::url::SslMode;
 use crate::{Ask, Login, Server, ServerError, Startup};
 
 /// How long a server may take to answer whether it encrypts.

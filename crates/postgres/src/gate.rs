@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tagout_authority::Authority;
 use tagout_core::{HoldId, HostName, Refusal};
+use tagout_database::Place;
 use tagout_net::{
     Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, refuse_handshake,
 };
@@ -30,7 +31,6 @@ use crate::refusal::{
     NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, PROTOCOL, Severity, Told, WRONG_PASSWORD, error,
 };
 use crate::tally::Tally;
-use crate::url::Place;
 use crate::{
     ChannelBinding, Frame, Frames, Opening, Password, ProtocolError, ScramError, Server,
     ServerError, Startup, Verifier,

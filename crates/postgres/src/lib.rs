@@ -1,12 +1,12 @@
 //! PostgreSQL's frontend/backend protocol (version 3, PostgreSQL's manual, chapter "Frontend/Backend
 //! Protocol") as a gate reads it from a client that is an attacker.
 //!
-//! Pure code: bytes in, values out. No session starts a gate on it yet; `[[database]]` in a manifest is
-//! still answered by "comes with a later version". What is here is the part that has to be right
-//! before one may: [`Opening`] (what a connection begins with), [`FrontendMessage`] (everything a
-//! client may say after that), [`Names`] (which prepared statement and portal a name means in the
-//! server, not in the client's hopes) and [`Verifier`] (the client's password is a decoy, asked for by
-//! SCRAM).
+//! [`Gate`] serves a session's connections: whoever knows the decoy gets a server, where the real password
+//! is said, and each message that runs something is judged before it is written there. Below it lies pure
+//! code: [`Opening`] (what a connection begins with), [`FrontendMessage`] (everything a client may say
+//! after that), [`Names`] (which prepared statement and portal a name means in the server, not in the
+//! client's hopes) and [`Verifier`] (the client's password is a decoy, asked for by SCRAM). [`damage`] says
+//! what a statement would take, and keeps it.
 //!
 //! What must stay true: a message that is not fully understood is an error and ends the connection;
 //! nothing is forwarded as bytes, every message is written anew from what was read; a length is
@@ -30,7 +30,7 @@ mod startup;
 mod tally;
 mod url;
 
-pub use database::{Database, is_this_machine};
+pub use database::Database;
 pub use dial::connect_in_person;
 pub use frame::{Frame, Frames};
 pub use gate::{DialError, Gate};
@@ -39,7 +39,7 @@ pub use names::{Names, NamesError, PreparedStatement, Status};
 pub use scram::{ChannelBinding, Exchange, ITERATIONS, ScramError, Verifier};
 pub use server::{Ask, Login, Rows, Server, ServerError, Trust, quoted_name, quoted_value};
 pub use startup::{Opening, Startup};
-pub use url::{DatabaseUrl, Place, SslMode, UrlError};
+pub use url::{DatabaseUrl, SslMode};
 
 /// What a client sent cannot be read as the protocol. The connection ends.
 ///

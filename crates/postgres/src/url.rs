@@ -1,10 +1,8 @@
-//! A database's URL, as it stands in `DATABASE_URL`: what libpq calls a connection URI, with the schemes
-//! of SQLAlchemy (`postgresql+asyncpg`) and JDBC. Read outside for the way to the server; written anew
+//! PostgreSQL's URL: what libpq calls a connection URI. Read outside for the way to the server; written anew
 //! for the inside, with the decoy where the password stood.
 
-use std::fmt::Write as _;
-
-use tagout_core::percent_decode;
+use tagout_core::DatabaseSystem;
+use tagout_database::{Place, ServerUrl, UrlError, system_of};
 use zeroize::Zeroizing;
 
 /// The port of a URL without one.
@@ -45,24 +43,16 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A name or an address.
-    Host(String),
-    /// The folder of its socket on this machine.
-    Socket(String),
-}
-
 /// A URL that was read.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    scheme: String,
+    /// For the client inside: with nothing that leads outside.
+    rest: ServerUrl,
     /// The role; the operating system's user outside where there is none.
     pub user: Option<String>,
     /// Its password, where the URL has one.
     pub password: Option<Zeroizing<String>>,
-    /// Where the server is.
+    /// Where the server is; of a socket, its folder.
     pub place: Place,
     /// Its port, which names the socket as well.
     pub port: u16,
@@ -76,41 +66,6 @@ pub struct DatabaseUrl {
     pub client_certificate: Option<(String, String)>,
     /// `options`, for the server.
     pub options: Option<String>,
-    /// The rest, for the client.
-    parameters: Vec<(String, String)>,
-}
-
-/// Why a URL cannot be used. Never quotes it: a password stands in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// Another scheme.
-    #[error(
-        "it does not begin with postgres:// or postgresql://; the only databases that Tagout reads are PostgreSQL's"
-    )]
-    Scheme,
-    /// More than one host.
-    #[error("it names several hosts; name one")]
-    Hosts,
-    /// The port.
-    #[error("its port is not a number from 1 to 65535")]
-    Port,
-    /// What is encoded is not text.
-    #[error("it encodes text that is not UTF-8")]
-    Encoding,
-    /// `sslmode`.
-    #[error(
-        "its sslmode is none of disable, allow, prefer, require, verify-ca, verify-full, no-verify"
-    )]
-    SslMode,
-    /// One of two that belong together.
-    #[error("it has one of sslcert and sslkey; it needs both")]
-    ClientCertificate,
-    /// A parameter without `=`.
-    #[error("a parameter behind the ? has no =")]
-    Parameter,
-    /// No host.
-    #[error("it names no host; write postgres://USER:PASSWORD@HOST/DATABASE")]
-    Place,
 }
 
 impl DatabaseUrl {
@@ -119,121 +74,64 @@ impl DatabaseUrl {
     /// # Errors
     /// See [`UrlError`].
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        let text = text.trim();
-        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
-        let kind = scheme.strip_prefix("jdbc:").unwrap_or(scheme);
-        let kind = kind.split('+').next().unwrap_or(kind);
-        if kind != "postgres" && kind != "postgresql" {
+        if system_of(text)? != DatabaseSystem::Postgres {
             return Err(UrlError::Scheme);
         }
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = match login.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (login, None),
-        };
-        let (host, port) = split_port(host)?;
-        let mut url = Self {
-            scheme: scheme.to_owned(),
-            user: some(decoded(user)?),
-            password: password
-                .map(decoded)
-                .transpose()?
-                .and_then(some)
-                .map(Zeroizing::new),
-            place: Place::Host(decoded(host)?),
-            port: port.unwrap_or(DEFAULT_PORT),
-            database: some(decoded(path)?),
-            ssl_mode: None,
-            root_certificates: None,
-            client_certificate: None,
-            options: None,
-            parameters: Vec::new(),
-        };
+        let mut rest = ServerUrl::parse(text)?;
+        let (mut ssl_mode, mut root_certificates, mut options) = (None, None, None);
         let (mut certificate, mut key) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').ok_or(UrlError::Parameter)?;
-            let (name, value) = (decoded(name)?, decoded(value)?);
+        for (name, value) in &rest.parameters {
+            let value = value.clone();
             match name.as_str() {
-                "user" => url.user = some(value.clone()),
-                "password" => url.password = some(value.clone()).map(Zeroizing::new),
-                "host" | "hostaddr" => url.place = Place::Host(value.clone()),
-                "port" => url.port = value.parse().map_err(|_| UrlError::Port)?,
-                "dbname" => url.database = some(value.clone()),
-                "sslmode" => url.ssl_mode = Some(ssl_mode(&value)?),
-                "sslrootcert" => url.root_certificates = some(value.clone()),
-                "sslcert" => certificate = some(value.clone()),
-                "sslkey" => key = some(value.clone()),
-                "options" => url.options = some(value.clone()),
+                "user" => rest.user = some(value),
+                "password" => rest.password = some(value).map(Zeroizing::new),
+                "host" | "hostaddr" => rest.host = value,
+                "port" => {
+                    let port = value.parse().ok().filter(|port| *port != 0);
+                    rest.port = Some(port.ok_or(UrlError::Port)?);
+                }
+                "dbname" => rest.path = some(value),
+                "sslmode" => ssl_mode = Some(mode(&value)?),
+                "sslrootcert" => root_certificates = some(value),
+                "sslcert" => certificate = some(value),
+                "sslkey" => key = some(value),
+                "options" => options = some(value),
                 _ => {}
             }
-            if !OUTSIDE_ONLY.contains(&name.as_str()) {
-                url.parameters.push((name, value));
-            }
         }
-        url.client_certificate = match (certificate, key) {
+        rest.parameters
+            .retain(|(name, _)| !OUTSIDE_ONLY.contains(&name.as_str()));
+        let client_certificate = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
-            _ => return Err(UrlError::ClientCertificate),
+            _ => return Err(UrlError::ClientCertificate("sslcert", "sslkey")),
         };
-        if url.port == 0 {
-            return Err(UrlError::Port);
-        }
-        if let Place::Host(host) = &url.place {
-            match host.as_str() {
-                "" => return Err(UrlError::Place),
-                folder if folder.starts_with('/') => {
-                    url.place = Place::Socket(folder.trim_end_matches('/').to_owned());
-                }
-                several if several.contains(',') => return Err(UrlError::Hosts),
-                address => {
-                    let address = address.strip_prefix('[').unwrap_or(address);
-                    let address = address.strip_suffix(']').unwrap_or(address).to_owned();
-                    url.place = Place::Host(address);
-                }
-            }
-        }
-        Ok(url)
+        Ok(Self {
+            user: rest.user.take(),
+            password: rest.password.take(),
+            place: rest.place()?,
+            port: rest.port.unwrap_or(DEFAULT_PORT),
+            database: rest.path.take(),
+            ssl_mode,
+            root_certificates,
+            client_certificate,
+            options,
+            rest,
+        })
     }
 
     /// The URL by which a client inside reaches the gate: at `host`, with `password`, for `user` and
     /// `database` whatever it said of them.
     pub fn inside(&self, host: &str, user: &str, database: &str, password: Option<&str>) -> String {
-        let mut text = format!("{}://{}", self.scheme, encoded(user));
-        // Writing to a String cannot fail.
-        if let Some(password) = password {
-            let _ = write!(text, ":{}", encoded(password));
-        }
-        let _ = write!(text, "@{host}:{}/{}", self.port, encoded(database));
-        for (number, (name, value)) in self.parameters.iter().enumerate() {
-            let mark = if number == 0 { '?' } else { '&' };
-            let _ = write!(text, "{mark}{}={}", encoded(name), encoded(value));
-        }
-        if self.scheme.starts_with("jdbc:") {
-            return self.jdbc(host, user, database, password);
-        }
-        text
-    }
-
-    /// JDBC has no login in front of the host.
-    fn jdbc(&self, host: &str, user: &str, database: &str, password: Option<&str>) -> String {
-        let mut text = format!(
-            "{}://{host}:{}/{}",
-            self.scheme,
-            self.port,
-            encoded(database)
-        );
-        let mut parameters = vec![("user", user)];
-        parameters.extend(password.map(|password| ("password", password)));
-        let rest = self.parameters.iter();
-        parameters.extend(rest.map(|(name, value)| (name.as_str(), value.as_str())));
-        for (number, (name, value)) in parameters.into_iter().enumerate() {
-            let mark = if number == 0 { '?' } else { '&' };
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{mark}{}={}", encoded(name), encoded(value));
-        }
-        text
+        let inside = ServerUrl {
+            user: Some(user.to_owned()),
+            password: password.map(|password| Zeroizing::new(password.to_owned())),
+            host: host.to_owned(),
+            port: Some(self.port),
+            path: Some(database.to_owned()),
+            ..self.rest.clone()
+        };
+        inside.written()
     }
 }
 
@@ -251,24 +149,7 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// An address of version 6 stands in brackets.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            if host.contains(',') {
-                return Err(UrlError::Hosts);
-            }
-            let port = match port {
-                "" => None,
-                digits => Some(digits.parse().map_err(|_| UrlError::Port)?),
-            };
-            Ok((host, port))
-        }
-        _ => Ok((authority, None)),
-    }
-}
-
-fn ssl_mode(word: &str) -> Result<SslMode, UrlError> {
+fn mode(word: &str) -> Result<SslMode, UrlError> {
     Ok(match word {
         "disable" => SslMode::Disable,
         "allow" | "prefer" => SslMode::Prefer,
@@ -276,29 +157,13 @@ fn ssl_mode(word: &str) -> Result<SslMode, UrlError> {
         "require" | "no-verify" => SslMode::Require,
         "verify-ca" => SslMode::VerifyCa,
         "verify-full" => SslMode::VerifyFull,
-        _ => return Err(UrlError::SslMode),
-    })
-}
-
-fn decoded(text: &str) -> Result<String, UrlError> {
-    String::from_utf8(percent_decode(text)).map_err(|_| UrlError::Encoding)
-}
-
-/// RFC 3986 §2.3: everything but unreserved characters is encoded.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            // Writing to a String cannot fail.
-            _ => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
+        _ => {
+            return Err(UrlError::Encryption {
+                name: "sslmode",
+                known: "disable, allow, prefer, require, verify-ca, verify-full, no-verify",
+            });
         }
-    }
-    encoded
+    })
 }
 
 #[cfg(test)]
@@ -371,8 +236,17 @@ mod tests {
             ("postgres://a:x/c", UrlError::Port),
             ("postgres://a:0/c", UrlError::Port),
             ("postgres://u:%ff@a/c", UrlError::Encoding),
-            ("postgres://a/c?sslmode=on", UrlError::SslMode),
-            ("postgres://a/c?sslcert=x", UrlError::ClientCertificate),
+            (
+                "postgres://a/c?sslmode=on",
+                UrlError::Encryption {
+                    name: "sslmode",
+                    known: "disable, allow, prefer, require, verify-ca, verify-full, no-verify",
+                },
+            ),
+            (
+                "postgres://a/c?sslcert=x",
+                UrlError::ClientCertificate("sslcert", "sslkey"),
+            ),
             ("postgres://a/c?x", UrlError::Parameter),
             ("postgres:///c", UrlError::Place),
         ] {

@@ -16,7 +16,7 @@ use tagout_postgres::damage::{self, DamageError};
 pub use tagout_postgres::damage::{KeptSummary, UndoOptions, UndoReport};
 use tagout_postgres::{DialError, connect_in_person};
 
-use crate::databases::{in_person, kept, kept_of_all};
+use crate::databases::{Database, in_person, kept, kept_of_all};
 use crate::gates::upstream_config;
 use crate::home::Home;
 use crate::task::{TaskError, load_config};
@@ -186,6 +186,7 @@ pub fn undo(
                 continue;
             }
         };
+        let Database::Postgres(database) = database;
         let report = runtime.block_on(async {
             let mut connection = connect_in_person(&upstream, &database)
                 .await

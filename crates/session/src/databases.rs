@@ -8,18 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tagout_authority::Authority;
-use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId};
+use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId, Target};
 use tagout_credentials::{Credential, Decoy, Outside, Secret, Source};
-use tagout_net::{DatabaseTls, Names, SessionCa, Upstream};
+use tagout_database::{Place, is_this_machine, system_of};
+use tagout_net::{Captured, Destination, Names, SessionCa, Upstream};
 use tagout_policy::{Endpoint, Task};
-use tagout_postgres::{Database, DatabaseUrl, Gate, Place, SslMode, is_this_machine};
 use tagout_secrets::{DecoyKey, is_guessable};
 
 use crate::home::Home;
 use crate::run::RunError;
 
-/// The variable of a URL whose source is none.
-const USUAL_VARIABLE: &str = "DATABASE_URL";
+mod postgres;
 
 /// Below it are names of Tagout's making, for servers that have none.
 const MADE_NAMES: &str = "database.internal";
@@ -31,12 +30,66 @@ pub(crate) struct Databases {
 }
 
 struct Found {
+    read: Read,
+    /// Which variable holds its URL inside.
+    variable: String,
+}
+
+/// What a system makes of a URL.
+struct Read {
     database: Database,
-    /// Which variable holds its URL inside, and that URL.
-    variable: (String, String),
+    /// The URL inside.
+    url: String,
     credential: Option<Credential>,
     /// Where it is, for a name of Tagout's making.
     addresses: Vec<SocketAddr>,
+}
+
+/// A database, as the gate of its system wants it.
+pub(crate) enum Database {
+    Postgres(tagout_postgres::Database),
+}
+
+impl Database {
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Postgres(database) => &database.endpoint,
+        }
+    }
+
+    fn target(&self) -> Target {
+        match self {
+            Self::Postgres(database) => database.target(),
+        }
+    }
+}
+
+/// The gates of a session's databases, one of each system that it has.
+pub(crate) struct DatabaseGates(Vec<DatabaseGate>);
+
+/// The gate of one system. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum DatabaseGate {
+    Postgres(tagout_postgres::Gate),
+}
+
+impl DatabaseGates {
+    /// The gate of a connection to `destination` on `port`, where that is for a database.
+    pub(crate) fn at(&self, destination: &Destination, port: u16) -> Option<DatabaseGate> {
+        let serves = |gate: &&DatabaseGate| match gate {
+            DatabaseGate::Postgres(gate) => gate.serves(destination, port),
+        };
+        self.0.iter().find(serves).cloned()
+    }
+}
+
+impl DatabaseGate {
+    /// Serves one captured connection to its end.
+    pub(crate) async fn serve(&self, captured: Captured) {
+        match self {
+            Self::Postgres(gate) => gate.serve(captured).await,
+        }
+    }
 }
 
 impl Databases {
@@ -57,24 +110,24 @@ impl Databases {
                 reason,
             };
             let loaded = load((&grant.name, &grant.source), outside, key).map_err(failed)?;
-            let variable = loaded.variable.0.clone();
+            let variable = loaded.variable.clone();
             if let Some(other) = variables.insert(variable.clone(), grant.name.clone()) {
                 let reason = format!(
                     "its URL would stand in {variable} inside, and so would that of database `{other}`; give each a variable of its own, as url = \"env:OTHER_URL\" or file:PATH#OTHER_URL"
                 );
                 return Err(failed(reason));
             }
-            grant.endpoint = Some(loaded.database.endpoint.clone());
+            grant.endpoint = Some(loaded.read.database.endpoint().clone());
             found.push(loaded);
         }
-        for loaded in &found {
-            let endpoint = &loaded.database.endpoint;
+        for (grant, loaded) in task.databases.iter().zip(&found) {
+            let endpoint = loaded.read.database.endpoint();
             let unread = task.local_ports.iter().find(|local| {
                 endpoint.inside.as_str() == "localhost" && local.port == endpoint.port
             });
             if let Some(local) = unread {
                 return Err(RunError::Database {
-                    name: loaded.database.name.clone(),
+                    name: grant.name.clone(),
                     reason: format!(
                         "`local = {}` on line {} lets it pass unread; remove that entry",
                         local.port, local.line
@@ -89,46 +142,59 @@ impl Databases {
     pub(crate) fn credentials(&self) -> impl Iterator<Item = Credential> {
         self.found
             .iter()
-            .filter_map(|found| found.credential.clone())
+            .filter_map(|found| found.read.credential.clone())
     }
 
     /// The variables inside.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (String, String)> {
-        self.found.iter().map(|found| found.variable.clone())
+        self.found
+            .iter()
+            .map(|found| (found.variable.clone(), found.read.url.clone()))
     }
 
-    /// The gate, where there is a database. What approved statements destroy is kept in `kept`.
+    /// The gates, one of each system that has a database here. What approved statements destroy is kept in
+    /// `kept`.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(crate) fn gate(
+    pub(crate) fn gates(
         self,
         authority: &Authority,
         upstream: &Arc<Upstream>,
         (ca, names): (&Arc<SessionCa>, &Names),
-        kept: PathBuf,
-    ) -> std::io::Result<Option<Gate>> {
-        if self.found.is_empty() {
-            return Ok(None);
-        }
-        let mut databases = Vec::new();
-        for found in self.found {
-            let endpoint = &found.database.endpoint;
-            names.grant(HostPattern::Exact(endpoint.inside.clone()));
-            upstream.allow_operators_network(found.database.target());
-            if !found.addresses.is_empty() {
-                upstream.place(endpoint.inside.clone(), endpoint.port, found.addresses);
+        kept: &Path,
+    ) -> std::io::Result<DatabaseGates> {
+        let mut postgres = Vec::new();
+        for Found { read, .. } in self.found {
+            names.grant(HostPattern::Exact(read.database.endpoint().inside.clone()));
+            let database = read.placed(upstream);
+            match database {
+                Database::Postgres(database) => postgres.push(database),
             }
-            databases.push(found.database);
         }
-        Gate::new(
-            authority.clone(),
-            Arc::clone(upstream),
-            Arc::clone(ca),
-            databases,
-            kept,
-        )
-        .map(Some)
+        let mut gates = Vec::new();
+        if !postgres.is_empty() {
+            gates.push(DatabaseGate::Postgres(tagout_postgres::Gate::new(
+                authority.clone(),
+                Arc::clone(upstream),
+                Arc::clone(ca),
+                postgres,
+                kept.to_owned(),
+            )?));
+        }
+        Ok(DatabaseGates(gates))
+    }
+}
+
+impl Read {
+    /// The database, once `upstream` knows where it is.
+    fn placed(self, upstream: &Upstream) -> Database {
+        let endpoint = self.database.endpoint();
+        upstream.allow_operators_network(self.database.target());
+        if !self.addresses.is_empty() {
+            upstream.place(endpoint.inside.clone(), endpoint.port, self.addresses);
+        }
+        self.database
     }
 }
 
@@ -151,12 +217,7 @@ pub(crate) fn in_person(
 ) -> Result<Database, String> {
     // Nobody inside sees this decoy.
     let found = load((name, source), outside, &DecoyKey::derive(&[], &[]))?;
-    let endpoint = &found.database.endpoint;
-    upstream.allow_operators_network(found.database.target());
-    if !found.addresses.is_empty() {
-        upstream.place(endpoint.inside.clone(), endpoint.port, found.addresses);
-    }
-    Ok(found.database)
+    Ok(found.read.placed(upstream))
 }
 
 fn load(
@@ -168,98 +229,88 @@ fn load(
     let secret = source.load(outside).map_err(|error| error.to_string())?;
     let text = std::str::from_utf8(secret.expose())
         .map_err(|_| format!("what {written_source} holds is not text"))?;
-    let url = DatabaseUrl::parse(text)
-        .map_err(|error| format!("the URL of {written_source} cannot be used: {error}"))?;
-    let user = url
-        .user
-        .clone()
-        .or_else(|| std::env::var("USER").ok())
-        .ok_or("its URL names no role")?;
-    let database = url.database.clone().unwrap_or_else(|| user.clone());
-    let (inside, addresses) = inside_name(name, &url.place, url.port)?;
-    let written = match &url.place {
-        // Written as it stands, since files of the workspace name it so.
-        Place::Host(host) if is_this_machine(host) && !host.contains(':') => host.clone(),
-        _ => inside.to_string(),
+    let unusable =
+        |why: &dyn std::fmt::Display| format!("the URL of {written_source} cannot be used: {why}");
+    let system = system_of(text).map_err(|error| unusable(&error))?;
+    let read = match system {
+        DatabaseSystem::Postgres => postgres::read(name, text, key),
+        other => Err(format!("{} has no gate in this version", other.as_str())),
     };
-    let password = url
-        .password
-        .as_ref()
-        .map(|password| Secret::new(password.as_bytes().to_vec()));
-    let decoy = password.as_ref().map(|password| decoy_of(password, key));
-    let credential = password
-        .clone()
-        .zip(decoy.clone())
-        .map(|(secret, decoy)| Credential {
+    let read = read.map_err(|why| unusable(&why))?;
+    let variable = match &source {
+        Source::Env(name) => name.clone(),
+        Source::File { key: Some(key), .. } if is_variable(key) => key.clone(),
+        _ => usual_variable(system).to_owned(),
+    };
+    Ok(Found { read, variable })
+}
+
+/// The variable of a URL whose source is none.
+fn usual_variable(system: DatabaseSystem) -> &'static str {
+    match system {
+        DatabaseSystem::Postgres | DatabaseSystem::MySql => "DATABASE_URL",
+        DatabaseSystem::Redis => "REDIS_URL",
+    }
+}
+
+/// What stands for a password inside.
+struct Login {
+    password: Option<Secret>,
+    decoy: Option<Decoy>,
+}
+
+impl Login {
+    fn new(password: Option<&str>, key: &DecoyKey) -> Self {
+        let password = password.map(|password| Secret::new(password.as_bytes().to_vec()));
+        let decoy = password.as_ref().map(|password| decoy_of(password, key));
+        Self { password, decoy }
+    }
+
+    fn decoy(&self) -> Option<&str> {
+        self.decoy.as_ref().map(Decoy::as_str)
+    }
+
+    /// What a client inside has to know, any of them: the decoy, and a password that anybody could guess.
+    fn accepted(&self) -> Vec<String> {
+        let guessable = self
+            .password
+            .as_ref()
+            .filter(|password| is_guessable(password.expose()))
+            .and_then(|word| String::from_utf8(word.expose().to_vec()).ok());
+        let decoy = self.decoy().map(str::to_owned);
+        decoy.into_iter().chain(guessable).collect()
+    }
+
+    /// As a credential of the session, by the database's name.
+    fn credential(&self, name: &str, system: DatabaseSystem) -> Option<Credential> {
+        let (secret, decoy) = self.password.clone().zip(self.decoy.clone())?;
+        Some(Credential {
             name: name.to_owned(),
-            provider: DatabaseSystem::Postgres.as_str().to_owned(),
+            provider: system.as_str().to_owned(),
             hosts: Vec::new(),
             slots: Vec::new(),
             secret,
             decoy,
             generation: 1,
             repository: None,
-        });
-    let variable = match &source {
-        Source::Env(name) => name.clone(),
-        Source::File { key: Some(key), .. } if is_variable(key) => key.clone(),
-        _ => USUAL_VARIABLE.to_owned(),
-    };
-    let value = url.inside(
-        &written,
-        &user,
-        &database,
-        decoy.as_ref().map(Decoy::as_str),
-    );
-    let ssl_mode = SslMode::or_usual(url.ssl_mode, &url.place);
-    let tls = DatabaseTls {
-        verification: ssl_mode.verification(url.root_certificates.is_some()),
-        authorities: match url.root_certificates.as_deref() {
-            // libpq's word for the system's own, which are trusted anyway.
-            None | Some("system") => Vec::new(),
-            Some(path) => certificates(Path::new(path))?,
-        },
-        client: match &url.client_certificate {
-            None => None,
-            Some((certificate, key)) => Some((
-                certificates(Path::new(certificate))?,
-                private_key(Path::new(key))?,
-            )),
-        },
-    };
-    let guessable = password
-        .clone()
-        .filter(|password| is_guessable(password.expose()));
-    let endpoint = Endpoint {
-        system: DatabaseSystem::Postgres,
-        outside: match &url.place {
-            Place::Host(host) => host.clone(),
-            Place::Socket(folder) => folder.clone(),
-        },
-        inside,
-        port: url.port,
-        database,
-    };
-    Ok(Found {
-        database: Database {
-            name: name.to_owned(),
-            endpoint,
-            place: url.place.clone(),
-            user,
-            password,
-            accepted: decoy
-                .into_iter()
-                .map(|decoy| decoy.as_str().to_owned())
-                .chain(guessable.and_then(|word| String::from_utf8(word.expose().to_vec()).ok()))
-                .collect(),
-            options: url.options.clone(),
-            ssl_mode,
-            tls,
-        },
-        variable: (variable, value),
-        credential,
-        addresses,
-    })
+        })
+    }
+}
+
+/// The host of the URL inside: as it stands where files of the workspace name it so.
+fn written_host(place: &Place, inside: &HostName) -> String {
+    match place {
+        Place::Host(host) if is_this_machine(host) && !host.contains(':') => host.clone(),
+        _ => inside.to_string(),
+    }
+}
+
+/// How a pin names the place.
+fn outside_name(place: &Place) -> String {
+    match place {
+        Place::Host(host) => host.clone(),
+        Place::Socket(path) => path.clone(),
+    }
 }
 
 /// The name by which programs inside reach a server, and where it is when the name is not its own.

@@ -146,13 +146,13 @@ impl Gates {
         }
         let databases = self
             .databases
-            .gate(
+            .gates(
                 &authority,
                 &upstream,
                 (&self.ca, &names),
-                databases::kept(&session.home, &session.id),
+                &databases::kept(&session.home, &session.id),
             )
-            .map_err(io("starting the gate of databases"))?;
+            .map_err(io("starting the gates of databases"))?;
         let gate =
             Gate::new(authority.clone(), upstream, self.ca, self.model_hosts).with_logins(logins);
         let gate = gate.with_proxy(Arc::clone(&names));
@@ -165,17 +165,14 @@ impl Gates {
         local_port::serve(
             sockets.loopback,
             &self.task,
-            (&gate, databases.as_ref()),
+            (&gate, &databases),
             authority.record(),
         )?;
         publish::serve(self.published, &sandbox.control(), authority.record())?;
         runtime.spawn(async move {
             let _name_server = name_server;
             while let Some(captured) = listeners.accept().await {
-                let database = databases
-                    .as_ref()
-                    .filter(|gate| gate.serves(&captured.destination, captured.port));
-                match database.cloned() {
+                match databases.at(&captured.destination, captured.port) {
                     Some(gate) => tokio::spawn(async move { gate.serve(captured).await }),
                     None => {
                         let gate = gate.clone();

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::databases::DatabaseGates;
 use crate::run::{RunError, io};
 
 /// Connections at one time, over all ports; more wait.
@@ -51,7 +52,7 @@ pub(crate) fn ports(task: &Task) -> Vec<u16> {
 pub(crate) fn serve(
     sockets: Vec<(u16, TcpListener)>,
     task: &Task,
-    (gate, databases): (&Gate, Option<&tagout_postgres::Gate>),
+    (gate, databases): (&Gate, &DatabaseGates),
     record: &Record,
 ) -> Result<(), RunError> {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -64,9 +65,7 @@ pub(crate) fn serve(
         let (gate, record, room) = (gate.clone(), record.clone(), Arc::clone(&room));
         let localhost = localhost.clone();
         let destination = Destination::Known(localhost.clone());
-        let database = databases
-            .filter(|gate| gate.serves(&destination, port))
-            .cloned();
+        let database = databases.at(&destination, port);
         tokio::spawn(async move {
             loop {
                 let Ok(place) = Arc::clone(&room).acquire_owned().await else {
