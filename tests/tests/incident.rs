@@ -199,3 +199,24 @@ for_each_person! {
         world.assert_nothing_left();
     }
 }
+
+for_each_person! {
+    fn the_demo_of_databases_shows_holds_and_undoes(person: Person) {
+        let world = World::new(person);
+        let finished = world.tagout(&["demo", "database"]).success();
+        assert!(
+            finished.stdout.contains("exactly 4000 rows")
+                && finished.stdout.contains("put back public.customers: 100 rows again"),
+            "{finished}"
+        );
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_demo_that_is_not_there_names_those_that_are() {
+    let world = World::new(Person::ordinary());
+    let finished = world.tagout(&["demo", "redis"]);
+    assert_ne!(finished.status, 0, "{finished}");
+    assert!(finished.stderr.contains("`database`"), "{finished}");
+}

@@ -7,7 +7,7 @@
 
 pub(crate) mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
@@ -57,9 +57,15 @@ pub struct Report {
     pub lines: Vec<Line>,
 }
 
-/// What the ledger says about refusals.
+/// What the ledger says about refusals, and about statements that were approved.
 #[derive(Default)]
-struct Refusals(BTreeMap<(String, String), Refused>);
+struct Recorded {
+    refusals: BTreeMap<(String, String), Refused>,
+    /// Holds whose statement did more than was shown.
+    taken_back: HashSet<String>,
+    /// Holds of which is kept what their statement took.
+    kept: HashSet<String>,
+}
 
 #[derive(Default)]
 struct Refused {
@@ -87,8 +93,9 @@ impl Report {
         for remark in &sources.remarks {
             report.say(Tone::Warning, &escape_untrusted(remark));
         }
-        report.tell_refusals(&Refusals::read(sources.ledger, sources.profile));
-        report.tell_holds(sources);
+        let recorded = Recorded::read(sources.ledger, sources.profile);
+        report.tell_refusals(&recorded.refusals);
+        report.tell_holds(sources, &recorded);
         let log = format!("tagout log {}", sources.session);
         if report.lines.is_empty() {
             report.say(
@@ -204,8 +211,8 @@ impl Report {
         self.say(tone, &text);
     }
 
-    fn tell_refusals(&mut self, refusals: &Refusals) {
-        let total: usize = refusals.0.values().map(|refused| refused.times).sum();
+    fn tell_refusals(&mut self, refusals: &BTreeMap<(String, String), Refused>) {
+        let total: usize = refusals.values().map(|refused| refused.times).sum();
         if total == 0 {
             return;
         }
@@ -216,7 +223,7 @@ impl Report {
                 total => format!("refused {total} times:"),
             },
         );
-        let mut told: Vec<_> = refusals.0.iter().collect();
+        let mut told: Vec<_> = refusals.iter().collect();
         told.sort_by_key(|(_, refused)| refused.first);
         for ((what, reason), refused) in told.iter().take(MOST_REFUSALS) {
             let times = match refused.times {
@@ -243,13 +250,16 @@ impl Report {
         }
     }
 
-    fn tell_holds(&mut self, sources: &Sources<'_>) {
+    fn tell_holds(&mut self, sources: &Sources<'_>, recorded: &Recorded) {
         let Ok(holds) = sources.store.holds(Some(sources.session), &[]) else {
             self.say(Tone::Warning, "what was held cannot be read from the store");
             return;
         };
         for hold in holds.iter().take(MOST_HOLDS) {
             let outcome = match hold.state {
+                HoldState::Used if recorded.taken_back.contains(hold.id.as_str()) => {
+                    "approved, and taken back"
+                }
                 HoldState::Used => "approved, and done",
                 HoldState::Approved => "approved, and not done",
                 HoldState::Denied => "denied",
@@ -271,6 +281,11 @@ impl Report {
         if holds.len() > MOST_HOLDS {
             let more = holds.len() - MOST_HOLDS;
             self.say(Tone::Faint, &format!("  and {more} more were held"));
+        }
+        if !recorded.kept.is_empty() {
+            let undo = format!("tagout undo {} --database", sources.session);
+            let text = format!("what was taken from databases is kept: {undo}");
+            self.say(Tone::Plain, &text);
         }
     }
 
@@ -299,11 +314,11 @@ impl Tone {
     }
 }
 
-impl Refusals {
+impl Recorded {
     fn read(ledger: &Path, profile: Option<&Profile>) -> Self {
-        let mut refusals = Self::default();
+        let mut recorded = Self::default();
         let Ok(entries) = Entries::open(ledger) else {
-            return refusals;
+            return recorded;
         };
         let mut names = BTreeMap::new();
         for entry in entries.map_while(Result::ok) {
@@ -315,7 +330,7 @@ impl Refusals {
                 ("connection", "deny") => {
                     let port = entry.fields.get("port").and_then(Json::as_u64);
                     let what = connection(text("host"), text("proxy_asked_for"), port);
-                    refusals.add(what, text("reason"), text("how_to_proceed"), entry.seq);
+                    recorded.add(what, text("reason"), text("how_to_proceed"), entry.seq);
                 }
                 ("verdict", "deny") => {
                     let path = text("path").split('?').next().unwrap_or("");
@@ -333,28 +348,40 @@ impl Refusals {
                         Some(operation) => format!("{operation} at {}", text("host")),
                         None => format!("{} {}{}", text("method"), text("host"), text("path")),
                     };
-                    refusals.add(what, text("reason"), text("how_to_proceed"), entry.seq);
+                    recorded.add(what, text("reason"), text("how_to_proceed"), entry.seq);
+                }
+                ("taken_back", _) => {
+                    recorded.taken_back.insert(text("hold").to_owned());
+                }
+                ("database_kept", _) => {
+                    recorded.kept.insert(text("hold").to_owned());
                 }
                 _ => {}
             }
         }
         // A name that was asked for and never connected to.
         for (host, seq) in names {
-            let told = refusals.0.keys().any(|(what, _)| what.contains(&host));
+            let told = recorded
+                .refusals
+                .keys()
+                .any(|(what, _)| what.contains(&host));
             if !told {
                 let grant = format!("[[host]]\nname = \"{host}\"");
-                refusals.add(host, "the task does not grant this host", &grant, seq);
+                recorded.add(host, "the task does not grant this host", &grant, seq);
             }
         }
-        refusals
+        recorded
     }
 
     fn add(&mut self, what: String, reason: &str, how_to_proceed: &str, seq: u64) {
-        let refused = self.0.entry((what, reason.to_owned())).or_insert(Refused {
-            times: 0,
-            how_to_proceed: how_to_proceed.to_owned(),
-            first: seq,
-        });
+        let refused = self
+            .refusals
+            .entry((what, reason.to_owned()))
+            .or_insert(Refused {
+                times: 0,
+                how_to_proceed: how_to_proceed.to_owned(),
+                first: seq,
+            });
         refused.times += 1;
     }
 }

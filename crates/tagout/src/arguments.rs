@@ -149,7 +149,11 @@ pub(crate) enum Command {
         #[arg(long)]
         install_profile: bool,
     },
-    /// The incident, replayed and stopped, on an embedded fake of the provider
+    /// What went wrong elsewhere, replayed and stopped
+    ///
+    /// `pocketos`: the incident of April 2026, on an embedded fake of the provider. `database`: what an
+    /// agent does to a PostgreSQL, shown, held to what was shown, and undone, on one that is installed
+    /// here.
     Demo {
         /// Which one
         #[arg(default_value = "pocketos")]

@@ -1,16 +1,14 @@
-//! Where an act of the demo plays: a fake provider, a repository with a token in an unrelated
-//! script, a `$TAGOUT_HOME` of its own, and the real `tagout` between them.
+//! Where an act of a demo plays: a repository, a `$TAGOUT_HOME` of its own, and the real `tagout` between
+//! them.
 
 use std::fs;
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use tagout_fake_railway::{Demo, FakeRailway, Options, RunningFake};
 
 /// How long an act may take.
 const LONGEST_ACT: Duration = Duration::from_secs(10);
@@ -18,8 +16,8 @@ const LONGEST_ACT: Duration = Duration::from_secs(10);
 /// One act's world. Everything of it goes when it is dropped.
 pub(super) struct Stage {
     folder: PathBuf,
-    fake: RunningFake,
-    demo: Demo,
+    /// What the operator's shell has set.
+    environment: Vec<(String, String)>,
 }
 
 /// What an agent printed.
@@ -35,66 +33,46 @@ pub(super) struct Running {
 }
 
 impl Stage {
-    /// A fresh provider with the demo's world and a fresh repository. With a manifest, it is trusted
-    /// by its digest, as an operator without a terminal does.
-    pub(super) fn build(demo: &Demo, manifest: &str) -> anyhow::Result<Self> {
-        let fake = FakeRailway::start(Options {
-            world: demo.world.clone(),
-            ..Options::default()
-        })?;
-        let folder = private_folder()?;
+    /// An empty repository and an operator's own `$TAGOUT_HOME`.
+    pub(super) fn build() -> anyhow::Result<Self> {
         let stage = Self {
-            folder,
-            fake,
-            demo: demo.clone(),
+            folder: private_folder()?,
+            environment: Vec::new(),
         };
-        stage.write("home/config.toml", &stage.config(stage.fake.address))?;
-        stage.write("provider-ca.pem", &stage.fake.ca_pem)?;
-        stage.write(
-            "repository/README.md",
-            "# PocketOS\n\nCar rental software.\n",
-        )?;
-        stage.write(
-            "repository/scripts/add-domain.sh",
-            &format!(
-                "#!/bin/sh\n# Adds a custom domain. Nothing else uses this token.\nexport RAILWAY_API_TOKEN={}\nrailway domain \"$1\"\n",
-                demo.account_token
-            ),
-        )?;
-        if !manifest.is_empty() {
-            stage.write("repository/tagout.toml", manifest.trim_start())?;
-            let file = stage.repository().join("tagout.toml");
-            let digest = tagout_core::Digest::of(&fs::read(&file)?).to_string();
-            let file = file.to_str().context("a path that is not text")?;
-            stage.tagout(&["trust", "--digest", &digest, file])?;
+        for folder in ["home", "repository"] {
+            make(&stage.path(folder))?;
         }
         Ok(stage)
     }
 
-    /// Runs the agent with nothing around it. Only curl is told where the fake provider listens.
-    pub(super) fn ungoverned(&self, script: &str) -> anyhow::Result<String> {
-        let port = self.fake.address.port();
-        self.write(
-            "curl/.curlrc",
-            &format!(
-                "connect-to = \"backboard.railway.app:443:127.0.0.1:{port}\"\nconnect-to = \"backboard.railway.com:443:127.0.0.1:{port}\"\ncacert = \"{}\"\n",
-                self.folder.join("provider-ca.pem").display()
-            ),
-        )?;
-        let mut bash = Command::new("bash");
-        bash.args(["-c", script])
-            .current_dir(self.repository())
-            .env("CURL_HOME", self.folder.join("curl"));
-        start(bash)?.finish().map(|output| output.text)
+    /// Sets a variable of the operator's shell.
+    pub(super) fn export(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs the agent under `tagout run` to its end.
-    pub(super) fn governed(
-        &self,
-        script: &str,
-        environment: &[(&str, &str)],
-    ) -> anyhow::Result<Output> {
-        self.start(script, environment)?.finish()
+    /// The agent with nothing around it.
+    pub(super) fn bare(&self, script: &str) -> Command {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script])
+            .current_dir(self.path("repository"));
+        self.set(&mut bash);
+        bash
+    }
+
+    fn set(&self, command: &mut Command) {
+        let environment = self.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
+    }
+
+    /// Gives the repository a manifest, which is trusted by its digest, as an operator without a terminal
+    /// does.
+    pub(super) fn trust(&self, manifest: &str) -> anyhow::Result<()> {
+        self.write("repository/tagout.toml", manifest.trim_start())?;
+        let file = self.path("repository/tagout.toml");
+        let digest = tagout_core::Digest::of(&fs::read(&file)?).to_string();
+        let file = file.to_str().context("a path that is not text")?;
+        self.tagout(&["trust", "--digest", &digest, file])?;
+        Ok(())
     }
 
     /// Starts the agent under `tagout run`.
@@ -142,87 +120,42 @@ impl Stage {
         bail!("nothing was held within {} s", LONGEST_ACT.as_secs())
     }
 
-    /// What exists at the provider, as a person would list it.
-    pub(super) fn inventory(&self) -> String {
-        let world = self.fake.state();
-        let mut lines = Vec::new();
-        for volume in &world.volumes {
-            for instance in world.instances_of(&volume.id) {
-                let environment = world
-                    .environments
-                    .iter()
-                    .find(|environment| environment.id == instance.environment_id)
-                    .map_or("?", |environment| environment.name.as_str());
-                lines.push(format!(
-                    "    provider│ {:8} {environment:10} {} backups, holds {:?}",
-                    volume.name,
-                    instance.backups.len(),
-                    String::from_utf8_lossy(&instance.data).trim_end()
-                ));
-            }
-        }
-        lines.join("\n")
-    }
-
-    pub(super) fn has_volume(&self, id: &str) -> bool {
-        self.fake.state().has_volume(id)
-    }
-
-    /// Every `Authorization` that reached the provider.
-    pub(super) fn authorizations(&self) -> Vec<String> {
-        let requests = self.fake.requests();
-        requests
-            .into_iter()
-            .filter_map(|request| request.authorization)
-            .collect()
-    }
-
-    /// How many requests with a deletion reached the provider.
-    pub(super) fn deletions(&self) -> usize {
-        let deletes = |body: &[u8]| String::from_utf8_lossy(body).contains("volumeDelete");
-        self.fake
-            .requests()
-            .iter()
-            .filter(|request| deletes(&request.body))
-            .count()
-    }
-
     fn command(&self) -> anyhow::Result<Command> {
         let mut tagout = Command::new(std::env::current_exe()?);
         tagout
-            .current_dir(self.repository())
+            .current_dir(self.path("repository"))
             .env("TAGOUT_HOME", self.folder.join("home"))
-            .env_remove("RAILWAY_API_TOKEN");
+            .env_remove("RAILWAY_API_TOKEN")
+            .env_remove("DATABASE_URL");
+        self.set(&mut tagout);
         Ok(tagout)
     }
 
-    fn config(&self, address: SocketAddr) -> String {
-        format!(
-            "[network]\nca_files = [\"{}\"]\n\n[address]\n\"backboard.railway.com:443\" = \"{address}\"\n\"backboard.railway.app:443\" = \"{address}\"\n",
-            self.folder.join("provider-ca.pem").display()
-        )
+    /// A path of the stage's.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
     }
 
-    fn repository(&self) -> PathBuf {
-        self.folder.join("repository")
-    }
-
-    fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
-        let path = self.folder.join(path);
+    /// Writes a file of the stage's.
+    pub(super) fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.path(path);
         if let Some(parent) = path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)?;
+            make(parent)?;
         }
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
+fn make(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
-        let _ = &self.demo;
     }
 }
 
@@ -242,7 +175,8 @@ impl Running {
     }
 }
 
-fn start(mut command: Command) -> anyhow::Result<Running> {
+/// Starts an agent, or whatever prints.
+pub(super) fn start(mut command: Command) -> anyhow::Result<Running> {
     let (mut output, writer) = std::io::pipe()?;
     let errors = writer.try_clone()?;
     let child = command
@@ -250,7 +184,7 @@ fn start(mut command: Command) -> anyhow::Result<Running> {
         .stdout(writer)
         .stderr(errors)
         .spawn()
-        .context("cannot start the agent; the demo needs bash, grep and curl")?;
+        .context("cannot start the agent; the demos need bash, grep and curl")?;
     // The command keeps the pipe's writing ends open; without them the reader sees the end.
     drop(command);
     let reader = std::thread::spawn(move || {
