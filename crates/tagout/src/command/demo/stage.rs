@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 /// How long an act may take.
-const LONGEST_ACT: Duration = Duration::from_secs(10);
+const LONGEST_ACT: Duration = Duration::from_secs(60);
 
 /// One act's world. Everything of it goes when it is dropped.
 pub(super) struct Stage {
