@@ -17,8 +17,9 @@ mod sqlparser_dialects;
 mod statement;
 mod worker;
 
+pub use postgres::is_steady;
 pub use statement::{
-    Act, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable, WhereKind,
+    Act, Called, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable, WhereKind,
 };
 pub use worker::{Classifier, row_queries};
 

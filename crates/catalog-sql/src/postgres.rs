@@ -20,8 +20,9 @@ use pg_query::ParserOptions;
 use tagout_core::Flag;
 
 use crate::statement::{
-    Act, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable,
+    Act, Called, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable,
 };
+pub use calls::is_steady;
 pub(crate) use rows::names_a_row;
 use tree::{Message, Value, tree_of};
 
@@ -116,6 +117,8 @@ struct Walk<'a> {
     reads: Vec<Object>,
     /// Names of common table expressions that are in scope, which are not tables.
     ctes: Vec<String>,
+    /// See [`Statement::calls`].
+    calls: BTreeSet<Called>,
     transactional: bool,
     /// What the text has prepared so far, by name.
     prepared: &'a mut HashMap<String, Vec<Act>>,
@@ -129,6 +132,7 @@ impl<'a> Walk<'a> {
             acts: Vec::new(),
             reads: Vec::new(),
             ctes: Vec::new(),
+            calls: BTreeSet::new(),
             transactional: true,
             prepared,
         }
@@ -148,6 +152,7 @@ impl<'a> Walk<'a> {
             acts: self.acts,
             transactional: self.transactional,
             row_count: None,
+            calls: self.calls,
         }
     }
 
@@ -182,8 +187,10 @@ impl<'a> Walk<'a> {
                 acts,
                 transactional,
                 row_count: _,
+                calls,
             } = walk.finish();
             self.acts.extend(acts);
+            self.calls.extend(calls);
             self.transactional &= transactional;
         }
         Ok(())
@@ -207,6 +214,20 @@ impl<'a> Walk<'a> {
             }
             "AExpr" => {
                 self.operator(message.list("name"));
+                self.fields(message, &[])
+            }
+            "ColumnRef" => {
+                if let [_, .., Value::Message(last)] = message.list("fields")
+                    && last.kind == "String"
+                {
+                    let name = last.text("sval").to_owned();
+                    self.calls.insert(Called::Attribute(name));
+                }
+                self.fields(message, &[])
+            }
+            "AIndirection" => {
+                let fields = names(message.list("indirection"));
+                self.calls.extend(fields.into_iter().map(Called::Attribute));
                 self.fields(message, &[])
             }
             "SubLink" => {
@@ -349,7 +370,6 @@ const EXPRESSIONS: &[&str] = &[
     "AArrayExpr",
     "AConst",
     "AIndices",
-    "AIndirection",
     "AStar",
     "AccessPriv",
     "Alias",
@@ -362,7 +382,6 @@ const EXPRESSIONS: &[&str] = &[
     "CoalesceExpr",
     "CollateClause",
     "ColumnDef",
-    "ColumnRef",
     "CommonTableExpr",
     "Constraint",
     "CteCycleClause",

@@ -185,6 +185,7 @@ fn judge(dialect: Dialect, statement: &Parsed) -> Result<Statement, Unreadable> 
         acts: judge.acts,
         transactional: judge.transactional,
         row_count: None,
+        calls: std::collections::BTreeSet::new(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What classifying gives: the statements of a text, and for each the acts it consists of.
 
+use std::collections::BTreeSet;
+
 use tagout_core::json::Json;
 use tagout_core::{Effect, Flag, Flags, Operation, OperationName, ResourceId, Scope};
 
@@ -66,6 +68,18 @@ pub struct Object {
     pub schema: Option<String>,
     /// The name, as the server reads it: folded, or as quoted.
     pub name: String,
+}
+
+/// A name by which a statement may call code, PostgreSQL's own or somebody else's: which it is, only the
+/// database knows. Without its schema: whatever has this name may be meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Called {
+    /// `name(…)`.
+    Function(String),
+    /// An operator.
+    Operator(String),
+    /// `row.name`, which calls a function of one argument where there is no such column.
+    Attribute(String),
 }
 
 /// One thing that a statement does.
@@ -186,6 +200,8 @@ pub struct Statement {
     /// the rows it is about, or why there is none. Rows that cascades, triggers and rules add are not in
     /// that count. Nothing for all other statements, which does not say that they change no rows.
     pub row_count: Option<Result<String, Uncountable>>,
+    /// By which names a PostgreSQL statement calls code, in whatever it holds.
+    pub calls: BTreeSet<Called>,
 }
 
 impl Statement {

@@ -7,6 +7,7 @@
 //! implicit or not, and the rest of the segment end as they do after any error, and the two sides never
 //! differ about where they are.
 
+mod calls;
 mod contract;
 mod refusing;
 mod waiting;
@@ -24,6 +25,7 @@ use tagout_secrets::StreamFinder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
+use self::calls::Known;
 use self::contract::Contract;
 use self::refusing::{Poison, names_error};
 use self::waiting::Judged;
@@ -35,7 +37,7 @@ use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{PROTOCOL, Severity, Told, error};
 use crate::server::status;
-use crate::tally::Kind;
+use crate::tally::of_tag;
 use crate::{
     Format, Frames, FrontendMessage, Names, PreparedStatement, ProtocolError, Server, ServerError,
     Status, Target,
@@ -92,6 +94,8 @@ pub(crate) struct Conversation<S> {
     /// Where names are looked up, once the client has changed it; and that it may just have.
     search_path: Option<String>,
     path_may_move: bool,
+    /// What calls mean.
+    known: Known,
     /// A `Query` that came without a `Sync` in front of it, and whose segment is being ended for it.
     postponed: Option<FrontendMessage>,
     /// An error of this segment was seen, and its `Sync` was not.
@@ -142,6 +146,7 @@ impl<S: Stream> Conversation<S> {
             preparing: Vec::new(),
             search_path: None,
             path_may_move: false,
+            known: Known::default(),
             postponed: None,
             skipping: false,
             copying: None,
@@ -231,6 +236,10 @@ impl<S: Stream> Conversation<S> {
 
     /// One message of the client's, or what the server has to say.
     async fn step(&mut self) -> Result<(), Ended> {
+        if self.contract.is_none() && !self.server.notified.is_empty() {
+            let notified = std::mem::take(&mut self.server.notified);
+            self.give(&notified).await?;
+        }
         let may_take = self.copying.is_some() || !self.names.is_synced();
         if may_take {
             if let Some(message) = self.postponed.take() {
@@ -298,7 +307,11 @@ impl<S: Stream> Conversation<S> {
             }
             FrontendMessage::Parse { ref text, .. } => {
                 match self.gate.inner.reader.read(text).await {
-                    Ok(_) => self.forward(&message).await,
+                    Ok(reading) => {
+                        // Before `Bind`, where it is judged, stands in the middle of a segment.
+                        self.look_up(&reading).await?;
+                        self.forward(&message).await
+                    }
                     Err(why) => self.refuse_unreadable(&message, &why).await,
                 }
             }
@@ -346,6 +359,9 @@ impl<S: Stream> Conversation<S> {
             Ok(reading) => reading,
             Err(why) => return self.refuse_unreadable(&message, &why).await,
         };
+        self.look_up(&reading).await?;
+        let written = reading;
+        let reading = self.understand(&written).await;
         match self.judge(text, Vec::new(), &reading).await? {
             Judged::Refused(told) => self.refuse(&message, told).await,
             Judged::Permit(permit) => {
@@ -354,7 +370,7 @@ impl<S: Stream> Conversation<S> {
                 if let Err(told) = begun {
                     return self.refuse(&message, told).await;
                 }
-                self.heed(&reading);
+                self.heed(&written, &reading);
                 self.forward(&message).await
             }
         }
@@ -397,6 +413,9 @@ impl<S: Stream> Conversation<S> {
             Ok(reading) => reading,
             Err(why) => return self.refuse_unreadable(&message, &why).await,
         };
+        self.look_up(&reading).await?;
+        let written = reading;
+        let reading = self.understand(&written).await;
         match self.judge(text, parameters, &reading).await? {
             Judged::Refused(told) => self.refuse(&message, told).await,
             Judged::Permit(permit) => {
@@ -415,7 +434,7 @@ impl<S: Stream> Conversation<S> {
                 if let Err(told) = begun {
                     return self.refuse(&message, told).await;
                 }
-                self.heed(&reading);
+                self.heed(&written, &reading);
                 self.parse_again(&message, &statement).await?;
                 self.runs = true;
                 self.forward(&message).await
@@ -424,8 +443,11 @@ impl<S: Stream> Conversation<S> {
     }
 
     /// What a text changes of what later messages mean.
-    fn heed(&mut self, reading: &Arc<Reading>) {
+    fn heed(&mut self, written: &Reading, reading: &Arc<Reading>) {
         self.readings.push(Arc::clone(reading));
+        if reading.moves_routines() {
+            self.functions_move();
+        }
         self.path_may_move |= reading.moves_search_path();
         if !reading.renames() {
             return;
@@ -447,7 +469,14 @@ impl<S: Stream> Conversation<S> {
                 _ => {}
             }
         }
-        self.preparing.extend(prepares(reading));
+        // What its calls mean may be another thing when it is executed: they stay unknown.
+        for (name, mut acts) in prepares(written) {
+            let understood = prepares(reading)
+                .into_iter()
+                .find(|(other, _)| *other == name);
+            acts.extend(understood.into_iter().flat_map(|(_, acts)| acts));
+            self.preparing.push((name, acts));
+        }
     }
 
     /// Notes what a message does to names, and sends it.
@@ -512,6 +541,7 @@ impl<S: Stream> Conversation<S> {
                 self.skipping = false;
                 self.runs = false;
                 self.settle().await?;
+                self.functions_moved();
                 match self.error.is_none() {
                     true => self.prepared.extend(self.preparing.drain(..)),
                     false => self.preparing.clear(),
@@ -528,7 +558,7 @@ impl<S: Stream> Conversation<S> {
             }
             b'C' => {
                 let tag = text(&mut &*body).unwrap_or_default();
-                if let Some((kind, rows)) = Kind::of_tag(&tag) {
+                if let Some((kind, rows)) = of_tag(&tag) {
                     let acts = self.readings.iter().flat_map(|reading| reading.acts());
                     self.gate.inner.tally.add(acts, kind, rows);
                 }

@@ -30,6 +30,7 @@ use crate::message::framed;
 use crate::refusal::{
     NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, PROTOCOL, Severity, Told, WRONG_PASSWORD, error,
 };
+use crate::routines::LookedUp;
 use crate::tally::Tally;
 use crate::{
     ChannelBinding, Frame, Frames, Opening, Password, ProtocolError, ScramError, Server,
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     verifiers: Mutex<HashMap<String, Arc<[Verifier]>>>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) tally: Tally,
+    /// What was looked up of each database's functions, by its name.
+    pub(crate) looked_up: LookedUp,
     /// What was shown with each hold.
     shown: Mutex<HashMap<HoldId, Option<Bound>>>,
     /// By what clients were told that cancels a connection.
@@ -143,6 +146,7 @@ impl Gate {
                 verifiers: Mutex::default(),
                 reader: Arc::new(Reader::start(READERS)?),
                 tally: Tally::default(),
+                looked_up: LookedUp::default(),
                 shown: Mutex::default(),
                 cancels: Mutex::default(),
             }),

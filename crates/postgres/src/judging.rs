@@ -52,6 +52,38 @@ impl Reading {
         })
     }
 
+    /// Whether a name may call something else behind it.
+    pub(crate) fn moves_routines(&self) -> bool {
+        /// Writes that make, change and remove no function, operator or type.
+        const ROWS: &[&str] = &[
+            "alter_sequence",
+            "analyze",
+            "comment",
+            "copy",
+            "copy_from",
+            "create_index",
+            "create_sequence",
+            "create_table",
+            "delete",
+            "insert",
+            "lock",
+            "merge",
+            "notify",
+            "refresh_materialized_view",
+            "truncate",
+            "update",
+            "vacuum",
+        ];
+        self.acts()
+            .any(|act| act.class >= Class::Write && !ROWS.contains(&act.name.as_str()))
+    }
+
+    /// Whether it calls anything by a name.
+    pub(crate) fn calls(&self) -> bool {
+        let mut statements = self.statements.iter();
+        statements.any(|statement| !statement.calls.is_empty())
+    }
+
     /// What a person should know of it that its operations' names do not say.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();

@@ -24,6 +24,7 @@ mod judging;
 mod message;
 mod names;
 mod refusal;
+mod routines;
 mod scram;
 mod server;
 mod startup;

@@ -251,6 +251,11 @@ impl Names {
         self.synced = self.simple;
     }
 
+    /// Whether a question of the gate's own would take a portal from the client.
+    pub(crate) fn has_unnamed_portal(&self) -> bool {
+        self.portals.contains_key("")
+    }
+
     /// Whether the segment waits for `ReadyForQuery`.
     pub fn is_synced(&self) -> bool {
         self.synced

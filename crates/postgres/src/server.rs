@@ -82,6 +82,9 @@ pub struct Server<S> {
     /// Process and key that cancel what runs.
     pub(crate) key: Option<(u32, Vec<u8>)>,
     pub(crate) status: Status,
+    /// `NotificationResponse`s that came while a question of Tagout's own was answered: whoever listens
+    /// still has to get them.
+    pub(crate) notified: Vec<u8>,
 }
 
 /// What a question gave.
@@ -137,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             parameters: HashMap::new(),
             key: None,
             status: Status::Idle,
+            notified: Vec::new(),
         };
         timeout(STARTUP, server.log_in(login))
             .await
@@ -320,7 +324,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                     self.status = status(body)?;
                     return failure.map_or(Ok(rows), Err);
                 }
-                b'N' | b'A' | b'I' => {}
+                b'A' => self.notified.extend_from_slice(&message),
+                b'N' | b'I' => {}
                 _ => return Err(ServerError::Protocol("an answer to another question")),
             }
         }

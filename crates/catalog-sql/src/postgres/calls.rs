@@ -11,7 +11,7 @@ use tagout_core::Flag;
 use super::rows::constant_text;
 use super::tree::{Message, Value};
 use super::{Walk, names, object};
-use crate::statement::{Act, Class, Unreadable};
+use crate::statement::{Act, Called, Class, Unreadable};
 
 /// What calling a function of PostgreSQL's own does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,7 @@ impl Walk<'_> {
         let Some(name) = path.last().map(String::as_str) else {
             return Err(Unreadable::UnknownNode("a call without a name".to_owned()));
         };
+        self.calls.insert(Called::Function(name.to_owned()));
         let schema = path.len().checked_sub(2).and_then(|at| path.get(at));
         let own = schema.is_none_or(|schema| schema == "pg_catalog");
         if own && let Some(known) = VOLATILE.get(name) {
@@ -142,6 +143,8 @@ impl Walk<'_> {
     /// An operator by its possibly qualified name; nothing where the list is empty.
     pub(super) fn operator(&mut self, name: &[Value]) {
         let path = names(name);
+        self.calls
+            .extend(path.last().cloned().map(Called::Operator));
         let known = match path.as_slice() {
             [] => true,
             [name] => {
@@ -164,6 +167,8 @@ impl Walk<'_> {
     }
 
     pub(super) fn unknown_call(&mut self, path: &[String]) {
+        self.calls
+            .extend(path.last().cloned().map(Called::Function));
         let act = Act::new("call", Class::Destructive)
             .flag(Flag::Exec)
             .unknown();
@@ -172,6 +177,23 @@ impl Walk<'_> {
             "{}() is not a function of PostgreSQL's own: only the database knows what it does",
             path.join(".")
         )));
+    }
+
+    /// The function of a trigger, which from now on is called whenever somebody changes the table.
+    pub(super) fn trigger_call(&mut self, path: &[String]) {
+        /// PostgreSQL's own functions for triggers of anybody's: they change the row that is written.
+        const OWN: &[&str] = &[
+            "suppress_redundant_updates_trigger",
+            "tsvector_update_trigger",
+            "tsvector_update_trigger_column",
+        ];
+        match path {
+            [name] if OWN.contains(&name.as_str()) => {
+                self.calls.insert(Called::Function(name.clone()));
+            }
+            [schema, name] if schema == "pg_catalog" && OWN.contains(&name.as_str()) => {}
+            path => self.unknown_call(path),
+        }
     }
 
     fn known_call(&mut self, name: &str, known: &Known, args: &[Value]) -> Result<(), Unreadable> {
@@ -269,7 +291,8 @@ pub(super) fn only_computes(call: &Message) -> bool {
     }
 }
 
-fn is_steady(name: &str) -> bool {
+/// Whether calling any function of `pg_catalog` that has this name changes nothing.
+pub fn is_steady(name: &str) -> bool {
     STEADY.contains(name) && !VOLATILE.contains_key(name)
 }
 

@@ -459,6 +459,7 @@ impl Walk<'_> {
                     .message("relation")
                     .map(|relation| relation_of(relation, "table"));
                 self.act(Act::new("create_trigger", Class::Write).on(table));
+                self.trigger_call(&names(message.list("funcname")));
                 self.parts_but(
                     message,
                     &["relation", "funcname", "transition_rels", "constrrel"],
@@ -515,11 +516,13 @@ impl Walk<'_> {
                 Ok(())
             }
             "AlterObjectSchemaStmt" => {
-                self.act(Act::new("alter_schema", Class::Write).on(named(message)));
+                let act = Act::new("alter_schema", Class::Write).on(named(message));
+                self.act(renaming(message, "object_type", act));
                 Ok(())
             }
             "RenameStmt" => {
-                self.act(Act::new("rename", Class::Write).on(named(message)));
+                let act = Act::new("rename", Class::Write).on(named(message));
+                self.act(renaming(message, "rename_type", act));
                 Ok(())
             }
             "AlterEnumStmt" => {
@@ -858,4 +861,27 @@ fn kind_of(number: i32) -> Option<&'static str> {
         Type::ObjectView => "view",
         _ => "object",
     })
+}
+
+/// A new name or schema of something. Of a function it decides what the calls of either name run.
+fn renaming(message: &Message, field: &str, mut act: Act) -> Act {
+    let is_called = matches!(
+        ObjectType::try_from(message.number(field)),
+        Ok(ObjectType::ObjectFunction
+            | ObjectType::ObjectProcedure
+            | ObjectType::ObjectRoutine
+            | ObjectType::ObjectAggregate
+            | ObjectType::ObjectOperator
+            | ObjectType::ObjectOpclass
+            | ObjectType::ObjectOpfamily
+            | ObjectType::ObjectSchema
+            | ObjectType::ObjectExtension)
+    );
+    if is_called {
+        act.class = Class::Destructive;
+        act = act
+            .flag(Flag::Exec)
+            .because("calls by the old name and by the new one run other code from then on");
+    }
+    act
 }

@@ -175,6 +175,8 @@ impl Walk<'_> {
 
     fn rows(&self, statement: &Message, condition: &Value, joined: bool) -> WhereKind {
         match statement.message("relation") {
+            // In a body a loop moves the cursor, and nobody counts the rows.
+            _ if self.depth > 0 && condition.kind("CurrentOfExpr").is_some() => WhereKind::Other,
             Some(target) => where_kind(condition, target, joined),
             None => WhereKind::None,
         }
@@ -243,6 +245,8 @@ impl Walk<'_> {
         let mut inner = Walk::new(self.text, self.depth, self.prepared);
         inner.visit(explain.get("query"))?;
         let statement = inner.finish();
+        // Planning may call what is declared IMMUTABLE.
+        self.calls.extend(statement.calls);
         for mut act in statement.acts {
             if !act.known || act.name == "execute_text" || act.name == "select" {
                 self.act(act);
@@ -264,6 +268,7 @@ impl Walk<'_> {
         self.prepared.insert(name, statement.acts.clone());
         // Judged here, since whoever allows it will see only a name later.
         self.acts.extend(statement.acts);
+        self.calls.extend(statement.calls);
         self.transactional &= statement.transactional;
         self.fields(prepare, &["query"])
     }

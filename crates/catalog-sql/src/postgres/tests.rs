@@ -2,7 +2,7 @@
 
 use tagout_core::Flag;
 
-use crate::{Class, Classifier, Dialect, Statement, Unreadable, WhereKind};
+use crate::{Called, Class, Classifier, Dialect, Statement, Unreadable, WhereKind};
 
 fn classify(text: &str) -> Vec<Statement> {
     let classifier = Classifier::start(1).unwrap();
@@ -423,4 +423,46 @@ fn long_and_deep_texts_end_no_process() {
         classifier.classify(Dialect::Postgres, "SELECT 1\0; x"),
         Err(Unreadable::Nul)
     );
+}
+
+#[test]
+fn every_name_that_may_call_something_is_told_wherever_it_stands() {
+    for text in [
+        "SELECT f(1)",
+        "SELECT s.f(1) FROM t",
+        "EXPLAIN SELECT f(1)",
+        "PREPARE p AS SELECT f(1)",
+        "DECLARE c CURSOR FOR SELECT f(1)",
+        "COPY (SELECT f(1)) TO STDOUT",
+        "DO $$ BEGIN PERFORM f(1); END $$",
+        "CREATE TABLE t (a int DEFAULT f(1))",
+        "CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT f(1)'",
+        "CREATE FUNCTION g() RETURNS int LANGUAGE sql RETURN f(1)",
+        "CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "INSERT INTO t VALUES (f(1)) ON CONFLICT DO NOTHING",
+        "SELECT * FROM t, LATERAL f(t.a)",
+        "CALL f(1)",
+        "SELECT query_to_xml('SELECT f(1)', true, true, '')",
+    ] {
+        let statements = classify(text);
+        let named = Called::Function("f".to_owned());
+        let told = statements.iter().any(|one| one.calls.contains(&named));
+        assert!(told, "{text}: {statements:?}");
+    }
+    let statements =
+        classify("SELECT t.a, (b).c, d FROM t WHERE x OPERATOR(s.<<<) 1 AND lower(y) ~~ 'z'");
+    let statement = &statements[0];
+    for called in [
+        Called::Attribute("a".to_owned()),
+        Called::Attribute("c".to_owned()),
+        Called::Operator("<<<".to_owned()),
+        Called::Operator("~~".to_owned()),
+        Called::Function("lower".to_owned()),
+    ] {
+        assert!(
+            statement.calls.contains(&called),
+            "{called:?}: {statement:?}"
+        );
+    }
+    assert_eq!(statement.calls.len(), 5, "{statement:?}");
 }
