@@ -12,16 +12,19 @@
 //! `standard_conforming_strings = off` or an encoding other than UTF-8 a server reads another text: a
 //! gate pins both.
 
+mod mysql_settings;
+mod mysql_text;
 mod postgres;
 mod sqlparser_dialects;
 mod statement;
 mod worker;
 
+pub use mysql_text::{MysqlRows, with_values};
 pub use postgres::is_steady;
 pub use statement::{
     Act, Called, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable, WhereKind,
 };
-pub use worker::{Classifier, row_queries};
+pub use worker::{Classifier, mysql_rows, row_queries};
 
 use std::str::FromStr;
 

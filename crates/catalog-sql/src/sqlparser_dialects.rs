@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AlterTableOperation, AssignmentTarget, BinaryOperator, Expr, FromTable, Function, ObjectName,
-    ObjectNamePart, ObjectType, Query, Select, Set, Statement as Parsed, TableFactor, TableObject,
-    TableWithJoins, UnaryOperator, Value, Visit, Visitor,
+    ObjectNamePart, ObjectType, Query, RenameTableNameKind, SchemaName, Select,
+    Statement as Parsed, TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, Visit,
+    Visitor,
 };
 use sqlparser::dialect::{Dialect as Grammar, MySqlDialect, SQLiteDialect};
 use sqlparser::keywords::Keyword;
@@ -19,6 +20,8 @@ use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 use tagout_core::Flag;
 
 use crate::Dialect;
+use crate::mysql_settings::setting;
+use crate::mysql_text::{Simple, expanded, simple};
 use crate::postgres::names_a_row;
 use crate::statement::{Act, Class, Object, Statement, Statements, Unreadable, WhereKind};
 
@@ -41,8 +44,14 @@ pub(crate) fn classify(dialect: Dialect, text: &str) -> Result<Statements, Unrea
         Dialect::Sqlite => &SQLiteDialect {},
         _ => &MySqlDialect {},
     };
-    if dialect == Dialect::Mysql && (text.contains("/*!") || text.contains("/*M!")) {
-        return Err(Unreadable::ExecutableComment);
+    let text = &*match dialect {
+        Dialect::Mysql => expanded(text)?,
+        _ => text.into(),
+    };
+    if dialect == Dialect::Mysql
+        && let Some(simple) = simple(text)?
+    {
+        return Ok(vec![simply(simple)]);
     }
     let refuse = |message: String| Unreadable::Grammar {
         dialect: match dialect {
@@ -68,10 +77,45 @@ pub(crate) fn classify(dialect: Dialect, text: &str) -> Result<Statements, Unrea
     if parser.peek_token().token != Token::EOF {
         return Err(refuse("the text goes on after END".to_owned()));
     }
+    let is_alone = parsed.len() == 1;
     parsed
         .iter()
-        .map(|statement| judge(dialect, statement))
+        .map(|statement| judge(dialect, statement, is_alone))
         .collect()
+}
+
+/// A statement that is known by its first words.
+fn simply(simple: Simple) -> Statement {
+    let act = match simple {
+        Simple::Show {
+            tells_secrets: false,
+        } => Act::new("show", Class::Read),
+        Simple::Show {
+            tells_secrets: true,
+        } => Act::new("show", Class::Read)
+            .flag(Flag::SecretRead)
+            .because("shows password hashes or what others wrote"),
+        Simple::Use(name) => Act::new("use", Class::Admin)
+            .flag(Flag::PermissionChange)
+            .on([Object {
+                kind: "database",
+                schema: None,
+                name,
+            }])
+            .because("another database than the one that was granted"),
+        Simple::Snapshot => Act::new("begin", Class::Session),
+        Simple::Kill(connection) => Act::new("kill", Class::Destructive).on([Object {
+            kind: "connection",
+            schema: None,
+            name: connection,
+        }]),
+    };
+    Statement {
+        acts: vec![act],
+        transactional: true,
+        row_count: None,
+        calls: std::collections::BTreeSet::new(),
+    }
 }
 
 /// Refuses what the tokenizer and a server may read differently.
@@ -92,6 +136,17 @@ fn agree(dialect: Dialect, tokens: &[Token]) -> Result<(), String> {
             | Token::EscapedStringLiteral(_)
             | Token::UnicodeStringLiteral(_) => {
                 return Err("a quoting of another dialect".to_owned());
+            }
+            // `||` is OR to MySQL, and the parser binds it and XOR closer than AND.
+            Token::StringConcat if dialect == Dialect::Mysql => {
+                return Err("||: write OR, or CONCAT()".to_owned());
+            }
+            Token::Word(word)
+                if dialect == Dialect::Mysql
+                    && word.quote_style.is_none()
+                    && word.keyword == Keyword::XOR =>
+            {
+                return Err("XOR: write it with AND, OR and NOT".to_owned());
             }
             // A comment in a comment: where it ends is read differently.
             Token::Whitespace(Whitespace::MultiLineComment(comment)) if comment.contains("/*") => {
@@ -163,9 +218,10 @@ fn deepens(token: &Token) -> bool {
     }
 }
 
-fn judge(dialect: Dialect, statement: &Parsed) -> Result<Statement, Unreadable> {
+fn judge(dialect: Dialect, statement: &Parsed, is_alone: bool) -> Result<Statement, Unreadable> {
     let mut judge = Judge {
         dialect,
+        is_alone,
         acts: Vec::new(),
         reads: Vec::new(),
         transactional: true,
@@ -176,10 +232,15 @@ fn judge(dialect: Dialect, statement: &Parsed) -> Result<Statement, Unreadable> 
     }
     judge.reads.sort();
     judge.reads.dedup();
-    if judge.acts.is_empty() {
+    let acts = &judge.acts;
+    let is_named = |table: &Object| acts.iter().any(|act| act.objects.contains(table));
+    judge
+        .reads
+        .retain(|table| acts.is_empty() || !is_named(table));
+    if judge.acts.is_empty() || !judge.reads.is_empty() {
         judge
             .acts
-            .push(Act::new("select", Class::Read).on(std::mem::take(&mut judge.reads)));
+            .push(Act::new("select", Class::Read).on(judge.reads));
     }
     Ok(Statement {
         acts: judge.acts,
@@ -191,6 +252,8 @@ fn judge(dialect: Dialect, statement: &Parsed) -> Result<Statement, Unreadable> 
 
 struct Judge {
     dialect: Dialect,
+    /// No other statement stands in the text.
+    is_alone: bool,
     acts: Vec<Act>,
     reads: Vec<Object>,
     transactional: bool,
@@ -302,7 +365,12 @@ impl Judge {
                 statements,
                 exception,
                 ..
-            } if statements.is_empty() && exception.is_none() => Act::new("begin", Class::Session),
+            } if statements.is_empty() && exception.is_none() => match writes_anyway(statement) {
+                false => Act::new("begin", Class::Session),
+                true => Act::new("begin", Class::Admin)
+                    .flag(Flag::PermissionChange)
+                    .because("it writes even where the session only reads"),
+            },
             Parsed::Commit { .. } => Act::new("commit", Class::Session),
             Parsed::Rollback { .. } => Act::new("rollback", Class::Session),
             Parsed::Savepoint { .. } | Parsed::ReleaseSavepoint { .. } => {
@@ -416,9 +484,16 @@ impl Judge {
                 self.defined();
                 Act::new("create_view", Class::Write).on([object("view", &view.name)])
             }
-            Parsed::CreateDatabase { .. } | Parsed::CreateSchema { .. } => {
+            Parsed::CreateDatabase { db_name, .. } => {
                 self.defined();
-                Act::new("create_database", Class::Write)
+                Act::new("create_database", Class::Write).on([object("database", db_name)])
+            }
+            Parsed::CreateSchema {
+                schema_name: SchemaName::Simple(name),
+                ..
+            } => {
+                self.defined();
+                Act::new("create_database", Class::Write).on([object("database", name)])
             }
             Parsed::AlterTable(alter) => {
                 self.defined();
@@ -428,9 +503,12 @@ impl Judge {
                 }
                 return Ok(());
             }
-            Parsed::RenameTable(_) => {
+            Parsed::RenameTable(renames) => {
                 self.defined();
-                Act::new("rename", Class::Write)
+                let names = renames
+                    .iter()
+                    .flat_map(|one| [&one.old_name, &one.new_name]);
+                Act::new("rename", Class::Write).on(names.map(|name| object("table", name)))
             }
             Parsed::Grant(_) | Parsed::Revoke(_) => {
                 Act::new("grant", Class::Admin).flag(Flag::PermissionChange)
@@ -453,7 +531,7 @@ impl Judge {
             Parsed::AttachDatabase { .. } => Act::new("attach", Class::Admin)
                 .flag(Flag::PermissionChange)
                 .because("opens another file as a database"),
-            Parsed::Set(set) => self.setting(set),
+            Parsed::Set(set) => setting(set, self.is_alone),
             Parsed::Call(function) => {
                 self.call(&function.name);
                 return Ok(());
@@ -509,13 +587,15 @@ impl Judge {
             | Alter::AddConstraint { .. }
             | Alter::AddPartitions { .. }
             | Alter::RenameColumn { .. }
-            | Alter::RenameTable { .. }
             | Alter::RenameConstraint { .. }
             | Alter::Algorithm { .. }
             | Alter::Lock { .. }
             | Alter::DropConstraint { .. }
             | Alter::DropForeignKey { .. }
             | Alter::AutoIncrement { .. } => Act::new("alter_table", Class::Write),
+            Alter::RenameTable {
+                table_name: RenameTableNameKind::As(name) | RenameTableNameKind::To(name),
+            } => Act::new("alter_table", Class::Write).on([object("table", name)]),
             Alter::DropColumn { .. } => self.removed("drop_column"),
             Alter::DropPartitions { .. } => self.removed("drop_partition"),
             Alter::DropIndex { .. } | Alter::DropPrimaryKey { .. } => self.removed("drop_index"),
@@ -524,46 +604,6 @@ impl Judge {
             }
             other => return Err(Unreadable::UnknownNode(format!("ALTER TABLE … {other}"))),
         })
-    }
-
-    /// Only names of the session's own variables are known to be harmless.
-    fn setting(&mut self, set: &Set) -> Act {
-        let harmless = match set {
-            Set::SetNames { charset_name, .. } => {
-                matches!(
-                    charset_name.value.to_lowercase().as_str(),
-                    "utf8" | "utf8mb4" | "utf8mb3"
-                )
-            }
-            Set::SetTransaction { session, modes, .. } => {
-                use sqlparser::ast::{TransactionAccessMode, TransactionMode};
-                let _ = session;
-                !modes.iter().any(|mode| {
-                    matches!(
-                        mode,
-                        TransactionMode::AccessMode(TransactionAccessMode::ReadWrite)
-                    )
-                })
-            }
-            Set::SingleAssignment {
-                scope, variable, ..
-            } => {
-                let name = variable.to_string().to_lowercase();
-                let global = scope
-                    .as_ref()
-                    .is_some_and(|scope| scope.to_string().trim().eq_ignore_ascii_case("global"));
-                !global
-                    && (name.starts_with('@') && !name.starts_with("@@")
-                        || HARMLESS.contains(&name.as_str()))
-            }
-            _ => false,
-        };
-        match harmless {
-            true => Act::new("set", Class::Session),
-            false => Act::new("set", Class::Admin)
-                .flag(Flag::PermissionChange)
-                .because("the setting changes how later statements are read or checked"),
-        }
     }
 
     fn call(&mut self, name: &ObjectName) {
@@ -664,19 +704,12 @@ impl Judge {
     }
 }
 
-/// Settings of a MySQL session that change how fast or in which notation something happens.
-const HARMLESS: &[&str] = &[
-    "autocommit",
-    "character_set_results",
-    "group_concat_max_len",
-    "innodb_lock_wait_timeout",
-    "lock_wait_timeout",
-    "max_execution_time",
-    "net_read_timeout",
-    "net_write_timeout",
-    "time_zone",
-    "wait_timeout",
-];
+/// `START TRANSACTION READ WRITE`, which MySQL heeds in a session that is read-only.
+fn writes_anyway(statement: &Parsed) -> bool {
+    use sqlparser::ast::{TransactionAccessMode, TransactionMode};
+    let writes = TransactionMode::AccessMode(TransactionAccessMode::ReadWrite);
+    matches!(statement, Parsed::StartTransaction { modes, .. } if modes.contains(&writes))
+}
 
 /// Pragmas that only tell, and those that change how the session works.
 fn pragma(name: &ObjectName, has_value: bool) -> Act {

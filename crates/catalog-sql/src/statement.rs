@@ -218,6 +218,22 @@ impl Statement {
     }
 }
 
+impl Statement {
+    /// A text that nobody can read, as a statement that a person may be asked about: the worst there is.
+    pub fn unread(why: &Unreadable) -> Self {
+        let act = Act::new("unread", Class::Irreversible)
+            .unknown()
+            .flag(Flag::Exec)
+            .because(why.to_string());
+        Self {
+            acts: vec![act],
+            transactional: false,
+            row_count: None,
+            calls: BTreeSet::new(),
+        }
+    }
+}
+
 /// The statements of a text, in order. None where the text is empty or a comment.
 pub type Statements = Vec<Statement>;
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::{
-    Dialect, LONGEST_TEXT, RowQuery, Statements, Uncountable, Unreadable, postgres,
-    sqlparser_dialects,
+    Dialect, LONGEST_TEXT, MysqlRows, RowQuery, Statements, Uncountable, Unreadable, mysql_text,
+    postgres, sqlparser_dialects,
 };
 
 /// Bytes of address space for a thread's stack; memory is taken as it is touched. libpg_query gives
@@ -73,6 +73,22 @@ impl Classifier {
 /// # Errors
 /// When the text cannot be read: see [`Unreadable`].
 pub fn row_queries(text: &str) -> Result<Vec<Result<RowQuery, Uncountable>>, Unreadable> {
+    aside(text, postgres::row_queries)?
+}
+
+/// Which rows the single DELETE or UPDATE of a MySQL text is about, whose values are in their places. On a
+/// thread of its own, as [`row_queries`].
+///
+/// # Errors
+/// When the text cannot be read: see [`Unreadable`]. The inner error is for one whose rows no query finds.
+pub fn mysql_rows(text: &str) -> Result<Result<MysqlRows, Uncountable>, Unreadable> {
+    aside(text, mysql_text::mysql_rows)
+}
+
+fn aside<T: Send + 'static>(
+    text: &str,
+    read: impl FnOnce(&str) -> T + Send + 'static,
+) -> Result<T, Unreadable> {
     if text.len() > LONGEST_TEXT {
         return Err(Unreadable::TooLong(text.len()));
     }
@@ -83,12 +99,12 @@ pub fn row_queries(text: &str) -> Result<Vec<Result<RowQuery, Uncountable>>, Unr
     let thread = thread::Builder::new()
         .name("rows".to_owned())
         .stack_size(STACK)
-        .spawn(move || postgres::row_queries(&text));
+        .spawn(move || read(&text));
     // A panic in the parser is this text's failure.
     thread
         .map_err(|_| Unreadable::NotExamined)?
         .join()
-        .map_err(|_| Unreadable::NotExamined)?
+        .map_err(|_| Unreadable::NotExamined)
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {
