@@ -1,9 +1,12 @@
-//! What the gates of databases have in common: where a server is, and the URL that says so.
+//! What the gates of databases have in common: where a server is, the URL that says so, and the tally of what
+//! was removed without anybody being asked.
 //!
 //! What must stay true: a URL that was read never shows its password, not in an error either.
 
 mod place;
+mod tally;
 mod url;
 
 pub use place::{Place, is_this_machine};
+pub use tally::{Done, Tally};
 pub use url::{ServerUrl, UrlError, encoded, system_of};

@@ -66,6 +66,10 @@ pub enum UrlError {
 
 /// The schemes of URLs, and whose they are.
 const SCHEMES: &[(&str, DatabaseSystem)] = &[
+    ("mysql", DatabaseSystem::MySql),
+    ("mariadb", DatabaseSystem::MySql),
+    // Ruby on Rails.
+    ("mysql2", DatabaseSystem::MySql),
     ("postgres", DatabaseSystem::Postgres),
     ("postgresql", DatabaseSystem::Postgres),
 ];

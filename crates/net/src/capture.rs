@@ -93,6 +93,12 @@ impl Captured {
             })?
     }
 
+    /// The connection as it is, for a protocol in which the server speaks first.
+    pub fn greet(mut self) -> Replayed<TcpStream> {
+        let read = std::mem::take(&mut self.read);
+        self.replay(read)
+    }
+
     async fn read_opening(mut self) -> Result<Opening, NetError> {
         let mut bytes = std::mem::take(&mut self.read);
         let mut is_at_hand = !bytes.is_empty();

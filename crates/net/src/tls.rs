@@ -125,12 +125,12 @@ impl SessionCa {
         Ok(tls)
     }
 
-    /// The same for a client of a PostgreSQL database. Many of them name no server; none may name
-    /// another one. With the certificate that was shown, to which a client may bind its login.
+    /// The same for a client of a database. Many of them name no server; none may name another one. Those of
+    /// PostgreSQL may ask for its protocol by name; others ask for none. With the certificate that was shown, to which a client may bind its login.
     ///
     /// # Errors
     /// As [`SessionCa::accept`].
-    pub async fn accept_postgres<S>(
+    pub async fn accept_database<S>(
         &self,
         stream: S,
         host: &HostName,

@@ -1,116 +1,14 @@
-//! Rows that statements of one session removed or overwrote without anybody being asked. A statement that
-//! names its rows by a key is an ordinary write; a thousand of them, one row each, empty a table as well
-//! as one that names none.
+//! What a command's tag adds to the tally of a session ([`tagout_database::Tally`]).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+pub(crate) use tagout_database::{Done, Tally};
 
-use tagout_catalog_sql::{Act, Class};
-
-/// Rows of one table that may be removed by their keys in a session before a person is asked.
-const MOST_REMOVED: u64 = 100;
-/// Rows of one table that may be changed so.
-const MOST_CHANGED: u64 = 10_000;
-
-/// The tally of a session, over all of its connections.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(Mutex<HashMap<(Kind, String), u64>>);
-
-/// What happened to the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Removed,
-    Changed,
-}
-
-impl Kind {
-    /// Of an act that nobody needs to be asked about for itself.
-    fn of(act: &Act) -> Option<Self> {
-        match act.name.as_str() {
-            "delete" if act.class == Class::Write => Some(Self::Removed),
-            "update" if act.class == Class::Write => Some(Self::Changed),
-            _ => None,
-        }
-    }
-
-    /// Of a command's tag, with its rows: `DELETE 3` (PostgreSQL's manual, "CommandComplete").
-    pub(crate) fn of_tag(tag: &str) -> Option<(Self, u64)> {
-        let (word, rows) = tag.split_once(' ')?;
-        let kind = match word {
-            "DELETE" => Self::Removed,
-            "UPDATE" => Self::Changed,
-            _ => return None,
-        };
-        Some((kind, rows.parse().ok()?))
-    }
-
-    fn most(self) -> u64 {
-        match self {
-            Self::Removed => MOST_REMOVED,
-            Self::Changed => MOST_CHANGED,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::Changed => "changed",
-        }
-    }
-}
-
-/// A table that an act names, however it names it: the last part, so that a schema in front makes no
-/// other table of it.
-fn tables(act: &Act) -> impl Iterator<Item = &String> {
-    act.objects.iter().map(|object| &object.name)
-}
-
-impl Tally {
-    /// Adds what statements with `acts` did to `rows` rows.
-    pub(crate) fn add<'a>(&self, acts: impl Iterator<Item = &'a Act>, kind: Kind, rows: u64) {
-        // Entries are put in whole.
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for act in acts.filter(|act| Kind::of(act) == Some(kind)) {
-            for table in tables(act) {
-                let sum = tally.entry((kind, table.clone())).or_default();
-                *sum = sum.saturating_add(rows);
-            }
-        }
-    }
-
-    /// Why a person has to be asked about one of `acts`, which would be nothing special once. Those of the
-    /// same text count with at least a row each.
-    pub(crate) fn too_much<'a>(&self, acts: impl Iterator<Item = &'a Act>) -> Option<String> {
-        let tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sums: HashMap<(Kind, &String), u64> = HashMap::new();
-        for act in acts {
-            let Some(kind) = Kind::of(act) else { continue };
-            for table in tables(act) {
-                let sum = sums.entry((kind, table)).or_insert_with(|| {
-                    tally
-                        .get(&(kind, table.clone()))
-                        .copied()
-                        .unwrap_or_default()
-                });
-                if *sum >= kind.most() {
-                    return Some(format!(
-                        "{} rows of {table} or more are {} in this session without asking, by statements that each name a few",
-                        kind.most(),
-                        kind.as_str()
-                    ));
-                }
-                *sum = sum.saturating_add(1);
-            }
-        }
-        None
-    }
-
-    /// A person has looked at it, so the next ones are ordinary again.
-    pub(crate) fn looked_at(&self, act: &Act) {
-        let Some(kind) = Kind::of(act) else { return };
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for table in tables(act) {
-            tally.remove(&(kind, table.clone()));
-        }
-    }
+/// What a tag says of rows: `DELETE 3` (PostgreSQL's manual, "CommandComplete").
+pub(crate) fn of_tag(tag: &str) -> Option<(Done, u64)> {
+    let (word, rows) = tag.split_once(' ')?;
+    let done = match word {
+        "DELETE" => Done::Removed,
+        "UPDATE" => Done::Changed,
+        _ => return None,
+    };
+    Some((done, rows.parse().ok()?))
 }
