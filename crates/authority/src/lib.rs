@@ -103,6 +103,11 @@ impl Authority {
         }
     }
 
+    /// Whose actions are judged.
+    pub fn session(&self) -> &SessionId {
+        &self.inner.session
+    }
+
     /// The session's ledger, for facts that are no verdicts.
     pub fn record(&self) -> &Record {
         &self.inner.record

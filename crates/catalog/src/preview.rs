@@ -24,7 +24,7 @@ pub fn preview(operation: &Operation, resolved: &Resolved) -> Vec<String> {
     if !operation.known {
         lines.push("Nobody here knows what this operation does.".to_owned());
     }
-    lines.extend(consequence(operation.effect).map(str::to_owned));
+    lines.extend(consequence(operation).map(str::to_owned));
     lines.extend(operation.flags.iter().map(|flag| remark(flag).to_owned()));
     lines
 }
@@ -56,9 +56,13 @@ fn describe(resource: &ResolvedResource, lines: &mut Vec<String>) {
     }
 }
 
-fn consequence(effect: Effect) -> Option<&'static str> {
-    match effect {
+fn consequence(operation: &Operation) -> Option<&'static str> {
+    match operation.effect {
         Effect::Read | Effect::Write => None,
+        // A database's gate says what it keeps.
+        Effect::Destructive if operation.name.as_str().starts_with("sql.") => Some(
+            "Getting this back needs what Tagout keeps of it, where it says so here, or a backup.",
+        ),
         Effect::Destructive => {
             Some("Getting this back needs a backup, a retention window or a rebuild.")
         }

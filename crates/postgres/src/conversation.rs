@@ -9,6 +9,7 @@
 
 mod calls;
 mod contract;
+mod copying;
 mod refusing;
 mod waiting;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tagout_authority::{Outcome, Permit};
-use tagout_catalog_sql::Act;
+use tagout_catalog_sql::{Act, Unreadable};
 use tagout_core::{DatabaseRequest, Parameter};
 use tagout_secrets::StreamFinder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
@@ -32,7 +33,7 @@ use self::waiting::Judged;
 use crate::answers::{Answer, text};
 use crate::database::Database;
 use crate::gate::{Cancel, Gate, Link, Stream, unpinned};
-use crate::judging::{Reading, prepares, read_binary};
+use crate::judging::{Reading, read_binary};
 use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{PROTOCOL, Severity, Told, error};
@@ -306,12 +307,17 @@ impl<S: Stream> Conversation<S> {
                 self.query(message, &text).await
             }
             FrontendMessage::Parse { ref text, .. } => {
+                if let Some(told) = self.secret_in(text) {
+                    return self.refuse(&message, told).await;
+                }
                 match self.gate.inner.reader.read(text).await {
                     Ok(reading) => {
                         // Before `Bind`, where it is judged, stands in the middle of a segment.
                         self.look_up(&reading).await?;
                         self.forward(&message).await
                     }
+                    // It runs nothing yet: the server's own words. `Bind` does not pass.
+                    Err(Unreadable::Grammar { .. }) => self.forward(&message).await,
                     Err(why) => self.refuse_unreadable(&message, &why).await,
                 }
             }
@@ -324,39 +330,12 @@ impl<S: Stream> Conversation<S> {
         }
     }
 
-    /// Data for a `COPY … FROM STDIN` that was let through.
-    async fn copy(&mut self, message: FrontendMessage) -> Result<(), Ended> {
-        match &message {
-            FrontendMessage::CopyData(data) => {
-                let found = self
-                    .copying
-                    .as_mut()
-                    .and_then(|finder| finder.feed(data))
-                    .map(|hit| hit.label);
-                match found {
-                    None => self.write(&message).await,
-                    Some(label) => {
-                        self.copying = None;
-                        let why = format!("Tagout: the data holds the value of {label}");
-                        self.write(&FrontendMessage::CopyFail(why)).await
-                    }
-                }
-            }
-            FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
-                self.copying = None;
-                self.write(&message).await
-            }
-            // The server does not heed these while it takes data.
-            FrontendMessage::Flush | FrontendMessage::Sync => Ok(()),
-            _ => Err(Ended::Protocol(
-                "a message that does not belong into copied data".to_owned(),
-            )),
-        }
-    }
-
     async fn query(&mut self, message: FrontendMessage, text: &str) -> Result<(), Ended> {
         let reading = match self.gate.inner.reader.read(text).await {
             Ok(reading) => reading,
+            Err(why @ Unreadable::Grammar { .. }) => {
+                return self.complain(&message, text, &why).await;
+            }
             Err(why) => return self.refuse_unreadable(&message, &why).await,
         };
         self.look_up(&reading).await?;
@@ -439,43 +418,6 @@ impl<S: Stream> Conversation<S> {
                 self.runs = true;
                 self.forward(&message).await
             }
-        }
-    }
-
-    /// What a text changes of what later messages mean.
-    fn heed(&mut self, written: &Reading, reading: &Arc<Reading>) {
-        self.readings.push(Arc::clone(reading));
-        if reading.moves_routines() {
-            self.functions_move();
-        }
-        self.path_may_move |= reading.moves_search_path();
-        if !reading.renames() {
-            return;
-        }
-        for act in reading
-            .statements
-            .iter()
-            .flat_map(|statement| &statement.acts)
-        {
-            match (act.name.as_str(), act.objects.first()) {
-                ("prepare" | "deallocate", Some(object)) => {
-                    self.names.forget(&object.name);
-                    self.prepared.remove(&object.name);
-                }
-                ("prepare" | "deallocate" | "discard", None) => {
-                    self.names.forget_all();
-                    self.prepared.clear();
-                }
-                _ => {}
-            }
-        }
-        // What its calls mean may be another thing when it is executed: they stay unknown.
-        for (name, mut acts) in prepares(written) {
-            let understood = prepares(reading)
-                .into_iter()
-                .find(|(other, _)| *other == name);
-            acts.extend(understood.into_iter().flat_map(|(_, acts)| acts));
-            self.preparing.push((name, acts));
         }
     }
 

@@ -18,6 +18,7 @@ mod conversation;
 pub mod damage;
 mod database;
 mod dial;
+mod entrance;
 mod frame;
 mod gate;
 mod judging;

@@ -331,6 +331,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         }
     }
 
+    /// What the server says of `text` when it only parses it, which runs nothing: its `ErrorResponse`, or
+    /// nothing where it can read it. To be called as [`Server::run`].
+    ///
+    /// # Errors
+    /// As [`ServerError`], but never [`ServerError::Said`].
+    pub(crate) async fn complaint_about(
+        &mut self,
+        text: &str,
+    ) -> Result<Option<Bytes>, ServerError> {
+        let mut out = Vec::with_capacity(text.len() + 16);
+        let parse = message::FrontendMessage::Parse {
+            name: String::new(),
+            text: text.to_owned(),
+            parameter_types: Vec::new(),
+        };
+        parse.write(&mut out);
+        message::FrontendMessage::Sync.write(&mut out);
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let mut complaint = None;
+        loop {
+            let (kind, message) = self.whole().await?;
+            let body = Answer::body(&message);
+            match kind {
+                b'E' => complaint = Some(message),
+                b'S' => self.note_parameter(body),
+                b'A' => self.notified.extend_from_slice(&message),
+                b'1' | b'N' => {}
+                b'Z' => {
+                    self.status = status(body)?;
+                    return Ok(complaint);
+                }
+                _ => return Err(ServerError::Protocol("an answer to another question")),
+            }
+        }
+    }
+
     /// The next message, which must not be a long one.
     pub(crate) async fn whole(&mut self) -> Result<(u8, Bytes), ServerError> {
         match self.answers.next(&mut self.stream).await? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Conversation, Ended};
 use crate::gate::Stream;
-use crate::judging::Reading;
+use crate::judging::{Reading, prepares};
 use crate::routines::{BELIEVED, Routines, unforeseen};
 use crate::{ServerError, Status};
 
@@ -106,8 +106,45 @@ impl<S: Stream> Conversation<S> {
         understood.map_or_else(|| Arc::clone(reading), Arc::new)
     }
 
+    /// What a text changes of what later messages mean.
+    pub(super) fn heed(&mut self, written: &Reading, reading: &Arc<Reading>) {
+        self.readings.push(Arc::clone(reading));
+        if reading.moves_routines() {
+            self.functions_move();
+        }
+        self.path_may_move |= reading.moves_search_path();
+        if !reading.renames() {
+            return;
+        }
+        for act in reading
+            .statements
+            .iter()
+            .flat_map(|statement| &statement.acts)
+        {
+            match (act.name.as_str(), act.objects.first()) {
+                ("prepare" | "deallocate", Some(object)) => {
+                    self.names.forget(&object.name);
+                    self.prepared.remove(&object.name);
+                }
+                ("prepare" | "deallocate" | "discard", None) => {
+                    self.names.forget_all();
+                    self.prepared.clear();
+                }
+                _ => {}
+            }
+        }
+        // What its calls mean may be another thing when it is executed: they stay unknown.
+        for (name, mut acts) in prepares(written) {
+            let understood = prepares(reading)
+                .into_iter()
+                .find(|(other, _)| *other == name);
+            acts.extend(understood.into_iter().flat_map(|(_, acts)| acts));
+            self.preparing.push((name, acts));
+        }
+    }
+
     /// Notes that functions may be others behind what goes to the server now.
-    pub(super) fn functions_move(&mut self) {
+    fn functions_move(&mut self) {
         self.known.is_stale = true;
         self.known.is_moving = true;
     }

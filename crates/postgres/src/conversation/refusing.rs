@@ -9,6 +9,7 @@ use super::{Conversation, Ended};
 use crate::FrontendMessage;
 use crate::answers::Complaint;
 use crate::gate::Stream;
+use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
 
@@ -19,6 +20,45 @@ pub(super) struct Poison {
 }
 
 impl<S: Stream> Conversation<S> {
+    /// What a client is told that sends a secret in a text which is not judged where it arrives: also one
+    /// that is only parsed stands in the server's memory and logs.
+    pub(super) fn secret_in(&self, text: &str) -> Option<Vec<u8>> {
+        let known = self.gate.inner.authority.broker().known();
+        let hit = known.find(text.as_bytes())?;
+        let told = Told::new(
+            format!(
+                "Tagout denied this: the statement holds the value of {}",
+                hit.label
+            ),
+            "Take the value out of the statement.",
+        );
+        Some(error(Severity::Error, NOT_ALLOWED, &told))
+    }
+
+    /// A `Query` that PostgreSQL's grammar does not have, as [`tagout_catalog_sql`] knows it: the server's
+    /// own words about it, with the place, are what its client expects. It is asked to parse it and
+    /// nothing more; should it be able to, as another version, nobody here can say what it does.
+    pub(super) async fn complain(
+        &mut self,
+        message: &FrontendMessage,
+        text: &str,
+        why: &Unreadable,
+    ) -> Result<(), Ended> {
+        if let Some(told) = self.secret_in(text) {
+            return self.refuse(message, told).await;
+        }
+        self.names.asked_between();
+        let Some(complaint) = self.server.complaint_about(text).await? else {
+            return self.refuse_unreadable(message, why).await;
+        };
+        self.give(&complaint).await?;
+        let status = self.server.status().byte();
+        let mut ready = Vec::new();
+        framed(&mut ready, b'Z', |out| out.push(status));
+        self.give(&ready).await?;
+        self.flush().await
+    }
+
     pub(super) async fn refuse_unreadable(
         &mut self,
         message: &FrontendMessage,

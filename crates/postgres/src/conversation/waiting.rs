@@ -147,6 +147,31 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    /// What is left of what it takes, once it ran.
+    fn way_back(&self, bound: Option<&Bound>) -> Option<String> {
+        if !can_be_held(&self.reading) {
+            return Some(
+                "It cannot be held to these numbers, and nothing of what it takes is kept: it is no single \
+                 statement of a transaction."
+                    .to_owned(),
+            );
+        }
+        let Some(bound) = bound else {
+            return Some(
+                "It is held to nothing, and nothing of what it takes is kept: nobody could look beforehand."
+                    .to_owned(),
+            );
+        };
+        (!bound.tables.is_empty() || !bound.goes_along.is_empty()).then(|| {
+            format!(
+                "All of that is kept before it runs, or it does not run; `tagout undo {} --database` puts it back.",
+                self.gate.inner.authority.session()
+            )
+        })
+    }
+}
+
 impl OnHold for Waiting {
     fn preview(&self) -> Soon<'_, Vec<String>> {
         Box::pin(async {
@@ -163,13 +188,7 @@ impl OnHold for Waiting {
                         .to_owned(),
                 );
             }
-            if !can_be_held(&self.reading) {
-                lines.push(
-                    "It cannot be held to these numbers, and nothing of what it takes is kept: it is no single \
-                     statement of a transaction."
-                        .to_owned(),
-                );
-            }
+            lines.extend(self.way_back(preview.bound.as_ref()));
             lines.extend(self.reading.reasons());
             let tally = &self.gate.inner.tally;
             lines.extend(tally.too_much(self.reading.acts()));

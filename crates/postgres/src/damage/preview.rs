@@ -2,15 +2,15 @@
 //! transaction, in two seconds at most. Facts come first, guesses say that they are; whatever could not
 //! be looked at says so, and then there is no [`Bound`].
 
+mod whole;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::known::counts_safely;
-use super::reach::{Asking, Bindings, Reach, Touch, all_rows, emptied, foreign_keys};
-use super::tables::{Gone, Table, goes_along, tables};
-use super::target::{
-    Addressed, Blow, OWN_PATH, blows, cell, look_in, number, unseen, with_inheritors,
-};
+use super::reach::{Asking, Bindings, Reach, Touch, all_rows, foreign_keys};
+use super::tables::{Table, tables};
+use super::target::{Blow, OWN_PATH, blows, cell, look_in, number, unseen, with_inheritors};
 use super::words::{Count, ago};
 use super::{Bound, BoundTable, DamageError, Fate, Planned, Preview};
 use crate::{Ask, Rows, ServerError};
@@ -23,23 +23,6 @@ const GIVEN_UP: Duration = Duration::from_millis(2_500);
 const LOCK: &str = "300ms";
 /// Of the whole, what counting rows of the target itself may take.
 const COUNTING: Duration = Duration::from_millis(900);
-/// Catalogs of what is told when it goes with something else.
-const TOLD: &[&str] = &[
-    "pg_attrdef",
-    "pg_class",
-    "pg_constraint",
-    "pg_event_trigger",
-    "pg_extension",
-    "pg_namespace",
-    "pg_policy",
-    "pg_proc",
-    "pg_publication_rel",
-    "pg_rewrite",
-    "pg_trigger",
-    "pg_type",
-];
-/// Objects that are named one by one.
-const MOST_NAMED: usize = 40;
 
 /// What `planned` would take, looked up on `ask`, a connection of Tagout's own to the same database,
 /// logged in as the same role and in no transaction. Never waits for more than some two seconds; after
@@ -420,123 +403,6 @@ impl<A: Ask> View<'_, A> {
             .ok_or_else(|| unseen("the server's plan has no number of rows"))
     }
 
-    async fn empties(&mut self, named: &[u32], cascade: bool) -> Result<(), DamageError> {
-        let keys = foreign_keys(self.ask).await?;
-        let (emptied, refusing) = emptied(self.ask, named, cascade, &keys).await?;
-        self.whole(&emptied, Fate::Emptied, named).await?;
-        for oid in &emptied {
-            let owned = owned_sequences(self.ask, *oid).await?;
-            self.goes_along.extend(owned);
-        }
-        let refusing = refusing.iter().map(|key| {
-            format!(
-                "{} refers to {}: without CASCADE the database refuses",
-                key.child_name, key.parent_name
-            )
-        });
-        self.lines.extend(refusing.collect::<Vec<_>>());
-        Ok(())
-    }
-
-    async fn reshapes(&mut self, table: u32, how: &str) -> Result<(), DamageError> {
-        let heirs = with_inheritors(self.ask, &[table]).await?;
-        self.whole(&heirs, Fate::Reshaped, &[table]).await?;
-        self.lines.push(format!("  it {how}"));
-        Ok(())
-    }
-
-    async fn drops(&mut self, objects: &[Addressed], cascade: bool) -> Result<(), DamageError> {
-        let gone = goes_along(self.ask, objects, cascade).await?;
-        let relations: BTreeSet<u32> = gone
-            .iter()
-            .filter(|gone| gone.column == 0 && matches!(gone.kind, 'r' | 'p' | 'm' | 'f'))
-            .map(|gone| gone.oid)
-            .collect();
-        self.goes_along.extend(
-            gone.iter()
-                .filter(|gone| gone.column == 0 && matches!(gone.kind, 'v' | 'S'))
-                .map(|gone| gone.oid),
-        );
-        let named: Vec<u32> = objects.iter().map(|object| object.oid).collect();
-        self.whole(&relations, Fate::Dropped, &named).await?;
-        let name = |gone: &Gone| {
-            let name = gone.described.split_once(' ');
-            name.map_or_else(String::new, |(_, name)| name.to_owned())
-        };
-        let is_relation = |gone: &Gone| gone.column == 0 && relations.contains(&gone.oid);
-        let rows_of: BTreeSet<String> = gone
-            .iter()
-            .filter(|gone| is_relation(gone) || gone.kind == 'v')
-            .map(|gone| name(gone).trim_start_matches("view ").to_owned())
-            .collect();
-        // What every table has of its own is not worth a line: its type of row, and the array of that.
-        let is_of_rows = |gone: &Gone| {
-            gone.class == "pg_type" && rows_of.contains(name(gone).trim_end_matches("[]"))
-        };
-        let others: Vec<&str> = gone
-            .iter()
-            .filter(|gone| TOLD.contains(&gone.class.as_str()))
-            .filter(|gone| !is_relation(gone) && !is_of_rows(gone))
-            .map(|gone| gone.described.as_str())
-            .collect();
-        for other in others.iter().take(MOST_NAMED) {
-            self.lines.push(format!("  with it goes: {other}"));
-        }
-        if others.len() > MOST_NAMED {
-            self.lines
-                .push(format!("  and {} objects more", others.len() - MOST_NAMED));
-        }
-        Ok(())
-    }
-
-    /// Tables that are about to be lost as a whole, with their rows.
-    async fn whole(
-        &mut self,
-        oids: &BTreeSet<u32>,
-        fate: Fate,
-        named: &[u32],
-    ) -> Result<(), DamageError> {
-        let facts = tables(self.ask, oids).await?;
-        for table in facts.values() {
-            let count = match table.has_rows() {
-                false => None,
-                true => {
-                    let question = format!("SELECT pg_catalog.count(*) FROM ONLY {}", table.name);
-                    match self
-                        .within(COUNTING, &Asking::new("", &question, None))
-                        .await
-                    {
-                        Ok(Some(rows)) => Some(Count::Exact(
-                            rows.single()
-                                .and_then(|rows| rows.parse().ok())
-                                .unwrap_or(table.about),
-                        )),
-                        Ok(None) => Some(Count::About(table.about)),
-                        Err(error) => return Err(error),
-                    }
-                }
-            };
-            let taken = if named.contains(&table.oid) {
-                ""
-            } else {
-                "  with it, "
-            };
-            self.lines.push(format!(
-                "{taken}{} {} (owner {}, {} with indexes): {fate}{}",
-                table.word(),
-                table.name,
-                table.owner,
-                table.size,
-                count
-                    .map(|count| format!(", {}", count.words()))
-                    .unwrap_or_default(),
-            ));
-            self.remark(table);
-            self.cover(table, count.unwrap_or(Count::Exact(0)), fate);
-        }
-        Ok(())
-    }
-
     fn remark(&mut self, table: &Table) {
         if self.remarked.insert(table.oid) {
             let remarks = table
@@ -585,17 +451,6 @@ impl<A: Ask> View<'_, A> {
         self.lines.push(line);
         Ok(())
     }
-}
-
-async fn owned_sequences(ask: &mut impl Ask, table: u32) -> Result<Vec<u32>, ServerError> {
-    let rows = ask
-        .ask(&format!(
-            "SELECT d.objid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-               AND d.refobjid = {table} AND d.deptype IN ('a', 'i')"
-        ))
-        .await?;
-    rows.rows.iter().map(|row| number(row, 0)).collect()
 }
 
 fn counts(rows: &Rows) -> Result<BTreeMap<u32, u64>, ServerError> {
