@@ -9,6 +9,7 @@ pub mod agents;
 mod certificates;
 pub mod identity;
 pub mod model;
+pub mod mysql;
 mod person;
 pub mod postgres;
 pub mod providers;

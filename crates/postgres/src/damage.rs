@@ -25,7 +25,8 @@ mod words;
 pub use contract::{Watch, check, watch};
 pub use preview::preview;
 pub use snapshot::{Snapshot, snapshot};
-pub use undo::{KeptSummary, UndoOptions, UndoReport, UndoneTable, is_of, summary, undo};
+pub use tagout_database::{KeptSummary, UndoOptions, UndoReport, UndoneTable};
+pub use undo::{is_of, summary, undo};
 
 use std::fmt;
 

@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use tagout_core::SessionId;
 use tagout_credentials::vault::VaultError;
 use tagout_credentials::{Outside, Secret};
+pub use tagout_database::{KeptSummary, UndoOptions, UndoReport};
 use tagout_net::Upstream;
 use tagout_policy::DatabaseGrant;
 use tagout_postgres::damage::{self, DamageError};
-pub use tagout_postgres::damage::{KeptSummary, UndoOptions, UndoReport};
-use tagout_postgres::{DialError, connect_in_person};
 
 use crate::databases::{Database, in_person, kept, kept_of_all};
 use crate::gates::upstream_config;
@@ -41,6 +40,9 @@ pub enum DatabaseUndoError {
     /// What is kept cannot be read, or the database refuses.
     #[error(transparent)]
     Damage(#[from] DamageError),
+    /// The same, of MySQL.
+    #[error(transparent)]
+    MySqlDamage(#[from] tagout_mysql::damage::DamageError),
     /// The folder of the session.
     #[error("cannot read what was kept: {0}")]
     Kept(#[from] io::Error),
@@ -131,19 +133,28 @@ pub fn taken(home: &Home, session: &SessionId) -> Result<Vec<Taken>, DatabaseUnd
         if !entry.file_type()?.is_dir() {
             continue;
         }
-        match damage::summary(&entry.path()) {
+        match summary(&entry.path()) {
             Ok(summary) => taken.push(Taken {
                 hold: entry.file_name().to_string_lossy().into_owned(),
                 folder: entry.path(),
                 summary,
             }),
             // It was being written when the session ended: the statement never ran.
-            Err(DamageError::Store { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+            Err(DatabaseUndoError::Damage(DamageError::Store { source, .. }))
+                if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     taken.sort_by_key(|taken| std::cmp::Reverse(taken.summary.at));
     Ok(taken)
+}
+
+/// What a folder holds, of whichever system it is.
+fn summary(folder: &Path) -> Result<KeptSummary, DatabaseUndoError> {
+    match tagout_mysql::damage::summary(folder)? {
+        Some(summary) => Ok(summary),
+        None => Ok(damage::summary(folder)?),
+    }
 }
 
 /// Puts back what one statement took. The URL comes from the operator's own environment, files, vault or
@@ -186,16 +197,10 @@ pub fn undo(
                 continue;
             }
         };
-        let Database::Postgres(database) = database;
-        let report = runtime.block_on(async {
-            let mut connection = connect_in_person(&upstream, &database)
-                .await
-                .map_err(|error: DialError| failed(error.to_string()))?;
-            if !damage::is_of(&mut connection, &taken.folder).await? {
-                return Ok(None);
-            }
-            let report = damage::undo(&mut connection, &taken.folder, options).await?;
-            Ok(Some(report))
+        let report = runtime.block_on(put_back(&database, &upstream, &taken.folder, options));
+        let report = report.map_err(|error| match error {
+            NotPutBack::Unreached(reason) => failed(reason),
+            NotPutBack::Failed(error) => error,
         });
         match report {
             Ok(Some(report)) => return Ok(report),
@@ -207,4 +212,50 @@ pub fn undo(
         }
     }
     Err(unreachable.unwrap_or(DatabaseUndoError::NoneOfThem))
+}
+
+/// Why [`put_back`] did nothing.
+enum NotPutBack {
+    /// The database was not reached.
+    Unreached(String),
+    /// It was, and what is kept does not fit, or it refused.
+    Failed(DatabaseUndoError),
+}
+
+impl<E: Into<DatabaseUndoError>> From<E> for NotPutBack {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Puts back what `folder` keeps, where it is of `database`; nothing where it is of another one.
+async fn put_back(
+    database: &Database,
+    upstream: &Upstream,
+    folder: &Path,
+    options: UndoOptions,
+) -> Result<Option<UndoReport>, NotPutBack> {
+    let is_of_mysql = tagout_mysql::damage::summary(folder)?.is_some();
+    match database {
+        Database::Postgres(database) if !is_of_mysql => {
+            let mut connection = tagout_postgres::connect_in_person(upstream, database)
+                .await
+                .map_err(|error| NotPutBack::Unreached(error.to_string()))?;
+            if !damage::is_of(&mut connection, folder).await? {
+                return Ok(None);
+            }
+            Ok(Some(damage::undo(&mut connection, folder, options).await?))
+        }
+        Database::MySql(database) if is_of_mysql => {
+            use tagout_mysql::damage;
+            let mut connection = tagout_mysql::connect_in_person(upstream, database)
+                .await
+                .map_err(|error| NotPutBack::Unreached(error.to_string()))?;
+            if !damage::is_of(&mut connection, folder).await? {
+                return Ok(None);
+            }
+            Ok(Some(damage::undo(&mut connection, folder, options).await?))
+        }
+        _ => Ok(None),
+    }
 }

@@ -18,6 +18,7 @@ use tagout_secrets::{DecoyKey, is_guessable};
 use crate::home::Home;
 use crate::run::RunError;
 
+mod mysql;
 mod postgres;
 
 /// Below it are names of Tagout's making, for servers that have none.
@@ -48,18 +49,21 @@ struct Read {
 /// A database, as the gate of its system wants it.
 pub(crate) enum Database {
     Postgres(tagout_postgres::Database),
+    MySql(tagout_mysql::Database),
 }
 
 impl Database {
     fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Postgres(database) => &database.endpoint,
+            Self::MySql(database) => &database.endpoint,
         }
     }
 
     fn target(&self) -> Target {
         match self {
             Self::Postgres(database) => database.target(),
+            Self::MySql(database) => database.target(),
         }
     }
 }
@@ -71,6 +75,7 @@ pub(crate) struct DatabaseGates(Vec<DatabaseGate>);
 #[derive(Clone)]
 pub(crate) enum DatabaseGate {
     Postgres(tagout_postgres::Gate),
+    MySql(tagout_mysql::Gate),
 }
 
 impl DatabaseGates {
@@ -78,6 +83,7 @@ impl DatabaseGates {
     pub(crate) fn at(&self, destination: &Destination, port: u16) -> Option<DatabaseGate> {
         let serves = |gate: &&DatabaseGate| match gate {
             DatabaseGate::Postgres(gate) => gate.serves(destination, port),
+            DatabaseGate::MySql(gate) => gate.serves(destination, port),
         };
         self.0.iter().find(serves).cloned()
     }
@@ -88,6 +94,7 @@ impl DatabaseGate {
     pub(crate) async fn serve(&self, captured: Captured) {
         match self {
             Self::Postgres(gate) => gate.serve(captured).await,
+            Self::MySql(gate) => gate.serve(captured).await,
         }
     }
 }
@@ -165,11 +172,13 @@ impl Databases {
         kept: &Path,
     ) -> std::io::Result<DatabaseGates> {
         let mut postgres = Vec::new();
+        let mut mysql = Vec::new();
         for Found { read, .. } in self.found {
             names.grant(HostPattern::Exact(read.database.endpoint().inside.clone()));
             let database = read.placed(upstream);
             match database {
                 Database::Postgres(database) => postgres.push(database),
+                Database::MySql(database) => mysql.push(database),
             }
         }
         let mut gates = Vec::new();
@@ -179,6 +188,15 @@ impl Databases {
                 Arc::clone(upstream),
                 Arc::clone(ca),
                 postgres,
+                kept.to_owned(),
+            )?));
+        }
+        if !mysql.is_empty() {
+            gates.push(DatabaseGate::MySql(tagout_mysql::Gate::new(
+                authority.clone(),
+                Arc::clone(upstream),
+                Arc::clone(ca),
+                mysql,
                 kept.to_owned(),
             )?));
         }
@@ -234,6 +252,7 @@ fn load(
     let system = system_of(text).map_err(|error| unusable(&error))?;
     let read = match system {
         DatabaseSystem::Postgres => postgres::read(name, text, key),
+        DatabaseSystem::MySql => mysql::read(name, text, key),
         other => Err(format!("{} has no gate in this version", other.as_str())),
     };
     let read = read.map_err(|why| unusable(&why))?;

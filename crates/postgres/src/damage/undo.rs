@@ -11,66 +11,14 @@ use super::snapshot::{columns, key, values};
 use super::store::{Kept, KeptTable, Row, Shelf};
 use super::target::{cell, number};
 use super::{DamageError, Fate};
+use tagout_database::{KeptSummary, UndoOptions, UndoReport, UndoneTable};
+
 use crate::{Ask, ServerError, quoted_name, quoted_value};
 
 /// The longest statement that brings kept values into the database, in bytes.
 const AT_A_TIME: usize = 256 << 10;
 /// Rows that are named in a report of conflicts.
 const MOST_NAMED: usize = 5;
-
-/// How to undo.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UndoOptions {
-    /// Do it all, and take it back.
-    pub dry_run: bool,
-    /// Put back also what others changed since; their change is lost.
-    pub force: bool,
-}
-
-/// What undoing did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UndoReport {
-    /// What was put back, table by table.
-    pub tables: Vec<UndoneTable>,
-    /// How many statements made dropped objects again.
-    pub definitions: usize,
-    /// Whether it is so now. Otherwise nothing has changed.
-    pub is_done: bool,
-    /// What else there is to know, a sentence each.
-    pub remarks: Vec<String>,
-}
-
-/// One table of an [`UndoReport`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UndoneTable {
-    /// Schema and name.
-    pub name: String,
-    /// Rows that were gone and are back.
-    pub restored: u64,
-    /// Rows that have their earlier values again.
-    pub changed_back: u64,
-    /// Rows that were as before already.
-    pub already: u64,
-    /// Rows that others removed, changed or made anew since.
-    pub conflicts: u64,
-    /// Some of them, by their key.
-    pub examples: Vec<String>,
-}
-
-/// What a folder holds, for a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptSummary {
-    /// The statement.
-    pub text: String,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
-    /// The database's name.
-    pub database: String,
-    /// Rows and tables: `public.users: 3 rows removed`.
-    pub tables: Vec<String>,
-    /// Whether it was put back.
-    pub is_undone: bool,
-}
 
 /// What the snapshot in `from` holds.
 ///
@@ -131,13 +79,6 @@ pub async fn undo(
         }
     }
     Ok(report)
-}
-
-impl UndoReport {
-    /// Rows that others changed since, of all tables.
-    pub fn conflicts(&self) -> u64 {
-        self.tables.iter().map(|table| table.conflicts).sum()
-    }
 }
 
 async fn put_back(
