@@ -6,6 +6,7 @@
 
 mod anchors;
 mod certificate;
+mod database;
 mod holds;
 mod http;
 mod judge;
@@ -23,9 +24,10 @@ use anyhow::{Context, Result, bail};
 use crate::page::Section;
 
 const USAGE: &str = "\
-usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds ...]
+usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds|database ...]
        tagout-bench load CA HOST PORT CONNECTIONS SECONDS RATE h1|h2 [PROXY]
-       tagout-bench hold CA HOST PORT CONNECTIONS DIFFERENT";
+       tagout-bench hold CA HOST PORT CONNECTIONS DIFFERENT
+       tagout-bench relay FROM-PORT TO-PORT";
 
 /// Measures one area.
 type Measure = fn(&Subject) -> Result<Section>;
@@ -37,6 +39,7 @@ const AREAS: &[(&str, Measure)] = &[
     ("ledger", ledger::measure),
     ("http", http::measure),
     ("holds", holds::measure),
+    ("database", database::measure),
 ];
 
 /// What is measured with.
@@ -91,6 +94,10 @@ fn main() -> Result<()> {
                 proxy: None,
             },
             different.parse().context("DIFFERENT")?,
+        ),
+        ["relay", from, to] => database::relay(
+            from.parse().context("FROM-PORT")?,
+            to.parse().context("TO-PORT")?,
         ),
         _ => bail!("{USAGE}"),
     }
