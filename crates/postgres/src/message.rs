@@ -89,7 +89,7 @@ impl FrontendMessage {
             b'Q' => fields("Query").only(|fields| Ok(Self::Query(fields.text()?))),
             b'P' => fields("Parse").only(|fields| {
                 Ok(Self::Parse {
-                    name: fields.text()?,
+                    name: fields.name()?,
                     text: fields.text()?,
                     parameter_types: fields.list(Fields::u32)?,
                 })
@@ -98,7 +98,7 @@ impl FrontendMessage {
             b'D' => fields("Describe").only(|fields| Ok(Self::Describe(fields.target()?))),
             b'E' => fields("Execute").only(|fields| {
                 Ok(Self::Execute {
-                    portal: fields.text()?,
+                    portal: fields.name()?,
                     most_rows: i32::try_from(fields.u32()?)
                         .ok()
                         .and_then(|rows| NonZeroU32::new(rows.unsigned_abs())),
@@ -118,8 +118,8 @@ impl FrontendMessage {
     }
 
     fn bind(fields: &mut Fields<'_>) -> Result<Self, ProtocolError> {
-        let portal = fields.text()?;
-        let statement = fields.text()?;
+        let portal = fields.name()?;
+        let statement = fields.name()?;
         let parameter_formats = fields.list(Fields::format)?;
         let parameters = fields.list(Fields::value)?;
         let result_formats = fields.list(Fields::format)?;
@@ -234,6 +234,9 @@ impl Password {
     }
 }
 
+/// The longest name of a statement or portal, in bytes.
+const LONGEST_NAME: usize = 63;
+
 /// The fields of a message, taken from the front.
 struct Fields<'a> {
     what: &'static str,
@@ -271,6 +274,19 @@ impl Fields<'_> {
         self.bytes().map(u32::from_be_bytes)
     }
 
+    /// The name of a statement or portal. Two that begin with the same 63 bytes are one to the server
+    /// (`NAMEDATALEN`, the key of its tables), so they are one here.
+    fn name(&mut self) -> Result<String, ProtocolError> {
+        let mut name = self.text()?;
+        if name.len() > LONGEST_NAME {
+            if !name.is_char_boundary(LONGEST_NAME) {
+                return Err(ProtocolError::Text(self.what));
+            }
+            name.truncate(LONGEST_NAME);
+        }
+        Ok(name)
+    }
+
     fn text(&mut self) -> Result<String, ProtocolError> {
         let end = self.rest.iter().position(|byte| *byte == 0);
         let end = end.ok_or_else(|| self.malformed())?;
@@ -282,8 +298,8 @@ impl Fields<'_> {
 
     fn target(&mut self) -> Result<Target, ProtocolError> {
         match self.bytes::<1>()? {
-            [b'S'] => Ok(Target::Statement(self.text()?)),
-            [b'P'] => Ok(Target::Portal(self.text()?)),
+            [b'S'] => Ok(Target::Statement(self.name()?)),
+            [b'P'] => Ok(Target::Portal(self.name()?)),
             _ => Err(self.malformed()),
         }
     }

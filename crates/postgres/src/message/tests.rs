@@ -178,3 +178,19 @@ fn passwords_are_read_only_where_one_was_asked_for() {
     assert!(Password::read_initial(&frame(b'Q', b"select 1\0")).is_err());
     assert!(Password::read_response(&frame(b'Q', b"select 1\0")).is_err());
 }
+
+#[test]
+fn invariant_5_names_are_cut_where_the_server_cuts_them() {
+    let close = |name: &str| {
+        let body = [b"S", name.as_bytes(), b"\0"].concat();
+        FrontendMessage::read(&Frame { kind: b'C', body })
+    };
+    let closes = |name: &str| Ok(FrontendMessage::Close(Target::Statement(name.to_owned())));
+    let long = "n".repeat(63);
+    assert_eq!(close(&long), closes(&long));
+    assert_eq!(close(&format!("{long}a")), closes(&long));
+    let within = format!("{}é", "n".repeat(61));
+    assert_eq!(close(&within), closes(&within));
+    let over = format!("{}é", "n".repeat(62));
+    assert_eq!(close(&over), Err(ProtocolError::Text("Close")));
+}
