@@ -39,6 +39,7 @@ pub(crate) fn entry(
     let (http, database) = match request {
         AnyRequest::Http(request) => (Some(request), None),
         AnyRequest::Database(request) => (None, Some(request)),
+        AnyRequest::Files(_) => (None, None),
     };
     let path = http
         .filter(|_| faults.is_empty())
@@ -66,6 +67,13 @@ pub(crate) fn entry(
         "faults": faults,
         "digest": judged.digest,
     });
+    if let AnyRequest::Files(request) = request {
+        fields["files"] = json!({
+            "gone": request.gone,
+            "not_in_git": request.not_in_git,
+            "folders": request.folders,
+        });
+    }
     // A value that the agent put where an id or a field's name belongs.
     if !faults.is_empty() {
         redact(&mut fields, &authority.inner.broker);

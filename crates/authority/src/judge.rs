@@ -73,6 +73,14 @@ impl Asked {
                     path: path.clone(),
                 }
             }
+            // The workspace is the agent's to change; how much of it may go at once is what is decided.
+            AnyRequest::Files(_) => Self {
+                method: Method::delete_files(),
+                path: CanonicalPath::root(),
+                granted: true,
+                operation_granted: true,
+                has_pack: true,
+            },
             // A database is granted as a whole; what its statements do is what is decided.
             AnyRequest::Database(request) => {
                 let granted = task

@@ -47,6 +47,8 @@ impl Authority {
             _ if let AnyRequest::Database(request) = action.request() => {
                 self.of_database(request, action.credentials())
             }
+            // What lies on this machine is in no environment.
+            _ if matches!(action.request(), AnyRequest::Files(_)) => Whereabouts::default(),
             Scope::Account => Whereabouts::default(),
             Scope::None => {
                 // A plain host has no resources; a pinned one is itself a resource. Elsewhere a

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use tagout_core::{
-    Action, AnyRequest, DatabaseRequest, Digest, Effect, HttpBody, HttpRequest, Operation,
-    Parameter, SessionId,
+    Action, AnyRequest, DatabaseRequest, Digest, Effect, FilesRequest, HttpBody, HttpRequest,
+    Operation, Parameter, SessionId,
 };
 
 use crate::approval::escape_untrusted;
@@ -146,6 +146,7 @@ fn request_lines(action: &Action<AnyRequest>) -> Vec<String> {
     let lines = match action.request() {
         AnyRequest::Http(request) => http_lines(action, request),
         AnyRequest::Database(request) => statement_lines(request),
+        AnyRequest::Files(request) => file_lines(request),
     };
     let hidden = lines.len().saturating_sub(MOST_REQUEST_LINES);
     let mut shown: Vec<_> = lines
@@ -166,6 +167,13 @@ fn request_lines(action: &Action<AnyRequest>) -> Vec<String> {
         shown.push(format!("… {hidden} more lines (see tagout holds --json)"));
     }
     shown
+}
+
+fn file_lines(request: &FilesRequest) -> Vec<String> {
+    let first = format!("delete files of {}", request.workspace);
+    std::iter::once(first)
+        .chain(request.folders.iter().map(|folder| format!("in {folder}")))
+        .collect()
 }
 
 fn statement_lines(request: &DatabaseRequest) -> Vec<String> {

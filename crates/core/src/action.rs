@@ -209,6 +209,12 @@ impl Action<AnyRequest> {
                 "text": request.text,
                 "parameters": request.parameters,
             }),
+            AnyRequest::Files(request) => json!({
+                "workspace": request.workspace,
+                "gone": request.gone,
+                "not_in_git": request.not_in_git,
+                "folders": request.folders,
+            }),
         };
         if let (Some(document), json::Json::Object(asked)) = (document.as_object_mut(), asked) {
             document.extend(asked);

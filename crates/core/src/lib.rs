@@ -24,5 +24,7 @@ pub use identity::{HoldId, IdError, SessionId};
 pub use operation::{EnvironmentName, NameError, Operation, OperationName, ResourceId};
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{HttpBody, HttpRequest, Method, MethodError, Target, Transport};
-pub use statement::{AnyRequest, DatabaseRequest, DatabaseSystem, Parameter, Request};
+pub use statement::{
+    AnyRequest, DatabaseRequest, DatabaseSystem, FilesRequest, Parameter, Request,
+};
 pub use uri::{CanonicalPath, CanonicalQuery, UriError, form_decode, form_pairs, percent_decode};

@@ -78,6 +78,11 @@ impl Method {
         Self("SQL".to_owned())
     }
 
+    /// What stands for a method where files of the workspace go.
+    pub fn delete_files() -> Self {
+        Self("DELETE".to_owned())
+    }
+
     /// Whether it opens a WebSocket.
     pub fn is_connect(&self) -> bool {
         self.as_str() == "CONNECT"

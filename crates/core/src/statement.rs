@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::request::{HttpRequest, Target};
+use crate::host::HostName;
+use crate::request::{HttpRequest, Target, Transport};
 
 /// Whose protocol a statement came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,6 +103,32 @@ pub struct DatabaseRequest {
     pub parameters: Vec<Parameter>,
 }
 
+/// Files of a workspace that are about to go, many at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesRequest {
+    /// This machine: nothing is sent.
+    pub target: Target,
+    /// The folder in which they lie.
+    pub workspace: String,
+    /// How many are gone already, of those that the session found.
+    pub gone: u64,
+    /// Of them, how many git does not hold.
+    pub not_in_git: u64,
+    /// Where they were, with the most of them first; for the person.
+    pub folders: Vec<String>,
+}
+
+impl FilesRequest {
+    /// The place of a request that goes nowhere.
+    pub fn here() -> Option<Target> {
+        Some(Target {
+            transport: Transport::Plain,
+            host: HostName::parse("localhost").ok()?,
+            port: 0,
+        })
+    }
+}
+
 /// What any gate may have captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -110,6 +137,8 @@ pub enum AnyRequest {
     Http(HttpRequest),
     /// A database gate's.
     Database(DatabaseRequest),
+    /// The workspace gate's.
+    Files(FilesRequest),
 }
 
 impl AnyRequest {
@@ -118,6 +147,7 @@ impl AnyRequest {
         match self {
             Self::Http(_) => "http",
             Self::Database(request) => request.system.as_str(),
+            Self::Files(_) => "workspace",
         }
     }
 
@@ -126,6 +156,7 @@ impl AnyRequest {
         match self {
             Self::Http(request) => &request.target,
             Self::Database(request) => &request.target,
+            Self::Files(request) => &request.target,
         }
     }
 }
@@ -147,7 +178,7 @@ impl Request for HttpRequest {
     fn narrow(any: AnyRequest) -> Option<Self> {
         match any {
             AnyRequest::Http(request) => Some(request),
-            AnyRequest::Database(_) => None,
+            AnyRequest::Database(_) | AnyRequest::Files(_) => None,
         }
     }
 }
@@ -160,7 +191,20 @@ impl Request for DatabaseRequest {
     fn narrow(any: AnyRequest) -> Option<Self> {
         match any {
             AnyRequest::Database(request) => Some(request),
-            AnyRequest::Http(_) => None,
+            AnyRequest::Http(_) | AnyRequest::Files(_) => None,
+        }
+    }
+}
+
+impl Request for FilesRequest {
+    fn widen(self) -> AnyRequest {
+        AnyRequest::Files(self)
+    }
+
+    fn narrow(any: AnyRequest) -> Option<Self> {
+        match any {
+            AnyRequest::Files(request) => Some(request),
+            AnyRequest::Http(_) | AnyRequest::Database(_) => None,
         }
     }
 }
@@ -178,7 +222,6 @@ impl Request for AnyRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HostName, Transport};
 
     #[test]
     fn a_stored_statement_is_read_again_and_is_no_http_request() {
@@ -204,6 +247,23 @@ mod tests {
         let read: AnyRequest = serde_json::from_str(&text).unwrap();
         assert_eq!(read, any);
         assert_eq!(HttpRequest::narrow(read.clone()), None);
+        assert_eq!(FilesRequest::narrow(read.clone()), None);
         assert_eq!(DatabaseRequest::narrow(read), Some(request));
+    }
+
+    #[test]
+    fn stored_files_are_read_again_as_files() {
+        let request = FilesRequest {
+            target: FilesRequest::here().unwrap(),
+            workspace: "/home/ann/shop".to_owned(),
+            gone: 120,
+            not_in_git: 101,
+            folders: vec!["data".to_owned()],
+        };
+        let text = serde_json::to_string(&request.clone().widen()).unwrap();
+        let read: AnyRequest = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.channel(), "workspace");
+        assert_eq!(DatabaseRequest::narrow(read.clone()), None);
+        assert_eq!(FilesRequest::narrow(read), Some(request));
     }
 }

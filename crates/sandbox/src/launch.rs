@@ -69,12 +69,20 @@ pub fn launch_on(stage: Option<Stage>, mut spec: Spec) -> Result<Sandbox, Launch
         None => None,
     };
     sent.extend(kept.iter().map(AsFd::as_fd));
+    let questions = match &kept {
+        Some(_) => {
+            Some(UnixStream::pair().map_err(LaunchError::system("making a pair of sockets"))?)
+        }
+        None => None,
+    };
+    let (questions, asking) = questions.unzip();
+    sent.extend(asking.iter().map(AsFd::as_fd));
     let order = Order::Build {
         spec: Box::new(spec),
         control_group: control_group.is_some(),
     };
     wire::send(&ours, &order, &sent).map_err(LaunchError::system("sending the specification"))?;
-    drop(theirs);
+    drop((theirs, asking));
 
     let built = await_ready(&ours, &ports, &loopback_ports)?;
     let wake = Shared::new_wake().map_err(LaunchError::system("making an event descriptor"))?;
@@ -97,6 +105,7 @@ pub fn launch_on(stage: Option<Stage>, mut spec: Spec) -> Result<Sandbox, Launch
     };
     Ok(Sandbox {
         listeners: Some(built.listeners),
+        questions,
         ends: Some(Ends {
             terminal: built.terminal,
             ..ends

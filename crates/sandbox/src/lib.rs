@@ -49,7 +49,7 @@ pub use broken_pipe::end_on_broken_pipe;
 pub use error::LaunchError;
 pub use launch::{launch, launch_on};
 pub use mediation::{
-    Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target, can_mediate,
+    Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Stop, Target, can_mediate,
 };
 pub use placeholder::sweep_placeholders;
 pub use probe::{Needed, Outcome, Probe, probe};

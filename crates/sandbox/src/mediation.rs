@@ -22,8 +22,11 @@ use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
-pub use self::change::{Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Target};
+pub use self::change::{
+    Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Stop, Target,
+};
 use self::listener::Listener;
+use self::parked::Parked;
 use self::worker::{Mediated, Pause, Worker};
 use crate::mounts;
 use crate::placeholder::open_beneath;
@@ -37,6 +40,7 @@ mod caller;
 mod change;
 mod listener;
 mod notified;
+mod parked;
 mod twin;
 mod worker;
 
@@ -83,7 +87,7 @@ impl Mediator {
     pub(crate) fn start(
         spec: &Spec,
         mediation: &Mediation,
-        folder: OwnedFd,
+        (folder, questions): (OwnedFd, OwnedFd),
         make: MakeKeeper,
     ) -> Step<Mediator> {
         const WHAT: &str = "start the mediator of the workspace";
@@ -100,9 +104,10 @@ impl Mediator {
             -1 => Err(io::Error::last_os_error()).step(|| WHAT),
             0 => {
                 drop(ours);
-                let kept = [theirs.as_raw_fd(), folder.as_raw_fd(), proc.as_raw_fd()];
-                close_all_but(kept);
-                let _ = run(&theirs, spec, mediation, folder, proc, make);
+                let kept = [&folder, &questions, &proc].map(AsRawFd::as_raw_fd);
+                close_all_but([theirs.as_raw_fd(), kept[0], kept[1], kept[2]]);
+                let kept = (folder, UnixStream::from(questions));
+                let _ = run(&theirs, (spec, mediation), kept, proc, make);
                 // SAFETY: _exit(2) ends this process and touches no memory.
                 unsafe { libc::_exit(1) }
             }
@@ -178,20 +183,24 @@ impl Mediator {
 /// The mediator's life. Returns when the sandbox is over.
 fn run(
     channel: &UnixStream,
-    spec: &Spec,
-    mediation: &Mediation,
-    folder: OwnedFd,
+    (spec, mediation): (&Spec, &Mediation),
+    (folder, questions): (OwnedFd, UnixStream),
     proc: OwnedFd,
     make: MakeKeeper,
 ) -> io::Result<()> {
     die_with_parent()?;
+    // A line for a caller whose reader is gone must not end this process.
+    // SAFETY: the call takes numbers and runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
     let trees: Vec<PathBuf> = std::iter::once(&spec.workspace)
         .chain(&spec.extra_trees)
         .map(|tree| tree.path.clone())
         .collect();
-    let mut keeper = Some(make(folder, mediation, &trees)?);
+    let answers = questions.try_clone()?;
+    let mut keeper = Some(make(folder, questions, mediation, &trees)?);
+    let mut answers = Some(answers);
     let mut proc = Some(proc);
     let mut roots = Vec::new();
     let mut mediated: Option<&'static Mediated> = None;
@@ -219,9 +228,12 @@ fn run(
             }
             Say::HasMade { tree, path } => has_made(mediated, roots.get(tree), &path),
             Say::Listen => {
-                let (Some(descriptor), Some(keeper), Some(proc)) =
-                    (descriptors.next(), keeper.take(), proc.take())
-                else {
+                let (Some(descriptor), Some(keeper), Some(proc), Some(answers)) = (
+                    descriptors.next(),
+                    keeper.take(),
+                    proc.take(),
+                    answers.take(),
+                ) else {
                     return Err(io::ErrorKind::InvalidData.into());
                 };
                 let shared: &'static Mediated = Box::leak(Box::new(Mediated {
@@ -231,14 +243,14 @@ fn run(
                     keeper: Mutex::new(keeper),
                     uncovered: AtomicU64::new(0),
                     made: Mutex::new(HashSet::new()),
+                    parked: Parked::default(),
                     umask: spec.umask & 0o777,
                     umasks_differ: AtomicBool::new(false),
                 }));
                 for _ in 0..WORKERS {
-                    std::thread::Builder::new()
-                        .name("mediator".into())
-                        .spawn(move || work(shared))?;
+                    start(move || work(shared, |worker| worker.serve()))?;
                 }
+                start(move || work(shared, |worker| worker.try_again_after(answers)))?;
                 mediated = Some(shared);
                 // Nobody waits for an answer: the command's process says it and executes the command.
                 continue;
@@ -260,8 +272,13 @@ fn has_made(mediated: Option<&Mediated>, root: Option<&OwnedFd>, path: &Path) ->
     }
 }
 
+fn start(life: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("mediator".into());
+    thread.spawn(life).map(drop)
+}
+
 /// A worker's life. Whatever ends one ends the mediator, and with it the sandbox: half a mediator would answer some calls and not others.
-fn work(mediated: &Mediated) {
+fn work(mediated: &Mediated, serve: impl FnOnce(&Worker<'_>)) {
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
@@ -274,7 +291,7 @@ fn work(mediated: &Mediated) {
         return;
     }
     if let Ok(worker) = Worker::new(mediated) {
-        worker.serve();
+        serve(&worker);
     }
 }
 
@@ -305,8 +322,8 @@ fn keep_only_looking() -> io::Result<()> {
     Ok(())
 }
 
-/// Closes what this process got from the stage, but the three that it needs.
-fn close_all_but(mut kept: [i32; 3]) {
+/// Closes what this process got from the stage, but the four that it needs.
+fn close_all_but(mut kept: [i32; 4]) {
     kept.sort_unstable();
     let mut first = 3;
     for last in kept.into_iter().chain([i32::MAX]) {

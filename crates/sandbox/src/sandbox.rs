@@ -28,6 +28,9 @@ use crate::wire::{self, Cover, Event, Order};
 pub struct Sandbox {
     /// Sockets in the gates' network namespace; `None` once taken.
     pub listeners: Option<Listeners>,
+    /// What the keeper of mediated trees asks, and [`crate::Keeper::answered`] is told: lines of its own form. `None` without mediation,
+    /// and once taken.
+    pub questions: Option<std::os::unix::net::UnixStream>,
     pub(crate) ends: Option<Ends>,
     pub(crate) control: Control,
     pub(crate) report: LaunchReport,

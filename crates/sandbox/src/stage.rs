@@ -173,7 +173,7 @@ fn wipe_arguments_and_environment() -> io::Result<()> {
 ///
 /// Call it first thing in `main`, before any thread exists, when the first argument is [`STAGE_ARGUMENT`].
 pub fn stage_main() -> ! {
-    stage_main_with(|_, _, _| Ok(Box::new(KeepNothing)))
+    stage_main_with(|_, _, _, _| Ok(Box::new(KeepNothing)))
 }
 
 /// As [`stage_main`], with the keeper of sandboxes whose trees are mediated.
@@ -258,13 +258,16 @@ fn build(
         None => (identity::decide(&spec)?, None),
     };
     let kept = match &spec.mediation {
-        Some(_) => descriptors.pop(),
+        Some(_) => {
+            let questions = descriptors.pop();
+            descriptors.pop().zip(questions)
+        }
         None => None,
     };
     identity.add_accounts(&mut spec);
     let gathered = if identity.is_started_as_root() {
         let gathered = gather(&spec, &identity)?;
-        if let Some(kept) = &kept {
+        if let Some((kept, _)) = &kept {
             let folder = reopen_folder(kept).step(|| "open the folder of what is kept")?;
             identity
                 .hand_over(folder)

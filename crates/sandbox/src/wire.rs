@@ -31,7 +31,7 @@ const MAX_FRAME: usize = 256 << 20;
 pub(crate) enum Order {
     /// Build the sandbox. Descriptors: the command's ends of the pipes, in the order of the streams that are pipes; then, when
     /// `control_group` says so, the control group's folder and its `cgroup.procs`, open for writing; then, when the trees are mediated, the
-    /// folder of what is kept.
+    /// folder of what is kept, and the keeper's end of its questions.
     Build {
         spec: Box<Spec>,
         control_group: bool,

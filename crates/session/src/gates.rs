@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::databases::{self, Databases};
+use crate::deletions::Deletions;
 use crate::git_credentials::GitLogins;
 use crate::git_history::WorkspaceHistory;
 use crate::local_port;
@@ -54,6 +55,7 @@ pub(crate) struct Gates {
     pub(crate) memory: Arc<Memory>,
     pub(crate) published: Vec<Published>,
     pub(crate) logins: Vec<Login>,
+    pub(crate) deletions: Deletions,
 }
 
 impl Gates {
@@ -168,6 +170,11 @@ impl Gates {
             (&gate, &databases),
             authority.record(),
         )?;
+        if let Some(questions) = sandbox.questions.take() {
+            self.deletions
+                .answer(questions, authority.clone(), runtime.handle().clone())
+                .map_err(io("watching what is deleted"))?;
+        }
         publish::serve(self.published, &sandbox.control(), authority.record())?;
         runtime.spawn(async move {
             let _name_server = name_server;

@@ -11,6 +11,7 @@ pub mod control;
 mod control_files;
 pub mod database_undo;
 mod databases;
+mod deletions;
 mod gates;
 mod git_commits;
 mod git_credentials;

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tagout_authority::approval::escape_untrusted;
@@ -24,6 +24,7 @@ use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
 use crate::control_files::{self, Since};
 use crate::databases::Databases;
+use crate::deletions::Deletions;
 use crate::gates::{self, Gates};
 use crate::git_history::WorkspaceHistory;
 use crate::home::Home;
@@ -369,6 +370,15 @@ fn govern(
         memory,
         published,
         logins: agent.as_mut().map(Agent::take_logins).unwrap_or_default(),
+        deletions: Deletions {
+            session: id.clone(),
+            workspace: workspace.path.clone(),
+            kept: undo::folder(&home, &id),
+            bulk: task.bulk.clone(),
+            history: remotes::git_folder(&workspace)
+                .map(|folder| WorkspaceHistory::of(&folder, &workspace.path)),
+            began: SystemTime::now(),
+        },
     };
     gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;

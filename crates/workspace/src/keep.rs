@@ -7,14 +7,16 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
-use tagout_sandbox::{Change, Entry, Found, Identity, Keeper, Mediation, Target};
+use tagout_sandbox::{Change, Entry, Found, Identity, Keeper, Mediation, Stop, Target};
 
 use crate::journal::{Attributes, Kept, Lost, NAME, Name, Record, VERSION, Was};
+use crate::losses::Losses;
 
 /// Begins a journal in `folder` and keeps what changes in `trees`. For [`tagout_sandbox::stage_main_with`].
 ///
@@ -22,6 +24,7 @@ use crate::journal::{Attributes, Kept, Lost, NAME, Name, Record, VERSION, Was};
 /// The journal cannot be made.
 pub fn keeper(
     folder: OwnedFd,
+    questions: UnixStream,
     mediation: &Mediation,
     trees: &[PathBuf],
 ) -> io::Result<Box<dyn Keeper>> {
@@ -32,6 +35,8 @@ pub fn keeper(
         journal: File::from(journal),
         budget: mediation.budget,
         bulk: mediation.bulk.clone(),
+        trees: trees.to_vec(),
+        losses: Losses::new(questions, trees, &mediation.bulk),
         known: HashSet::new(),
         marked: HashSet::new(),
         copies: 0,
@@ -50,6 +55,8 @@ struct Recorder {
     /// Bytes that may still be copied.
     budget: u64,
     bulk: Vec<String>,
+    trees: Vec<PathBuf>,
+    losses: Losses,
     /// Files that need no copy: kept already, or come in the session.
     known: HashSet<Identity>,
     /// Files and folders whose attributes are written down, or that came in the session.
@@ -71,11 +78,107 @@ enum Last {
 }
 
 impl Keeper for Recorder {
-    fn before(&mut self, change: &Change<'_>) -> Result<(), Errno> {
+    fn before(&mut self, change: &Change<'_>) -> Result<(), Stop> {
         self.last = Last::Nothing;
+        self.losses.nothing();
         if self.is_free(change)? {
             return Ok(());
         }
+        if let Some((path, _)) = self.loss(change) {
+            self.losses.may_go(&path)?;
+        }
+        let copies = self.copies;
+        self.keep(change)?;
+        let copy = (self.copies > copies).then(|| self.copies.to_string());
+        self.will_happen(change, copy);
+        Ok(())
+    }
+
+    fn done(&mut self, made: Option<&Found>) {
+        self.losses.happened(made.map(|made| made.identity));
+        if let (Last::New | Last::Unnamed, Some(made)) = (&self.last, made) {
+            self.known.insert(made.identity);
+            self.marked.insert(made.identity);
+        }
+    }
+
+    fn failed(&mut self) {
+        self.losses.nothing();
+        if matches!(self.last, Last::New | Last::Name) {
+            // If it cannot be written, nothing else can, and every further change is refused.
+            let _ = self.write(&Record::Failed);
+        }
+    }
+
+    fn answered(&mut self, line: &str) {
+        self.losses.answered(line);
+    }
+}
+
+impl Recorder {
+    /// The file from before that goes with a change.
+    fn loss(&self, change: &Change<'_>) -> Option<(PathBuf, Identity)> {
+        let is_file = |found: &Found| found.kind() == FileType::RegularFile;
+        let (entry, found) = match change {
+            Change::Remove(entry, found) => (entry, *found),
+            Change::Rename {
+                from,
+                from_found,
+                to,
+                replaced,
+            } => {
+                let into_bulk = !self.is_bulk(&from.path()) && self.is_bulk(&to.path());
+                let over_another =
+                    replaced.is_some_and(|found| is_file(found) && self.counts(&to.path(), found));
+                if !into_bulk && !over_another {
+                    return None;
+                }
+                (from, *from_found)
+            }
+            _ => return None,
+        };
+        let path = entry.path();
+        (is_file(found) && self.counts(&path, found)).then_some((path, found.identity))
+    }
+
+    fn counts(&self, path: &Path, found: &Found) -> bool {
+        self.losses.counts(path, &found.identity)
+    }
+
+    /// Tells what is counted what is about to happen.
+    fn will_happen(&mut self, change: &Change<'_>, copy: Option<String>) {
+        match (change, self.loss(change)) {
+            (Change::Remove(..), Some((path, file))) => self.losses.losing(&path, &file, copy),
+            (Change::Create(entry), _) => self.losses.bearing(&entry.path()),
+            (Change::Exchange(one, _, other, _), _) => {
+                self.losses.moving(&one.path(), &other.path(), true);
+            }
+            (
+                Change::Rename {
+                    from,
+                    from_found,
+                    to,
+                    replaced,
+                },
+                loss,
+            ) => {
+                let (from_path, to_path) = (from.path(), to.path());
+                if from_found.kind() != FileType::RegularFile {
+                    self.losses.moving(&from_path, &to_path, false);
+                } else if let (Some((path, file)), true) = (&loss, self.is_bulk(&to_path)) {
+                    self.losses.losing(path, file, copy);
+                } else {
+                    let replaced = replaced.is_some_and(|found| self.counts(&to_path, found));
+                    let from = (&*from_path, from_found.identity);
+                    self.losses.renaming(from, &to_path, replaced);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes down what was there before a change.
+    fn keep(&mut self, change: &Change<'_>) -> Result<(), Errno> {
         match change {
             Change::Create(entry) => self.name(entry, Last::New),
             Change::Link(entry) => self.name(entry, Last::Name),
@@ -140,22 +243,6 @@ impl Keeper for Recorder {
         }
     }
 
-    fn done(&mut self, made: Option<&Found>) {
-        if let (Last::New | Last::Unnamed, Some(made)) = (&self.last, made) {
-            self.known.insert(made.identity);
-            self.marked.insert(made.identity);
-        }
-    }
-
-    fn failed(&mut self) {
-        if matches!(self.last, Last::New | Last::Name) {
-            // If it cannot be written, nothing else can, and every further change is refused.
-            let _ = self.write(&Record::Failed);
-        }
-    }
-}
-
-impl Recorder {
     /// Whether a change is of the contents of `bulk` folders alone, of which nothing is kept. A folder that is not one of them does not
     /// become one, nor a part of one, by another name: what is in it would be lost unseen. As between two file systems, it has to be
     /// copied, and what `mv` removes then is kept.
@@ -327,7 +414,12 @@ impl Recorder {
     }
 
     fn is_bulk(&self, path: &Path) -> bool {
-        let Some(folder) = path.parent() else {
+        // Above the tree a folder may be named so as well.
+        let in_tree = self
+            .trees
+            .iter()
+            .find_map(|tree| path.strip_prefix(tree).ok());
+        let Some(folder) = in_tree.and_then(Path::parent) else {
             return false;
         };
         folder.components().any(|part| {

@@ -10,12 +10,14 @@
 mod history;
 mod journal;
 mod keep;
+mod losses;
 mod moves;
 mod outside;
 mod restore;
 mod retention;
 
 pub use keep::keeper;
+pub use losses::{Answer, DERIVED_FOLDERS, Gone, Question, is_derived};
 pub use moves::Moves;
 pub use outside::keep_from_outside;
 pub use restore::{Entry, Kind, Outcome, Undo, UndoError, finish};

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::change::Found;
@@ -173,6 +173,34 @@ impl<'a> Caller<'a> {
         Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
     }
 
+    /// Writes a line to its standard error, where that is a pipe, a socket or a file on disk and takes it at once. A terminal is the
+    /// person's. Whatever else it may be (a file of /proc, say) would be written with this process's rights.
+    pub(super) fn tell(&self, line: &str) {
+        let Ok(error) = self.take(2) else {
+            return;
+        };
+        let Ok(status) = rustix::fs::fstat(&error) else {
+            return;
+        };
+        let line = format!("{line}\n");
+        let _ = match FileType::from_raw_mode(status.st_mode) {
+            FileType::Socket => {
+                use rustix::net::SendFlags;
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                rustix::net::send(&error, line.as_bytes(), flags).map(drop)
+            }
+            FileType::Fifo => {
+                let parts = [io::IoSlice::new(line.as_bytes())];
+                let flags = rustix::io::ReadWriteFlags::NOWAIT;
+                rustix::io::pwritev2(&error, &parts, u64::MAX, flags).map(drop)
+            }
+            FileType::RegularFile if is_on_disk(&error) => {
+                rustix::io::write(&error, line.as_bytes()).map(drop)
+            }
+            _ => Ok(()),
+        };
+    }
+
     /// Its process. Threads other than the first are none (before Linux 6.9, in no way): they share their descriptors with it.
     fn process(&self) -> Result<OwnedFd, Errno> {
         let leader = self.status(b"\nTgid:\t", 10)?;
@@ -194,6 +222,21 @@ pub(super) fn found(file: impl AsFd) -> Result<Found, Errno> {
         AtFlags::EMPTY_PATH,
         Found::ASKED,
     )?))
+}
+
+/// Whether a file is on one of the file systems on which a file is bytes and nothing else.
+fn is_on_disk(file: &OwnedFd) -> bool {
+    // statfs(2)
+    const PLAIN: &[i64] = &[
+        0xEF53,      // ext4
+        0x9123_683E, // btrfs
+        0x5846_5342, // XFS
+        0x2FC1_2FC1, // ZFS
+        0xF2F5_2010, // F2FS
+        0x794C_7630, // overlayfs
+        0x0102_1994, // tmpfs
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|system| PLAIN.contains(&system.f_type))
 }
 
 fn last_error() -> Errno {

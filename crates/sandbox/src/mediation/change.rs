@@ -1,7 +1,8 @@
 //! What a change of a mediated tree is, and who is asked before it happens.
 //!
 //! A [`Keeper`] hears of every change before it is made, one at a time: between its answer and the change nothing inside can change
-//! anything else. Its error number is what the caller inside gets.
+//! anything else. Its error number is what the caller inside gets. A keeper that has to ask somebody says so, and the call waits, with
+//! nothing held up behind it.
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
@@ -12,20 +13,41 @@ use rustix::io::Errno;
 
 /// Asked before each change of a mediated tree.
 pub trait Keeper: Send {
-    /// The change is about to be made; an error refuses it with this number. What has to be kept, has to be kept when this returns.
-    fn before(&mut self, change: &Change<'_>) -> Result<(), Errno>;
+    /// The change is about to be made, unless this stops it. What has to be kept, has to be kept when this returns.
+    fn before(&mut self, change: &Change<'_>) -> Result<(), Stop>;
 
     /// The change that was agreed to last was made; `made` is the new file or folder, where one was.
     fn done(&mut self, made: Option<&Found>);
 
     /// The change that was agreed to last could not be made.
     fn failed(&mut self);
+
+    /// A line that the supervisor wrote to [`crate::Sandbox::questions`]. All calls that wait are tried again after it.
+    fn answered(&mut self, line: &str);
 }
 
-/// Makes the keeper of a sandbox, in the process that makes the changes; gets an open folder for what is kept, and the settings of
-/// [`crate::Mediation`].
+/// Why a change is not made.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is refused with this number.
+    Fails(Errno),
+    /// It is refused with this number, and whoever reads the caller's standard error is told why.
+    Told(Errno, String),
+    /// It waits for the next [`Keeper::answered`], and is shown to [`Keeper::before`] again then.
+    Waits,
+}
+
+impl From<Errno> for Stop {
+    fn from(number: Errno) -> Stop {
+        Stop::Fails(number)
+    }
+}
+
+/// Makes the keeper of a sandbox, in the process that makes the changes; gets an open folder for what is kept, the other end of
+/// [`crate::Sandbox::questions`], and the settings of [`crate::Mediation`].
 pub type MakeKeeper = fn(
     folder: std::os::fd::OwnedFd,
+    questions: std::os::unix::net::UnixStream,
     mediation: &crate::Mediation,
     trees: &[std::path::PathBuf],
 ) -> std::io::Result<Box<dyn Keeper>>;
@@ -34,11 +56,12 @@ pub type MakeKeeper = fn(
 pub struct KeepNothing;
 
 impl Keeper for KeepNothing {
-    fn before(&mut self, _: &Change<'_>) -> Result<(), Errno> {
+    fn before(&mut self, _: &Change<'_>) -> Result<(), Stop> {
         Ok(())
     }
     fn done(&mut self, _: Option<&Found>) {}
     fn failed(&mut self) {}
+    fn answered(&mut self, _: &str) {}
 }
 
 /// A change that is about to be made.

@@ -10,8 +10,10 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,8 +24,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::caller::{Caller, found};
-use super::change::{Change, Entry, Found, Identity, Keeper, Target};
+use super::change::{Change, Entry, Found, Identity, Keeper, Stop, Target};
 use super::listener::{Answer, Listener, Notification};
+use super::parked::Parked;
 use super::twin::{self, TakenOff};
 
 /// What all workers share.
@@ -39,6 +42,8 @@ pub(super) struct Mediated {
     pub(super) uncovered: AtomicU64,
     /// What came into being inside.
     pub(super) made: Mutex<HashSet<Identity>>,
+    /// Calls that the keeper lets wait.
+    pub(super) parked: Parked,
     /// The mask with which the command starts.
     pub(super) umask: u32,
     /// Whether anything inside ever set another.
@@ -96,12 +101,20 @@ enum Unmade {
     Failed(Errno),
     /// What was resolved for it may be a file that a twin hides; or something has come to where it leads meanwhile.
     Again,
+    /// The keeper stops it.
+    Stopped(Stop),
 }
-use Unmade::{Again, Elsewhere, Failed};
+use Unmade::{Again, Elsewhere, Failed, Stopped};
 
 impl From<Errno> for Unmade {
     fn from(error: Errno) -> Unmade {
         Failed(error)
+    }
+}
+
+impl From<Stop> for Unmade {
+    fn from(stop: Stop) -> Unmade {
+        Stopped(stop)
     }
 }
 
@@ -181,18 +194,48 @@ impl<'a> Worker<'a> {
     /// Answers calls until nobody is left to make any.
     pub(super) fn serve(&self) {
         while let Ok(notification) = self.shared.listener.receive() {
-            let mut answer = Answer::Fails(Errno::INTR);
-            for _ in 0..1000 {
-                answer = match self.make(&notification) {
-                    Ok(answer) => answer,
-                    Err(Elsewhere) => Answer::Continue,
-                    Err(Failed(error)) => Answer::Fails(error),
-                    Err(Again) => continue,
-                };
-                break;
-            }
-            self.shared.listener.answer(&notification, answer);
+            self.settle(notification);
         }
+    }
+
+    /// Tells the keeper each answer that comes, and makes what waited for it. A worker of its own: others wait for calls alone.
+    pub(super) fn try_again_after(&self, answers: UnixStream) {
+        let mut answers = BufReader::new(answers);
+        let mut line = String::new();
+        while let Ok(1..) = answers.read_line(&mut line) {
+            let keeper = self.shared.keeper.lock();
+            keeper
+                .unwrap_or_else(PoisonError::into_inner)
+                .answered(line.trim_end());
+            for notification in self.shared.parked.answered() {
+                self.settle(notification);
+            }
+            line.clear();
+        }
+    }
+
+    /// Makes a call and answers it, unless it has to wait.
+    fn settle(&self, notification: Notification) {
+        let mut answer = Answer::Fails(Errno::INTR);
+        for _ in 0..1000 {
+            let answers = self.shared.parked.answers();
+            answer = match self.make(&notification) {
+                Ok(answer) => answer,
+                Err(Elsewhere) => Answer::Continue,
+                Err(Failed(error) | Stopped(Stop::Fails(error))) => Answer::Fails(error),
+                Err(Stopped(Stop::Told(error, why))) => {
+                    Caller::new(notification.thread, self.shared.proc.as_fd()).tell(&why);
+                    Answer::Fails(error)
+                }
+                Err(Stopped(Stop::Waits)) => match self.shared.parked.park(notification, answers) {
+                    true => return,
+                    false => continue,
+                },
+                Err(Again) => continue,
+            };
+            break;
+        }
+        self.shared.listener.answer(&notification, answer);
     }
 
     fn make(&self, told: &Notification) -> Made<Answer> {
