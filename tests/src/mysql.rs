@@ -99,7 +99,7 @@ impl Mysql {
             .args([&format!("--port={}", self.port), "--bind-address=127.0.0.1"])
             .args(["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0"])
             .args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"])
-            .args(["--general-log=1"])
+            .args(["--max-allowed-packet=64M", "--general-log=1"])
             .arg(format!(
                 "--general-log-file={}",
                 self.folder.path().join("asked").display()

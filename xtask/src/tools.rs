@@ -37,6 +37,7 @@ pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
 pub(crate) const BENCH_PACKAGES: &[DebianPackage] = &[
     ("bubblewrap", "bwrap"),
     ("nginx-light", "nginx"),
+    ("pgbouncer", "pgbouncer"),
     ("python3-venv", "python3"),
 ];
 
@@ -66,6 +67,10 @@ const DATABASE_CLIENTS: &[&str] = &[
     "SQLAlchemy[asyncio]==2.1.9",
 ];
 const NODE_POSTGRES: &str = "pg@8.23.1";
+
+/// The same for MySQL and MariaDB.
+const MYSQL_CLIENTS: &[&str] = &["PyMySQL==1.2.4", "mysql-connector-python==26.10.0"];
+const NODE_MYSQL: &str = "mysql2@3.24.6";
 
 /// Railway's command line, at the version whose schema the pack has.
 const RAILWAY: (&str, &str) = ("railwayapp", "5.71.0");
@@ -128,6 +133,17 @@ pub(crate) fn install_postgres() -> Result<()> {
         return Ok(());
     }
     install_debian_packages(&[("postgresql", "a server, which is not on PATH")])
+}
+
+/// Makes sure that a MariaDB server and its client are there.
+pub(crate) fn install_mariadb() -> Result<()> {
+    let is_there = Path::new("/usr/sbin/mariadbd").exists() && on_path("mariadb");
+    match is_there {
+        true => Ok(()),
+        false => {
+            install_debian_packages(&[("mariadb-server", "a server, which may not be on PATH")])
+        }
+    }
 }
 
 /// Installs the pinned agents with npm, unless exactly these are there.
@@ -224,7 +240,10 @@ pub(crate) fn install_clients() -> Result<()> {
 pub(crate) fn install_database_clients() -> Result<()> {
     let environment = test_tools().join("databases");
     let site = environment.join("site");
-    if !site.join("sqlalchemy").exists() {
+    for (clients, folder) in [(DATABASE_CLIENTS, "sqlalchemy"), (MYSQL_CLIENTS, "mysql")] {
+        if site.join(folder).exists() {
+            continue;
+        }
         succeed(
             Command::new("python3")
                 .args(["-m", "venv"])
@@ -235,10 +254,11 @@ pub(crate) fn install_database_clients() -> Result<()> {
                 .args(["-m", "pip", "install", "--quiet"])
                 .args(["--disable-pip-version-check", "--target"])
                 .arg(&site)
-                .args(DATABASE_CLIENTS),
+                .args(clients),
         )?;
     }
-    if environment.join("node_modules/pg").exists() {
+    let modules = environment.join("node_modules");
+    if modules.join("pg").exists() && modules.join("mysql2").exists() {
         return Ok(());
     }
     succeed(
@@ -246,7 +266,7 @@ pub(crate) fn install_database_clients() -> Result<()> {
             .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
             .args(["--no-save", "--no-package-lock", "--prefix"])
             .arg(&environment)
-            .arg(NODE_POSTGRES),
+            .args([NODE_POSTGRES, NODE_MYSQL]),
     )
 }
 

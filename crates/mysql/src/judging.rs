@@ -22,6 +22,21 @@ const LONGEST_REMEMBERED: usize = 16 << 10;
 /// The schema that tells of the others, and shows to each user what that user may see.
 const ABOUT_ITSELF: &str = "information_schema";
 
+/// What removes something of the database, as other systems do it in a transaction.
+const REMOVES: &[&str] = &[
+    "alter_column_type",
+    "drop_column",
+    "drop_function",
+    "drop_index",
+    "drop_partition",
+    "drop_procedure",
+    "drop_table",
+    "drop_trigger",
+    "drop_view",
+    "replace_table",
+    "truncate",
+];
+
 /// What a text means.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -256,6 +271,11 @@ fn tallied(mut operation: Operation, too_much: Option<String>) -> Operation {
 /// does not fit the grammar of resources is an argument.
 fn operation(act: &Act) -> Operation {
     let mut operation = act.operation();
+    // That MySQL commits it at once makes it no worse than what others call destructive: it waits for a person
+    // where that does, and what an approved one takes is kept before.
+    if REMOVES.contains(&act.name.as_str()) && act.known {
+        operation.effect = Effect::Destructive;
+    }
     if operation.unresolved.take().is_some() {
         let names: Vec<_> = act
             .objects

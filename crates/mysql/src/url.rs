@@ -99,8 +99,10 @@ impl DatabaseUrl {
                 _ => {}
             }
         }
-        rest.parameters
-            .retain(|(name, _)| !OUTSIDE_ONLY.contains(&name.as_str()));
+        // How far TLS goes is about the server; many drivers end at a parameter that is not theirs.
+        rest.parameters.retain(|(name, _)| {
+            !OUTSIDE_ONLY.contains(&name.as_str()) && !SSL_MODES.contains(&name.as_str())
+        });
         let client_certificate = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -186,7 +188,7 @@ mod tests {
         assert_eq!(url.ssl_mode, Some(SslMode::VerifyIdentity));
         assert_eq!(
             url.inside("db.example.com", "app", "shop", Some("decoy")),
-            "mysql+pymysql://app:decoy@db.example.com:3306/shop?charset=utf8mb4&ssl-mode=VERIFY_IDENTITY"
+            "mysql+pymysql://app:decoy@db.example.com:3306/shop?charset=utf8mb4"
         );
         for scheme in [
             "mysql",
@@ -204,7 +206,7 @@ mod tests {
         let url = read("jdbc:mysql://db/d?user=u&password=p&sslMode=REQUIRED");
         assert_eq!(
             url.inside("db", "u", "d", Some("x")),
-            "jdbc:mysql://db:3306/d?user=u&password=x&sslMode=REQUIRED"
+            "jdbc:mysql://db:3306/d?user=u&password=x"
         );
     }
 
