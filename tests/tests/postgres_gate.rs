@@ -434,3 +434,49 @@ for_each_person! {
         assert!(finished.stderr.contains("could not reach the database"), "{finished}");
     }
 }
+
+#[test]
+fn invariant_2_reads_of_a_kind_wait_for_the_disk_once_and_each_is_recorded() {
+    let server = Postgres::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let line = "for n in $(seq 40); do echo \"SELECT id FROM people WHERE id = $n;\"; echo \"INSERT INTO people SELECT 1000 + $n, 'x';\"; done | psql -X -q -t \"$DATABASE_URL\"";
+    run(&world, &server, "localhost", &[], line).end().success();
+    let logged = world.tagout(&["log", "--json"]).success();
+    let entries: Vec<Value> = logged
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let of = |kind: &str, operation: &str| -> Vec<&Value> {
+        entries
+            .iter()
+            .filter(|entry| entry["kind"] == kind)
+            .filter(|entry| {
+                let name = &entry["operations"][0]["name"];
+                operation.is_empty() || name == operation
+            })
+            .collect()
+    };
+    let selects = of("intent", "sql.select");
+    let again = of("again", "");
+    assert_eq!(selects.len() + again.len(), 40, "{logged}");
+    assert!(selects.len() < 3, "{logged}");
+    let mut digests: Vec<&Value> = selects
+        .iter()
+        .chain(&again)
+        .map(|entry| &entry["digest"])
+        .collect();
+    digests.sort_by_key(|digest| digest.to_string());
+    digests.dedup();
+    assert_eq!(digests.len(), 40, "each by its own digest: {logged}");
+    for entry in again {
+        let first = selects
+            .iter()
+            .find(|select| select["seq"] == entry["intent"]);
+        assert!(first.is_some(), "{entry}");
+        assert_eq!(entry["error"], Value::Null, "{entry}");
+    }
+    // What writes is recorded, and waits, one by one.
+    assert_eq!(of("intent", "sql.insert").len(), 40, "{logged}");
+    world.verify_all();
+}

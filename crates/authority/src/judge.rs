@@ -17,6 +17,7 @@ use crate::entries::entry;
 use crate::environment::Freshness;
 use crate::holds::{Answered, Held};
 use crate::permit::{Admission, Permit};
+use crate::standing::Standing;
 use crate::{Authority, shown};
 
 /// Who is at hand while an action waits for a person.
@@ -202,7 +203,7 @@ impl Authority {
         let action = action.widen();
         let judged = self.evaluate(&action, Freshness::Cached, false).await;
         let permit = match &judged.decision {
-            Decision::Allow => self.release(action, &judged, None).await,
+            Decision::Allow => self.let_through(action, &judged).await,
             Decision::Ask { .. } => self.hold(action, judged, seen).await,
             Decision::Deny { .. } => Err(self.refuse(&action, &judged).await),
         }?;
@@ -516,6 +517,28 @@ impl Authority {
     }
 
     /// Records the intent, and only then makes the permit.
+    /// What nobody has to be asked about. A read of a database waits for the disk once for its kind.
+    async fn let_through(
+        &self,
+        action: Action<AnyRequest>,
+        judged: &Judged,
+    ) -> Result<Permit<AnyRequest>, Refusal> {
+        let inner = &*self.inner;
+        let kind = Standing::kind(&action, judged);
+        let first = kind
+            .as_deref()
+            .and_then(|kind| inner.standing.first(kind, &inner.record));
+        if let Some(first) = first {
+            let (broker, record) = (std::sync::Arc::clone(&inner.broker), inner.record.clone());
+            return Ok(Permit::again(action, judged.digest, first, broker, record));
+        }
+        let permit = self.release(action, judged, None).await?;
+        if let Some(kind) = kind {
+            inner.standing.add(kind, permit.sequence());
+        }
+        Ok(permit)
+    }
+
     async fn release(
         &self,
         action: Action<AnyRequest>,

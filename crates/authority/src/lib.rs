@@ -15,6 +15,7 @@ mod place;
 mod pushes;
 mod record;
 mod shown;
+mod standing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::approver::EnrolledKeys;
 use crate::environment::{Environments, Provider};
 use crate::holds::Holds;
 use crate::pushes::Pushes;
+use crate::standing::Standing;
 
 pub use environment::{Answer, Ask};
 pub use judge::OnHold;
@@ -74,6 +76,7 @@ struct Inner {
     environments: Environments,
     holds: Holds,
     pushes: Pushes,
+    standing: Standing,
     record: Record,
     two_approvers_enrolled: bool,
 }
@@ -93,6 +96,7 @@ impl Authority {
                     setup.answered,
                 ),
                 pushes: Pushes::default(),
+                standing: Standing::default(),
                 record: Record::new(setup.ledger),
                 session: setup.session,
                 task: setup.task,

@@ -1,11 +1,13 @@
 //! What a gate needs to go on: an [`Admission`] to dial, a [`Permit`] to send. Only the authority
-//! makes them, and only after the verdict behind them was written to the ledger and synced, so a
-//! gate that has one in its hands cannot have skipped a step.
+//! makes them, and only after the verdict behind them was written to the ledger and synced (of a read of a
+//! database: the verdict on the first of its kind), so a gate that has one in its hands cannot have skipped a
+//! step.
 
 use std::sync::Arc;
 
 use serde_json::json;
-use tagout_core::{Action, AnyRequest, HoldId, HttpRequest, Request, Target};
+use tagout_core::json::Json;
+use tagout_core::{Action, AnyRequest, Digest, HoldId, HttpRequest, Request, Target};
 use tagout_credentials::Broker;
 
 use crate::record::Record;
@@ -50,8 +52,36 @@ pub struct Permit<R = HttpRequest> {
     action: Action<R>,
     sequence: u64,
     approved: Option<HoldId>,
+    /// Of a read whose like was allowed before: what is recorded of this one, when it is over.
+    again: Option<Again>,
     broker: Arc<Broker>,
     record: Record,
+}
+
+/// The one entry of a read whose like was allowed before. Dropped untold, it is recorded without an
+/// outcome.
+struct Again {
+    digest: Digest,
+    intent: u64,
+    record: Record,
+    is_told: bool,
+}
+
+impl Again {
+    fn tell(&mut self, mut fields: Json) {
+        self.is_told = true;
+        fields["intent"] = json!(self.intent);
+        fields["digest"] = json!(self.digest);
+        self.record.follow_up("again", fields);
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell(json!({"error": "no outcome"}));
+        }
+    }
 }
 
 /// How sending went.
@@ -79,8 +109,29 @@ impl Permit<AnyRequest> {
             action,
             sequence,
             approved,
+            again: None,
             broker,
             record,
+        }
+    }
+
+    /// The same for a read whose like was allowed before, by the entry `intent`.
+    pub(crate) fn again(
+        action: Action<AnyRequest>,
+        digest: Digest,
+        intent: u64,
+        broker: Arc<Broker>,
+        record: Record,
+    ) -> Self {
+        let again = Again {
+            digest,
+            intent,
+            record: record.clone(),
+            is_told: false,
+        };
+        Self {
+            again: Some(again),
+            ..Self::new(action, intent, None, broker, record)
         }
     }
 
@@ -90,6 +141,7 @@ impl Permit<AnyRequest> {
             action: Action::narrow(self.action)?,
             sequence: self.sequence,
             approved: self.approved,
+            again: self.again,
             broker: self.broker,
             record: self.record,
         })
@@ -123,14 +175,19 @@ impl<R> Permit<R> {
     /// this, and the next verdict is durable only after it. Should the ledger be closed, the missing
     /// outcome says so.
     pub fn outcome(self, outcome: Outcome) {
-        let fields = json!({
-            "intent": self.sequence,
+        let mut fields = json!({
             "status": outcome.status,
             "error": outcome.error.map(|error| self.broker.redact_text(&error)),
             "request_bytes": outcome.request_bytes,
             "response_bytes": outcome.response_bytes,
         });
         // The ledger is poisoned after an error, and every later verdict then denies.
-        self.record.follow_up("outcome", fields);
+        match self.again {
+            Some(mut again) => again.tell(fields),
+            None => {
+                fields["intent"] = json!(self.sequence);
+                self.record.follow_up("outcome", fields);
+            }
+        }
     }
 }

@@ -31,4 +31,9 @@ impl Record {
     pub fn follow_up(&self, kind: &'static str, fields: Json) {
         self.ledger.append_later(kind, fields);
     }
+
+    /// How many entries are not durable yet; `None` once nothing can be recorded any more.
+    pub(crate) fn unsettled(&self) -> Option<usize> {
+        self.ledger.unsettled()
+    }
 }

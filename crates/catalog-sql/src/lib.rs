@@ -24,7 +24,7 @@ pub use postgres::is_steady;
 pub use statement::{
     Act, Called, Class, Object, RowQuery, Statement, Statements, Uncountable, Unreadable, WhereKind,
 };
-pub use worker::{Classifier, mysql_rows, row_queries};
+pub use worker::{Classifier, classify_short, mysql_rows, row_queries};
 
 use std::str::FromStr;
 

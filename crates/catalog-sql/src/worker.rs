@@ -14,6 +14,9 @@ use crate::{
 /// trees of up to 10,000 levels, of which an unoptimised build uses some 20 KiB each.
 const STACK: usize = 512 << 20;
 
+/// Bytes of a text that may be read where it is asked about; see [`classify_short`].
+const SHORT: usize = 256;
+
 /// Classifies texts on threads of its own. Cheap to share; its threads end with it.
 pub struct Classifier {
     jobs: Sender<Job>,
@@ -64,6 +67,16 @@ impl Classifier {
         // A thread that panicked dropped its end.
         answered.recv().map_err(|_| Unreadable::NotExamined)?
     }
+}
+
+/// What the statements of a short text would do, found out on the caller's own thread, which needs a stack of
+/// 16 MiB: handing a text over costs more than reading a short one. `None` where the text is longer, and
+/// [`Classifier::classify`] has to be asked.
+pub fn classify_short(dialect: Dialect, text: &str) -> Option<Result<Statements, Unreadable>> {
+    (text.len() <= SHORT).then(|| match text.contains('\0') {
+        true => Err(Unreadable::Nul),
+        false => read(dialect, text),
+    })
 }
 
 /// For each statement of a PostgreSQL text the query that lists the rows which it removes or changes, or
@@ -117,12 +130,59 @@ fn work(queue: &Mutex<Receiver<Job>>) {
             text,
             answer,
         } = job;
-        // A panic in a parser is one text's failure, not the thread's.
-        let result = std::panic::catch_unwind(|| match dialect {
-            Dialect::Postgres => postgres::classify(&text),
-            Dialect::Mysql | Dialect::Sqlite => sqlparser_dialects::classify(dialect, &text),
-        });
         // Nobody waits any more: nothing to tell.
-        let _ = answer.send(result.unwrap_or(Err(Unreadable::NotExamined)));
+        let _ = answer.send(read(dialect, &text));
+    }
+}
+
+fn read(dialect: Dialect, text: &str) -> Result<Statements, Unreadable> {
+    // A panic in a parser is one text's failure, not the thread's.
+    let result = std::panic::catch_unwind(|| match dialect {
+        Dialect::Postgres => postgres::classify(text),
+        Dialect::Mysql | Dialect::Sqlite => sqlparser_dialects::classify(dialect, text),
+    });
+    result.unwrap_or(Err(Unreadable::NotExamined))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_text_fits_a_small_stack_however_deep_it_is() {
+        let deep = [
+            ("SELECT ", "(", "1", ")"),
+            ("SELECT ", "-", "1", ""),
+            ("SELECT ", "- ", "1", ""),
+            ("SELECT ", "NOT ", "a", ""),
+            ("SELECT ", "@", "1", ""),
+            ("SELECT ", "f(", "1", ")"),
+            ("SELECT ", "ARRAY[", "1", "]"),
+            ("", "(", "SELECT 1", ")"),
+            ("SELECT a", "[1", "", "]"),
+            ("SELECT a", ".a", "", ""),
+            ("SELECT a", "::a", "", ""),
+            ("SELECT 1", "+1", "", ""),
+            ("SELECT * FROM ", "(a JOIN ", "b", ")"),
+            ("DO '", "if a then ", "", "'"),
+            ("", "explain ", "select 1", ""),
+        ];
+        let thread = thread::Builder::new().stack_size(16 << 20);
+        let reading = thread.spawn(move || {
+            for (before, open, within, close) in deep {
+                let room = SHORT - before.len() - within.len();
+                let levels = room / (open.len() + close.len());
+                let text = [before, &open.repeat(levels), within, &close.repeat(levels)].concat();
+                for dialect in [Dialect::Postgres, Dialect::Mysql, Dialect::Sqlite] {
+                    // What it says is another test's; here it comes back at all.
+                    assert!(classify_short(dialect, &text).is_some(), "{text}");
+                }
+            }
+            assert!(classify_short(Dialect::Postgres, &"x".repeat(SHORT + 1)).is_none());
+        });
+        reading
+            .expect("a thread")
+            .join()
+            .expect("nothing overflows");
     }
 }

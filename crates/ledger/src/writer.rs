@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -40,6 +41,7 @@ pub struct Ledger {
     path: PathBuf,
     messages: Option<Sender<Message>>,
     writer: Option<JoinHandle<()>>,
+    progress: Arc<Progress>,
 }
 
 impl Ledger {
@@ -118,9 +120,16 @@ impl Ledger {
         &self.path
     }
 
+    /// How many entries are not durable yet; `None` once nothing can be recorded any more.
+    pub fn unsettled(&self) -> Option<usize> {
+        let is_open = self.progress.is_open.load(Ordering::Acquire);
+        is_open.then(|| self.progress.unsettled.load(Ordering::Acquire))
+    }
+
     fn send(&self, message: Message) {
         // A message that cannot be sent is dropped, and its completion then says so.
         if let Some(messages) = &self.messages {
+            self.progress.unsettled.fetch_add(1, Ordering::AcqRel);
             let _ = messages.send(message);
         }
     }
@@ -146,6 +155,7 @@ impl Ledger {
             .name("ledger-marks".to_owned())
             .spawn(move || report_marks(&heard, &newest, on_mark))
             .map_err(unstartable)?;
+        let progress = Arc::new(Progress::default());
         let writer = Writer {
             medium,
             origin: checkpoint::origin(session),
@@ -156,6 +166,7 @@ impl Ledger {
             last_time: Timestamp::from_millis(0),
             clock: Timestamp::now,
             marks: Some((marks, marker)),
+            progress: Arc::clone(&progress),
         };
         let (messages, inbox) = channel();
         let writer = thread::Builder::new()
@@ -166,6 +177,7 @@ impl Ledger {
             path,
             messages: Some(messages),
             writer: Some(writer),
+            progress,
         };
         let (completion, receipt) = pair();
         ledger.send(Message {
@@ -220,6 +232,24 @@ struct Writer {
     last_time: Timestamp,
     clock: fn() -> Timestamp,
     marks: Option<(Marks, JoinHandle<()>)>,
+    progress: Arc<Progress>,
+}
+
+/// How far the writer is behind.
+struct Progress {
+    /// Whether entries can still be recorded.
+    is_open: AtomicBool,
+    /// Entries that were sent and are not durable.
+    unsettled: AtomicUsize,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            is_open: AtomicBool::new(true),
+            unsettled: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl Writer {
@@ -244,7 +274,9 @@ impl Writer {
                     None => break,
                 }
             }
+            let settled = batch.len();
             self.commit(batch);
+            self.progress.unsettled.fetch_sub(settled, Ordering::AcqRel);
         }
         self.close();
     }
@@ -289,7 +321,7 @@ impl Writer {
                     marks.tell(mark);
                 }
                 if finished {
-                    self.signing = Err(LedgerError::Finished);
+                    self.end(LedgerError::Finished);
                     self.close();
                 }
                 for (seq, completion) in written {
@@ -298,12 +330,18 @@ impl Writer {
             }
             Err(error) => {
                 let error = LedgerError::Unwritable(error.to_string());
-                self.signing = Err(error.clone());
+                self.end(error.clone());
                 for (_, completion) in written {
                     completion.complete(Err(error.clone()));
                 }
             }
         }
+    }
+
+    /// From now on this is what every append is told.
+    fn end(&mut self, error: LedgerError) {
+        self.progress.is_open.store(false, Ordering::Release);
+        self.signing = Err(error);
     }
 
     /// Adds one entry to the batch's text and to the tree; its number.

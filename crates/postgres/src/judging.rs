@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tagout_catalog_sql::{Act, Class, Classifier, Dialect, Statement, Unreadable};
+use tagout_catalog_sql::{Act, Class, Classifier, Dialect, Statement, Unreadable, classify_short};
 use tagout_core::{
     Action, CredentialUse, DatabaseRequest, DatabaseSystem, Effect, Fault, FaultKind, Flags,
     Operation, OperationName, Parameter, Scope,
@@ -125,13 +125,17 @@ impl Reader {
         if let Some(reading) = self.remembered().get(text) {
             return Ok(Arc::clone(reading));
         }
-        let (reader, owned) = (Arc::clone(self), text.to_owned());
-        // It waits for a thread of the classifier's.
-        let statements = tokio::task::spawn_blocking(move || {
-            reader.classifier.classify(Dialect::Postgres, &owned)
-        })
-        .await
-        .map_err(|_| Unreadable::NotExamined)??;
+        let statements = match classify_short(Dialect::Postgres, text) {
+            Some(statements) => statements?,
+            None => {
+                let (reader, owned) = (Arc::clone(self), text.to_owned());
+                // It waits for a thread of the classifier's.
+                let classified = tokio::task::spawn_blocking(move || {
+                    reader.classifier.classify(Dialect::Postgres, &owned)
+                });
+                classified.await.map_err(|_| Unreadable::NotExamined)??
+            }
+        };
         let reading = Arc::new(Reading { statements });
         if text.len() <= LONGEST_REMEMBERED {
             let mut remembered = self.remembered();

@@ -217,11 +217,16 @@ impl Gates {
 /// many sessions share a machine.
 const MOST_THREADS: usize = 4;
 
+/// What a short statement needs that is as deep as it is long (`classify_short`); memory is taken as it is
+/// touched.
+const STACK: usize = 16 << 20;
+
 /// The threads that serve the gates.
 pub(crate) fn runtime() -> std::io::Result<Runtime> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.min(MOST_THREADS))
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
 }

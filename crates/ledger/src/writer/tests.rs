@@ -78,6 +78,7 @@ pub(crate) fn sample(install: &InstallKey, batches: &[usize], finished: bool) ->
         last_time: Timestamp::from_millis(0),
         clock: Timestamp::now,
         marks: None,
+        progress: Arc::default(),
     };
     let message = |kind: &str, fields: Fields| Message {
         kind: kind.to_owned(),
@@ -254,10 +255,12 @@ fn l4_after_one_failed_write_nothing_is_acknowledged() {
     };
     let ledger = disk.ledger(&install_key()).unwrap();
     assert_eq!(ledger.append("verdict", json!({})).wait().unwrap(), 1);
+    assert!(ledger.unsettled().is_some());
     for _ in 0..3 {
         // The disk would take the second and third again; what it holds is unknown all the same.
         let error = ledger.append("verdict", json!({})).wait().unwrap_err();
         assert!(matches!(error, LedgerError::Unwritable(_)), "{error}");
+        assert_eq!(ledger.unsettled(), None);
     }
     assert!(ledger.finish(json!({})).wait().is_err());
     let report = verify_bytes(&disk.bytes(), &Known::default());
@@ -332,6 +335,7 @@ fn time_in_entries_never_goes_back_and_a_step_is_noted() {
         last_time: Timestamp::from_millis(0),
         clock: || Timestamp::from_millis(CLOCK.load(Ordering::SeqCst)),
         marks: None,
+        progress: Arc::default(),
     };
     for clock in [3_600_000, 0, 3_600_001] {
         CLOCK.store(clock, Ordering::SeqCst);
