@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_debian_packages(tools::TEST_PACKAGES)?;
     tools::install_postgres()?;
+    tools::install_regression_sql()?;
     tools::install_mariadb()?;
     tools::install_agents()?;
     tools::install_clients()?;

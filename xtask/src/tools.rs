@@ -65,8 +65,11 @@ const DATABASE_CLIENTS: &[&str] = &[
     "asyncpg==0.32.0",
     "psycopg[binary]==3.3.9",
     "SQLAlchemy[asyncio]==2.1.9",
+    "django==5.2.19",
+    "alembic==1.20.1",
 ];
 const NODE_POSTGRES: &str = "pg@8.23.1";
+const DRIZZLE: [&str; 2] = ["drizzle-kit@0.31.11", "drizzle-orm@0.45.4"];
 
 /// The same for MySQL and MariaDB.
 const MYSQL_CLIENTS: &[&str] = &["PyMySQL==1.2.4", "mysql-connector-python==26.10.0"];
@@ -144,6 +147,96 @@ pub(crate) fn install_mariadb() -> Result<()> {
             install_debian_packages(&[("mariadb-server", "a server, which may not be on PATH")])
         }
     }
+}
+
+/// Fetches PostgreSQL's own regression SQL, from the source package of the server that is installed. The lists
+/// of packages that it takes are its own: the machine's are left as they are.
+pub(crate) fn install_regression_sql() -> Result<()> {
+    let folder = test_tools().join("regression");
+    if folder.join("parallel_schedule").exists() {
+        return Ok(());
+    }
+    let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
+        .context("PostgreSQL is not installed as Debian has it")?
+        .filter_map(|version| version.ok()?.file_name().into_string().ok())
+        .collect();
+    versions.sort();
+    let version = versions.pop().context("no version of PostgreSQL")?;
+    let fetched = test_tools().join("regression.fetched");
+    for part in ["sources", "lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(fetched.join(part))?;
+    }
+    // The distribution's own sources, asked for source packages.
+    for list in [
+        "sources.list",
+        "sources.list.d/debian.sources",
+        "sources.list.d/ubuntu.sources",
+    ] {
+        let Ok(text) = std::fs::read_to_string(Path::new("/etc/apt").join(list)) else {
+            continue;
+        };
+        let lines = text.lines().map(|line| match line.strip_prefix("deb ") {
+            Some(rest) => format!("deb-src {rest}\n"),
+            None => format!(
+                "{}\n",
+                line.replace("Types: deb", "Types: deb-src")
+                    .replace("deb-src-src", "deb-src")
+            ),
+        });
+        let name = Path::new(list).file_name().context("a name")?;
+        let place = fetched
+            .join("sources")
+            .join(name)
+            .with_extension(match list {
+                "sources.list" => "list",
+                _ => "sources",
+            });
+        std::fs::write(place, lines.collect::<String>())?;
+    }
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(&fetched).arg("-q").args([
+            "-o".to_owned(),
+            "Dir::Etc::sourcelist=-".to_owned(),
+            "-o".to_owned(),
+            format!(
+                "Dir::Etc::sourceparts={}",
+                fetched.join("sources").display()
+            ),
+            "-o".to_owned(),
+            format!("Dir::State::lists={}", fetched.join("lists").display()),
+            "-o".to_owned(),
+            format!("Dir::Cache={}", fetched.join("cache").display()),
+        ]);
+        apt
+    };
+    succeed(apt().arg("update"))?;
+    succeed(apt().args([
+        "source",
+        "--download-only",
+        &format!("postgresql-{version}"),
+    ]))?;
+    let unpacked = fetched.join("unpacked");
+    std::fs::create_dir_all(&unpacked)?;
+    let archive = std::fs::read_dir(&fetched)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.to_string_lossy().contains(".orig.tar."))
+        .context("the source package has no archive")?;
+    succeed(
+        Command::new("tar")
+            .arg("--extract")
+            .arg("--file")
+            .arg(archive)
+            .arg("--directory")
+            .arg(&unpacked)
+            .args(["--strip-components=4", "--wildcards"])
+            .args(["*/src/test/regress/sql/*", "*/src/test/regress/data/*"])
+            .arg("*/src/test/regress/parallel_schedule"),
+    )?;
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::rename(&unpacked, &folder)?;
+    std::fs::remove_dir_all(&fetched)?;
+    Ok(())
 }
 
 /// Installs the pinned agents with npm, unless exactly these are there.
@@ -240,7 +333,7 @@ pub(crate) fn install_clients() -> Result<()> {
 pub(crate) fn install_database_clients() -> Result<()> {
     let environment = test_tools().join("databases");
     let site = environment.join("site");
-    for (clients, folder) in [(DATABASE_CLIENTS, "sqlalchemy"), (MYSQL_CLIENTS, "mysql")] {
+    for (clients, folder) in [(DATABASE_CLIENTS, "alembic"), (MYSQL_CLIENTS, "mysql")] {
         if site.join(folder).exists() {
             continue;
         }
@@ -258,7 +351,8 @@ pub(crate) fn install_database_clients() -> Result<()> {
         )?;
     }
     let modules = environment.join("node_modules");
-    if modules.join("pg").exists() && modules.join("mysql2").exists() {
+    let wanted = ["pg", "mysql2", "drizzle-kit"];
+    if wanted.iter().all(|name| modules.join(name).exists()) {
         return Ok(());
     }
     succeed(
@@ -266,7 +360,8 @@ pub(crate) fn install_database_clients() -> Result<()> {
             .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
             .args(["--no-save", "--no-package-lock", "--prefix"])
             .arg(&environment)
-            .args([NODE_POSTGRES, NODE_MYSQL]),
+            .args([NODE_POSTGRES, NODE_MYSQL])
+            .args(DRIZZLE),
     )
 }
 

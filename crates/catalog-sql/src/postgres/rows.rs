@@ -21,6 +21,13 @@ const KEY_ENDS: &[&str] = &[
     "_token", "_uuid",
 ];
 
+/// Tables in which a migration tool keeps where it stands, and the column of the one row or of each.
+const BOOKKEEPING: &[(&str, &str)] = &[
+    ("alembic_version", "version_num"),
+    ("flyway_schema_history", "installed_rank"),
+    ("knex_migrations_lock", "is_locked"),
+];
+
 /// What holds many other things: that a row refers to one of these says little about how many rows do.
 const CONTAINERS: &[&str] = &[
     "account",
@@ -166,7 +173,7 @@ impl Target<'_> {
 /// itself; `users.tenant_id` is everybody of a tenant.
 pub(crate) fn names_a_row(column: &str, table: &str) -> bool {
     let column = in_snake_case(column);
-    if KEYS.contains(&column.as_str()) {
+    if KEYS.contains(&column.as_str()) || BOOKKEEPING.contains(&(table, column.as_str())) {
         return true;
     }
     let stem = KEY_ENDS.iter().find_map(|end| column.strip_suffix(end));

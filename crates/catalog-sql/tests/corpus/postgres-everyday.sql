@@ -205,3 +205,5 @@ REINDEX TABLE users
 CLUSTER users USING users_pkey
 DO $$ BEGIN CREATE TYPE mood AS ENUM ('sad'); EXCEPTION WHEN duplicate_object THEN NULL; END $$
 DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_type WHERE typname = 'mood') THEN CREATE TYPE mood AS ENUM ('sad'); END IF; END $$
+UPDATE alembic_version SET version_num = '2' WHERE alembic_version.version_num = '1'
+update "knex_migrations_lock" set "is_locked" = 1 where "is_locked" = 0
