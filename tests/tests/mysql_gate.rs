@@ -1,9 +1,11 @@
 //! A real MariaDB behind the gate: what programs of a session find, what waits for a person, and what never
 //! happens.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 use tagout_tests::mysql::{Mysql, PASSWORD};
-use tagout_tests::{Person, Running, World, eventually, for_each_person};
+use tagout_tests::{Person, Running, TestAuthority, World, eventually, for_each_person};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name varchar(40));
     INSERT INTO people SELECT seq, CONCAT('person ', seq) FROM seq_1_to_50;";
@@ -25,7 +27,8 @@ url = "env:DATABASE_URL"
 /// The command line of MariaDB, told what the URL says, as `my`.
 const MY: &str = r#"
 rest=${DATABASE_URL#*://}; login=${rest%%@*}; rest=${rest#*@}; place=${rest%%/*}; base=${rest#*/}; base=${base%%\?*}
-my() { mariadb --no-defaults --batch --skip-column-names -h "${place%:*}" -P "${place#*:}" --protocol=tcp -u "${login%%:*}" -p"${login#*:}" "$base" "$@"; }
+how() { echo --no-defaults --batch --skip-column-names -h "${place%:*}" -P "${place#*:}" --protocol=tcp -u "${login%%:*}" "-p${login#*:}" "$base"; }
+my() { mariadb $(how) "$@"; }
 "#;
 
 /// A world whose session may use `server` at `host`.
@@ -143,4 +146,439 @@ fn who_cannot_wait_is_told_which_hold_it_is() {
     assert!(finished.stderr.contains("tagout approve"), "{finished}");
     assert!(finished.stdout.contains("42"), "{finished}");
     assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+/// Where `cargo xtask test` put the clients.
+fn clients() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/databases");
+    assert!(
+        folder.join("node_modules/mysql2").exists() && folder.join("site/pymysql").exists(),
+        "clients of MySQL are missing in {}; `cargo xtask test` installs them",
+        folder.display()
+    );
+    folder
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(name)
+}
+
+for_each_person! {
+    fn the_usual_clients_of_mysql_work_unchanged(person: Person) {
+        let server = Mysql::start(SCHEMA);
+        let host = "db.example.com";
+        let world = world(person, &server, host, MANIFEST);
+        let inside = world.workspace();
+        world.place_all(&clients().join("site"), &inside.join(".venv/site"));
+        world.place_all(&clients().join("node_modules"), &inside.join("node_modules"));
+        world.place(&script("mysql_clients.py"), &inside.join("clients.py"));
+        world.place(&script("mysql_client.mjs"), &inside.join("client.mjs"));
+        let lines = "PYTHONPATH=.venv/site python3 clients.py && node client.mjs \
+            && MYSQL_PWD=\"${login#*:}\" mariadb-dump --no-defaults --protocol=tcp -h \"${place%:*}\" -P \"${place#*:}\" -u app --no-tablespaces app > dump.sql \
+            && grep -c 'INSERT INTO' dump.sql && sed 's/`people`/`again`/g; s/^DROP TABLE.*//' dump.sql > again.sql \
+            && sed -n '/`again`/,/UNLOCK/p' again.sql | my && my -e 'SELECT count(*) FROM again'";
+        let finished = run(&world, &server, host, &["--hold-wait", "0"], lines).end().success();
+        for client in ["PyMySQL", "Connector/Python", "SQLAlchemy", "mysql2"] {
+            assert!(finished.stdout.contains(&format!("{client} works")), "{finished}");
+        }
+        assert!(finished.stdout.trim().ends_with("50"), "{finished}");
+        // Nobody was asked anything.
+        assert_eq!(world.json(&["holds"]), Vec::<Value>::new());
+        assert_eq!(server.value("SELECT count(*) FROM d"), "20");
+    }
+}
+
+/// What reaches further than it looks (docs/sql.md), each as a program inside would send it.
+const DISGUISED: &[&str] = &[
+    "SELECT 1; DELETE FROM people",
+    "/*!40000 DELETE FROM people */",
+    "SELECT 1 /*!50000 ; DELETE FROM people */",
+    "SELECT 1 /*M!50000 ; DELETE FROM people */",
+    "/*!99999 SELECT 1; */ DELETE FROM people",
+    "SELECT 1 -- x\n; DELETE FROM people",
+    "SELECT 1 --x\n; DELETE FROM people",
+    "DELETE FROM people WHERE id = 1 OR 1",
+    "DELETE FROM people WHERE 1 || name AND id = 1",
+    "DELETE FROM people WHERE name = 0",
+    "DELETE people FROM people JOIN people other",
+    "REPLACE INTO people SELECT id, wipe() FROM people",
+    "UPDATE people SET name = NULL",
+    "SELECT wipe()",
+    "CALL wipe_all()",
+    "PREPARE p FROM 'DELETE FROM people'",
+    "EXECUTE IMMEDIATE CONCAT('DELETE ', 'FROM people')",
+    "BEGIN NOT ATOMIC DELETE FROM people; END",
+    "TRUNCATE people",
+    "DROP TABLE people",
+    "CREATE OR REPLACE TABLE people (a int)",
+    "ALTER TABLE people DROP COLUMN name",
+    "ALTER TABLE people MODIFY name int",
+    "CREATE TRIGGER t AFTER INSERT ON people FOR EACH ROW DELETE FROM people",
+    "CREATE EVENT e ON SCHEDULE EVERY 1 SECOND DO DELETE FROM people",
+    "SET sql_mode = 'ANSI_QUOTES'",
+    "SET sql_mode = CONCAT('NO_BACKSLASH', '_ESCAPES')",
+    "SET NAMES gbk",
+    "SET GLOBAL general_log = 0",
+    "SET STATEMENT sql_mode='ANSI_QUOTES' FOR DELETE FROM people",
+    "HANDLER people OPEN",
+    "XA START 'x'",
+    "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE people",
+    "SELECT * FROM people INTO OUTFILE '/tmp/people'",
+    "SELECT LOAD_FILE('/etc/passwd')",
+    "GRANT ALL ON app.* TO x@'%' IDENTIFIED BY 'x'",
+    "SHOW GRANTS",
+    "KILL 1",
+    "USE other",
+    "SELECT * FROM other.secrets",
+    "INSERT INTO people SELECT a, a FROM other.secrets",
+    "RENAME TABLE people TO other.people",
+    "ALTER TABLE people RENAME TO other.people",
+    "CREATE TABLE other.people AS SELECT * FROM people",
+    "DROP DATABASE other",
+];
+
+#[test]
+fn invariant_5_nothing_disguised_gets_past_to_mysql() {
+    let server = Mysql::start(&format!(
+        "{SCHEMA} CREATE PROCEDURE wipe_all() DELETE FROM people;
+         CREATE FUNCTION wipe() RETURNS varchar(1) RETURN (SELECT 'x')"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let mut lines = String::new();
+    for (number, statement) in DISGUISED.iter().enumerate() {
+        world.write(&format!("{number}.sql"), statement);
+        // As one message each, and several statements in it where there are some.
+        lines.push_str(&format!(
+            "my --comments --delimiter='~~' < {number}.sql && echo {number} ran\n"
+        ));
+    }
+    // A refused one leaves the connection as it was.
+    lines.push_str("printf 'TRUNCATE people;\\nSELECT 40 + 2;\\n' | my --force\n true\n");
+    // Who cannot wait is told at once.
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], &lines)
+        .end()
+        .success();
+    assert!(!finished.stdout.contains("ran"), "{finished}");
+    assert!(finished.stdout.contains("42"), "{finished}");
+    let refused = finished.stderr.matches("Tagout held this").count()
+        + finished.stderr.matches("Tagout denied this").count();
+    assert_eq!(refused, DISGUISED.len() + 1, "{finished}");
+    assert_eq!(server.value("SELECT count(name) FROM people"), "50");
+    let asked = server.asked();
+    for word in [
+        "DELETE ",
+        "TRUNCATE",
+        "OUTFILE",
+        "wipe()",
+        "ANSI_QUOTES",
+        "other.",
+    ] {
+        let reached = asked
+            .lines()
+            .filter(|line| line.contains("Query") || line.contains("Prepare"))
+            .filter(|line| line.contains(word))
+            // What the test itself asked for, by the socket.
+            .filter(|line| !line.contains("CREATE ") && !line.contains("GRANT ALL ON other"));
+        assert_eq!(reached.collect::<Vec<_>>(), Vec::<&str>::new(), "{word}");
+    }
+}
+
+#[test]
+fn invariant_5_removing_row_by_row_from_mysql_asks_in_the_end() {
+    let server = Mysql::start(&format!(
+        "{SCHEMA} INSERT INTO people SELECT seq, 'more' FROM seq_51_to_300"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let lines = "for n in $(seq 300); do echo \"DELETE FROM people WHERE id = $n;\"; done > each.sql; my < each.sql; true";
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
+        .end()
+        .success();
+    assert_eq!(
+        finished.stderr.matches("Tagout held this").count(),
+        1,
+        "{finished}"
+    );
+    assert_eq!(server.value("SELECT count(*) FROM people"), "200");
+}
+
+/// Prepared by a driver, with values, by itself and within a transaction.
+const DELETES: &str = r#"
+import os
+from urllib.parse import unquote, urlsplit
+import mysql.connector
+parts = urlsplit(os.environ["DATABASE_URL"])
+connection = mysql.connector.connect(host=parts.hostname, port=parts.port, user=parts.username,
+    password=unquote(parts.password), database=parts.path[1:], use_pure=True)
+for autocommit, value in ((True, 3), (False, 5)):
+    connection.autocommit = autocommit
+    cursor = connection.cursor(prepared=True)
+    cursor.execute("DELETE FROM people WHERE id %% 10 < ? AND name <> ?".replace("%%", "%"), (value, "it's \\"))
+    print("gone", cursor.rowcount, flush=True)
+    cursor.close()
+    connection.commit()
+# A number makes a number of every text, and most are 0.
+cursor = connection.cursor(prepared=True)
+try:
+    cursor.execute("DELETE FROM codes WHERE id = ?", (0,))
+    print("gone too far")
+except mysql.connector.Error as error:
+    print("refused", error.errno)
+"#;
+
+#[test]
+fn what_a_driver_of_mysql_prepared_waits_with_its_values() {
+    let server = Mysql::start(&format!(
+        "{SCHEMA} CREATE TABLE codes (id varchar(9)); INSERT INTO codes VALUES ('a'), ('b')"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    world.place_all(
+        &clients().join("site"),
+        &world.workspace().join(".venv/site"),
+    );
+    world.write("delete.py", DELETES);
+    let lines = "PYTHONPATH=.venv/site python3 delete.py";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
+    for rows in ["exactly 15 rows", "exactly 10 rows"] {
+        let hold = hold_in(&world, "pending");
+        let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
+        assert!(shown.everything().contains(rows), "{shown}");
+    }
+    let hold = hold_in(&world, "pending");
+    world.tagout(&["deny", id(&hold)]).success();
+    let finished = session.end().success();
+    assert!(
+        finished.stdout.contains("gone 15\ngone 10\nrefused 1142"),
+        "{finished}"
+    );
+    assert_eq!(server.value("SELECT count(*) FROM people"), "25");
+    assert_eq!(server.value("SELECT count(*) FROM codes"), "2");
+}
+
+#[test]
+fn invariant_7_what_would_take_more_of_mysql_than_was_shown_does_not_run() {
+    let server = Mysql::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let lines = "my -e 'DELETE FROM people'; my -e 'TRUNCATE people'; true";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
+    for id_of_row in [1000, 2000] {
+        let hold = hold_in(&world, "pending");
+        server
+            .outside(&format!(
+                "INSERT INTO people VALUES ({id_of_row}, 'came later')"
+            ))
+            .success();
+        world.tagout(&["approve", id(&hold), "--yes"]).success();
+        eventually("the hold is used", || {
+            let holds = world.json(&["holds"]);
+            holds
+                .iter()
+                .any(|one| one["id"] == hold["id"] && one["state"] == "used")
+        });
+    }
+    let finished = session.end().success();
+    let refused = finished.stderr.matches("more than the 5").count();
+    assert_eq!(refused, 2, "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM people"), "52");
+}
+
+/// Values of every kind that text could lose.
+const KINDS: &str = "CREATE TABLE kinds (id int AUTO_INCREMENT PRIMARY KEY, f float, d double, n decimal(30, 10), b bit(10),
+        t timestamp(6) NULL, dt datetime(3), y year, bl longblob, tx text, la varchar(20) CHARACTER SET latin1,
+        e enum('a', 'b'), s set('x', 'y'), j json, g int AS (y * 2) STORED, UNIQUE KEY (n));
+    INSERT INTO kinds (f, d, n, b, t, dt, y, bl, tx, la, e, s, j) VALUES
+        (0.1, 1e-300, 12345678901234567890.0123456789, b'1000000001', '2026-03-29 01:30:00.123456', '0999-01-01 00:00:00.001', 2026,
+         x'00ff27225c', 'it''s \\\\ é 😀', 'naïve', 'b', 'x,y', '{\"a\": 1}'),
+        (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+    CREATE TABLE owners (id int PRIMARY KEY, name varchar(9));
+    CREATE TABLE pets (id int PRIMARY KEY, owner int, FOREIGN KEY (owner) REFERENCES owners (id) ON DELETE CASCADE);
+    CREATE TABLE toys (id int PRIMARY KEY, pet int, FOREIGN KEY (pet) REFERENCES pets (id) ON DELETE SET NULL);
+    INSERT INTO owners VALUES (1, 'a'), (2, 'b'); INSERT INTO pets VALUES (1, 1), (2, 1), (3, 2); INSERT INTO toys VALUES (1, 1), (2, 3);
+    CREATE TRIGGER keep BEFORE INSERT ON kinds FOR EACH ROW SET NEW.y = NEW.y;";
+
+/// A hash of what a database holds.
+fn state(server: &Mysql) -> String {
+    server.value(
+        "SELECT MD5(GROUP_CONCAT(x ORDER BY x SEPARATOR '|')) FROM (
+            SELECT CONCAT_WS(',', 'k', id, f * 1e0, d, n, HEX(b), t, dt, y, HEX(bl), HEX(tx), HEX(la), e, s, j, g) AS x FROM kinds
+            UNION ALL SELECT CONCAT_WS(',', 'p', id, name) FROM people
+            UNION ALL SELECT CONCAT_WS(',', 'o', id, name) FROM owners
+            UNION ALL SELECT CONCAT_WS(',', 'e', id, owner) FROM pets
+            UNION ALL SELECT CONCAT_WS(',', 't', id, IFNULL(pet, 'none')) FROM toys) AS everything",
+    )
+}
+
+for_each_person! {
+    fn invariant_10_what_approved_statements_took_from_mysql_is_put_back(person: Person) {
+        let server = Mysql::start(&format!("SET SESSION group_concat_max_len = 1000000; {SCHEMA} {KINDS}"));
+        let before = state(&server);
+        let world = world(person, &server, "localhost", MANIFEST);
+        let statements = [
+            ("DELETE FROM owners WHERE name < 'b'", "table `pets`"),
+            ("UPDATE kinds SET tx = 'gone', f = 7, b = NULL, t = NOW(6)", "exactly 2 rows changed"),
+            ("DROP TABLE kinds", "exactly 2 rows dropped"),
+            ("TRUNCATE people", "exactly 50 rows emptied"),
+        ];
+        let lines: Vec<_> = statements
+            .iter()
+            .map(|(statement, _)| format!("my -e \"{statement}\" || exit 1"))
+            .collect();
+        let session = run(&world, &server, "localhost", &["--hold-wait", "60"], &lines.join("\n"));
+        for (statement, shows) in statements {
+            let hold = hold_in(&world, "pending");
+            let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
+            assert!(shown.everything().contains(statement), "{shown}");
+            assert!(shown.everything().contains(shows), "{shown}");
+        }
+        session.end().success();
+        assert_eq!(server.value("SELECT count(*) FROM people"), "0");
+        assert_eq!(server.value("SELECT count(*) FROM pets"), "1");
+        assert_eq!(server.value("SELECT count(*) FROM toys WHERE pet IS NULL"), "1");
+        let sessions = world.sessions();
+        let undo = |options: &[&str]| {
+            let mut arguments = vec!["undo", &sessions[0], "--database"];
+            arguments.extend(options);
+            let mut command = world.tagout_command(&arguments);
+            command.env("DATABASE_URL", server.url("localhost"));
+            world.start(&mut command).end()
+        };
+        let listed = undo(&["--list"]).success();
+        assert!(listed.stdout.contains("DROP TABLE kinds"), "{listed}");
+        let tried = undo(&["--dry-run"]).success();
+        assert!(tried.everything().contains("people"), "{tried}");
+        assert_eq!(server.value("SELECT count(*) FROM people"), "0");
+        let undone = undo(&[]).success();
+        assert_eq!(state(&server), before, "{undone}");
+        assert!(server.value("SHOW TRIGGERS").contains("keep"));
+        // A new row gets the next number.
+        server.outside("INSERT INTO kinds (tx) VALUES ('new')").success();
+        assert_eq!(server.value("SELECT max(id) FROM kinds"), "3");
+    }
+}
+
+#[test]
+fn what_others_changed_in_mysql_since_stays_unless_it_is_forced() {
+    let server = Mysql::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let lines = "my -e \"UPDATE people SET name = 'x' WHERE id < 4\"";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
+    let hold = hold_in(&world, "pending");
+    world.tagout(&["approve", id(&hold), "--yes"]).success();
+    session.end().success();
+    server
+        .outside("UPDATE people SET name = 'theirs' WHERE id = 2")
+        .success();
+    let sessions = world.sessions();
+    let undo = |options: &[&str]| {
+        let mut arguments = vec!["undo", &sessions[0], "--database"];
+        arguments.extend(options);
+        let mut command = world.tagout_command(&arguments);
+        command.env("DATABASE_URL", server.url("localhost"));
+        world.start(&mut command).end()
+    };
+    let refused = undo(&[]);
+    assert!(refused.everything().contains("id = 2"), "{refused}");
+    let names = "SELECT GROUP_CONCAT(name ORDER BY id) FROM people WHERE id < 4";
+    assert_eq!(server.value(names), "x,theirs,x");
+    undo(&["--force"]).success();
+    assert_eq!(server.value(names), "person 1,person 2,person 3");
+}
+
+#[test]
+fn a_protected_mysql_is_read_only_and_a_disposable_one_asks_nobody() {
+    let server = Mysql::start(SCHEMA);
+    let disposable = MANIFEST.replace(
+        "[[database]]",
+        "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
+    );
+    let world = world(Person::ordinary(), &server, "localhost", &disposable);
+    let lines = "my -e 'DROP TABLE people; CREATE TABLE people (id int PRIMARY KEY, name text)' && echo dropped";
+    let finished = run(&world, &server, "localhost", &[], lines)
+        .end()
+        .success();
+    assert!(finished.stdout.contains("dropped"), "{finished}");
+
+    let protected = MANIFEST.replace("environment = \"staging\"", "environment = \"production\"");
+    let world = self::world(Person::ordinary(), &server, "localhost", &protected);
+    let lines = "my -e 'SELECT @@tx_read_only'; my -e 'INSERT INTO people VALUES (1, 2)'; my -e 'SET SESSION TRANSACTION READ WRITE; INSERT INTO people VALUES (1, 2)'; \
+        my -e 'START TRANSACTION READ WRITE; INSERT INTO people VALUES (1, 2)'; true";
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
+        .end()
+        .success();
+    assert_eq!(finished.stdout.trim(), "1", "{finished}");
+    assert!(
+        finished.stderr.matches("Tagout held this").count()
+            + finished.stderr.matches("Tagout denied this").count()
+            >= 2,
+        "{finished}"
+    );
+    assert_eq!(server.value("SELECT count(*) FROM people"), "0");
+}
+
+#[test]
+fn scope_a_mysql_pinned_to_production_is_out_of_reach() {
+    let server = Mysql::start(SCHEMA);
+    let pin = format!("mysql:db.example.com:{}/app", server.port());
+    let manifest = MANIFEST.replace(
+        "protected = true",
+        &format!("protected = true\nresources = [\"{pin}\"]"),
+    );
+    let world = world(Person::ordinary(), &server, "db.example.com", &manifest);
+    let lines = "my -e 'SELECT * FROM people'; my -e 'DROP TABLE people'; true";
+    let finished = run(&world, &server, "db.example.com", &[], lines)
+        .end()
+        .success();
+    assert_eq!(finished.stdout.trim(), "", "{finished}");
+    assert!(finished.stderr.contains("is in production"), "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+#[test]
+fn a_statement_of_mysql_that_waits_can_be_interrupted() {
+    let server = Mysql::start(SCHEMA);
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    // The client sends KILL QUERY over another connection when it is interrupted.
+    let lines = "mariadb $(how) -e 'DELETE FROM people' & until [ -e go ]; do sleep 0.1; done; kill -INT $!; wait $!; my -e 'SELECT 40 + 2'";
+    let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
+    hold_in(&world, "pending");
+    world.write("go", "");
+    let finished = session.end().success();
+    assert!(finished.stderr.contains("ERROR 1317"), "{finished}");
+    assert!(finished.stdout.contains("42"), "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+for_each_person! {
+    fn both_ends_of_mysql_are_encrypted_and_verified(person: Person) {
+        let authority = TestAuthority::new();
+        let (certificate, key) = authority.server_pem(&["db.example.com"]);
+        let server = Mysql::with(
+            SCHEMA,
+            &["--ssl-cert={files}/server.crt", "--ssl-key={files}/server.key", "--require-secure-transport=ON"],
+            &[("server.crt", &certificate), ("server.key", &key)],
+        );
+        let mut world = World::new(person);
+        world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
+        world.believe(&authority);
+        world.manifest(MANIFEST);
+        world.write("lines.sh", &format!("{MY}\nmy --ssl --ssl-verify-server-cert --ssl-ca=\"$SSL_CERT_FILE\" -e \"SHOW STATUS LIKE 'Ssl_version'; \\s\""));
+        let run = |world: &World| {
+            let mut command = world.run_command(&[], "sh lines.sh");
+            command.env("DATABASE_URL", server.url("db.example.com"));
+            world.start(&mut command).end()
+        };
+        let finished = run(&world).success();
+        assert!(finished.stdout.contains("Ssl_version\tTLSv1.3"), "{finished}");
+        assert!(finished.stdout.contains("Cipher in use is TLS_"), "{finished}");
+
+        // Nobody vouches for its certificate.
+        let mut world = World::new(person);
+        world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
+        world.manifest(MANIFEST);
+        world.write("lines.sh", &format!("{MY}\nmy -e 'SELECT 40 + 2'"));
+        let finished = run(&world);
+        assert!(!finished.stdout.contains("42"), "{finished}");
+        assert!(finished.stderr.contains("could not reach the database"), "{finished}");
+    }
 }

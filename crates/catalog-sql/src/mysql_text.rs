@@ -82,7 +82,7 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Unreadable> {
                 (Kind::Comment, line(rest))
             }
             b'/' if rest.starts_with(b"/*!") || rest.starts_with(b"/*M!") => {
-                (Kind::Executable, executable(text, start)?)
+                (Kind::Executable, code(text, start)?.length)
             }
             b'/' if rest.starts_with(b"/*") => {
                 let end = rest.windows(2).skip(2).position(|pair| pair == b"*/");
@@ -136,30 +136,37 @@ fn line(rest: &[u8]) -> usize {
     end.map_or(rest.len(), |end| end + 1)
 }
 
-/// How long the comment at `start` is that servers may run.
-fn executable(text: &str, start: usize) -> Result<usize, Unreadable> {
-    code(text, start).map(|(_, length)| length)
+/// A comment that servers may run.
+struct Code<'a> {
+    /// What they would run.
+    text: &'a str,
+    /// Of the whole comment.
+    length: usize,
+    /// Whether every server runs it; else some take it for a comment.
+    by_all: bool,
 }
 
-/// The code in such a comment, where every server runs it; and the comment's length.
-fn code(text: &str, start: usize) -> Result<(&str, usize), Unreadable> {
+/// The comment at `start`.
+fn code(text: &str, start: usize) -> Result<Code<'_>, Unreadable> {
     let rest = text.get(start..).unwrap_or_default();
-    // Of MariaDB alone: whether it runs depends on whose server it is.
-    let inner = rest
-        .strip_prefix("/*!")
-        .ok_or(Unreadable::ExecutableComment)?;
-    let digits = inner.bytes().take_while(u8::is_ascii_digit).count();
-    let runs = match digits {
-        0 => true,
-        5 => inner
-            .get(..5)
-            .and_then(|version| version.parse().ok())
-            .is_some_and(|version: u32| version <= RUN_BY_ALL),
-        _ => false,
+    let (inner, is_anybodys) = match rest.strip_prefix("/*!") {
+        Some(inner) => (inner, true),
+        // MariaDB's alone.
+        None => (
+            rest.strip_prefix("/*M!")
+                .ok_or(Unreadable::ExecutableComment)?,
+            false,
+        ),
     };
-    if !runs {
-        return Err(Unreadable::ExecutableComment);
-    }
+    let digits = inner.bytes().take_while(u8::is_ascii_digit).count();
+    let version: Option<u32> = inner.get(..digits).and_then(|version| version.parse().ok());
+    let by_all = match (digits, version) {
+        (0, _) => is_anybodys,
+        (5, Some(version)) => is_anybodys && version <= RUN_BY_ALL,
+        (6, _) => false,
+        // Some take it for a version, some for the code.
+        _ => return Err(Unreadable::ExecutableComment),
+    };
     let body = inner.get(digits..).unwrap_or_default();
     let bytes = body.as_bytes();
     let mut at = 0;
@@ -169,8 +176,11 @@ fn code(text: &str, start: usize) -> Result<(&str, usize), Unreadable> {
             b'\'' | b'"' => quoted(rest, true)?,
             b'`' => quoted(rest, false)?,
             b'*' if rest.starts_with(b"*/") => {
-                let length = "/*!".len() + digits + at + 2;
-                return Ok((body.get(..at).unwrap_or_default(), length));
+                return Ok(Code {
+                    text: body.get(..at).unwrap_or_default(),
+                    length: text.len() - start - body.len() + at + 2,
+                    by_all,
+                });
             }
             // A comment in it: servers differ about where that ends.
             b'#' => return Err(Unreadable::ExecutableComment),
@@ -182,10 +192,11 @@ fn code(text: &str, start: usize) -> Result<(&str, usize), Unreadable> {
     Err(open("comment"))
 }
 
-/// The text with what every server runs in comments (`/*!40101 … */`) written out, so that it is classified.
+/// The text with what every server runs in comments (`/*!40101 … */`) written out, so that it is classified. A
+/// text that is nothing but such a comment runs or does nothing, whatever its version is.
 ///
 /// # Errors
-/// Where it depends on the server whether a comment runs, or something does not end.
+/// Where it depends on the server what a comment makes of the rest, or something does not end.
 pub(crate) fn expanded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
     let pieces = pieces(text)?;
     for piece in &pieces {
@@ -201,13 +212,21 @@ pub(crate) fn expanded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
     if pieces.iter().all(|piece| piece.kind != Kind::Executable) {
         return Ok(Cow::Borrowed(text));
     }
+    let mut solid = pieces.iter().filter(|piece| {
+        let part = text.get(piece.at.clone());
+        !matches!(piece.kind, Kind::Space | Kind::Comment) && part != Some(";")
+    });
+    let is_all = solid.next().is_some() && solid.next().is_none();
     let mut out = String::with_capacity(text.len());
     for piece in pieces {
         match piece.kind {
             Kind::Executable => {
-                let (code, _) = code(text, piece.at.start)?;
+                let code = code(text, piece.at.start)?;
+                if !code.by_all && !is_all {
+                    return Err(Unreadable::ExecutableComment);
+                }
                 out.push(' ');
-                out.push_str(code);
+                out.push_str(code.text);
                 out.push(' ');
             }
             _ => out.push_str(text.get(piece.at).unwrap_or_default()),
@@ -228,6 +247,8 @@ pub(crate) enum Simple {
     Snapshot,
     /// `KILL QUERY`, with a number.
     Kill(String),
+    /// `ALTER TABLE … DISABLE KEYS`, as dumps have it; the table.
+    Keys(String),
 }
 
 /// Reads a text of one such statement. What calls functions is none: it has a bracket.
@@ -266,6 +287,13 @@ pub(crate) fn simple(text: &str) -> Result<Option<Simple>, Unreadable> {
             (!name.contains('`')).then(|| Simple::Use(name.to_owned()))
         }
         (["start", "transaction", "with", "consistent", "snapshot"], _) => Some(Simple::Snapshot),
+        (["alter", "table", _, "disable" | "enable", "keys"], [_, _, (Kind::Word, name), ..]) => {
+            Some(Simple::Keys((*name).to_owned()))
+        }
+        (["alter", "table", _, "disable" | "enable", "keys"], [_, _, (Kind::Name, name), ..]) => {
+            let name = name.trim_matches('`');
+            (!name.contains('`')).then(|| Simple::Keys(name.to_owned()))
+        }
         (["kill", "query", number], _) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(Simple::Kill((*number).to_owned()))
         }
@@ -485,15 +513,20 @@ mod tests {
             ("SELECT '/*! x */', `/*!`", "SELECT '/*! x */', `/*!`"),
             ("SELECT 1 -- /*! x", "SELECT 1 -- /*! x"),
             ("SELECT /*! '*/' */ 1", "SELECT   '*/'   1"),
+            // It runs, or it does nothing.
+            ("/*M!100100 SET x=1 */", "  SET x=1  "),
+            ("/*!80000 DROP TABLE t */;", "  DROP TABLE t  ;"),
         ] {
             assert_eq!(expanded(text).unwrap(), read);
         }
         for text in [
-            "/*!80000 DROP TABLE t */",
-            "/*!50700 DROP TABLE t */",
+            "SELECT 1 /*!80000 ; DROP TABLE t */",
+            "/*!50700 SELECT 1; */ DROP TABLE t",
+            "/*!50700 SELECT */ /*!80000 1 */",
             "/*!4010 x */",
-            "/*!401010 x */",
-            "/*M! DROP TABLE t */",
+            "/*!4010100 x */",
+            "SELECT 1 /*!401010 x */",
+            "SELECT 1 /*M! ; DROP TABLE t */",
             "/*! a /* b */ c */",
             "/*! a",
             "'a",

@@ -104,6 +104,11 @@ fn simply(simple: Simple) -> Statement {
             }])
             .because("another database than the one that was granted"),
         Simple::Snapshot => Act::new("begin", Class::Session),
+        Simple::Keys(name) => Act::new("alter_table", Class::Write).on([Object {
+            kind: "table",
+            schema: None,
+            name,
+        }]),
         Simple::Kill(connection) => Act::new("kill", Class::Destructive).on([Object {
             kind: "connection",
             schema: None,

@@ -181,6 +181,8 @@ fn everyday_texts_ask_nobody() {
         "SET time_zone = '+00:00'",
         "SET @x = 5",
         "START TRANSACTION",
+        "/*M!100100 SET @@MAX_STATEMENT_TIME=0.000000 */",
+        "/*!40000 ALTER TABLE `users` DISABLE KEYS */;",
         "START TRANSACTION /*!40100 WITH CONSISTENT SNAPSHOT */",
         "SHOW VARIABLES LIKE 'sql_mode'",
         "SHOW FULL COLUMNS FROM `users` FROM `app`",

@@ -38,7 +38,11 @@ impl Column {
         };
         let hexadecimal = || -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         match self.kind.as_str() {
-            "bit" => format!("x'{}'", String::from_utf8_lossy(bytes)),
+            "bit" => {
+                // Two digits a byte; HEX() of a number leaves the first one out.
+                let first = if bytes.len() % 2 == 0 { "" } else { "0" };
+                format!("x'{first}{}'", String::from_utf8_lossy(bytes))
+            }
             "timestamp" => {
                 let seconds = String::from_utf8_lossy(bytes);
                 let is_number = seconds

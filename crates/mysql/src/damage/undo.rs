@@ -352,7 +352,20 @@ async fn triggers<S: AsyncRead + AsyncWrite + Unpin>(
     let mut made = 0;
     for kept in &shelf.kept.tables {
         for trigger in &kept.triggers {
-            match server.ask(trigger).await {
+            let mut done = server.ask(trigger).await;
+            // `ER_SPECIFIC_ACCESS_DENIED_ERROR`: only few may make one for another user.
+            if let (Err(ServerError::Said(why)), Some(own)) = (&done, without_definer(trigger))
+                && why.code == 1227
+            {
+                done = server.ask(&own).await;
+                if done.is_ok() {
+                    remarks.push(format!(
+                        "A trigger of {} belonged to another user, and runs as the one of this URL now.",
+                        kept.name
+                    ));
+                }
+            }
+            match done {
                 Ok(_) => made += 1,
                 Err(why) => remarks.push(format!(
                     "A trigger of {} is not made again: {why}",
@@ -362,4 +375,11 @@ async fn triggers<S: AsyncRead + AsyncWrite + Unpin>(
         }
     }
     made
+}
+
+/// A trigger's definition, for whoever makes it.
+fn without_definer(definition: &str) -> Option<String> {
+    let rest = definition.strip_prefix("CREATE DEFINER=")?;
+    let at = rest.find(" TRIGGER ")?;
+    Some(format!("CREATE{}", rest.get(at..)?))
 }
