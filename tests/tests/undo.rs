@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use tagout_tests::remote::answer;
 use tagout_tests::{Finished, World, finish, for_each_person};
 
 /// Everything that is below a folder: kind and mode, time in nanoseconds, what is in it.
@@ -118,6 +119,14 @@ fn run(world: &World, line: &str) -> Finished {
     finish(&mut world.run_command(&[], line))
 }
 
+/// As [`run`], of a line that deletes so much that a person is asked, once.
+fn run_approved(world: &World, line: &str) -> Finished {
+    let mut command = world.run_command(&["--hold-wait", "100"], line);
+    let running = world.start(&mut command);
+    answer(world, "fs.delete_many", "approve");
+    running.end()
+}
+
 /// The one session that there is.
 fn session(world: &World) -> String {
     let sessions = world.sessions();
@@ -130,10 +139,8 @@ for_each_person! {
         let world = World::new(person);
         dirty(&world);
         let before = look(&world.workspace());
-        let finished = run(
-            &world,
-            "git reset -q --hard && git clean -qfdx; rm -rf ./* ./.[!.]* 2>/dev/null; ls -A; echo new > new; mkdir -p d/e; mv new d/e/f",
-        );
+        let line = "git reset -q --hard && git clean -qfdx; rm -rf ./* ./.[!.]* 2>/dev/null; ls -A; echo new > new; mkdir -p d/e; mv new d/e/f";
+        let finished = run_approved(&world, line);
         assert!(!world.workspace().join("src").exists(), "{finished}");
         assert_eq!(world.read("d/e/f").as_deref(), Some("new\n"), "{finished}");
         let id = session(&world);
@@ -236,6 +243,7 @@ for_each_person! {
         let before = look(&world.workspace());
         let mut command = world.run_command(&[], "rm -r untracked src; echo > done; exec sleep 1000");
         let running = world.start(&mut command);
+        answer(&world, "fs.delete_many", "approve");
         let done = world.workspace().join("done");
         tagout_tests::eventually("the files are gone", || done.exists());
         running.kill();
@@ -256,7 +264,7 @@ for_each_person! {
         // What is in a bulk folder is free; what is moved into one was copied, and is kept where it came from.
         let line = "set -e; mv src node_modules/src; mkdir sub; mv untracked sub/node_modules; mv run.sh node_modules/; \
              rm -rf node_modules sub; mkdir node_modules; echo new > node_modules/new";
-        let finished = run(&world, line).success();
+        let finished = run_approved(&world, line).success();
         let id = session(&world);
         let listed = world.tagout(&["undo", &id, "--list"]).success();
         assert!(!listed.stdout.contains("node_modules/new"), "{listed} {finished}");

@@ -23,7 +23,7 @@ const FEW: u64 = 10;
 /// How long no file may go before what a person approved is over.
 const BURST_ENDS_AFTER: Duration = Duration::from_secs(30);
 /// How long a refusal stands for every file that goes: a program that goes on after one does not ask anew for each.
-const REFUSED_FOR: Duration = Duration::from_secs(1);
+const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// Renamed folders that are followed. Past them nothing counts as build output.
 const MOST_MOVES: usize = 10_000;
 
@@ -118,7 +118,7 @@ enum State {
     Asked,
     /// The last file went then.
     Approved(Instant),
-    /// Something was last refused then.
+    /// Since then.
     Refused(Instant),
 }
 
@@ -215,7 +215,6 @@ impl Losses {
                 self.state = State::Counting;
             }
             State::Refused(last) if now.duration_since(last) < REFUSED_FOR => {
-                self.state = State::Refused(now);
                 return Err(match self.why.take() {
                     Some(why) => Stop::Told(Errno::PERM, why),
                     None => Stop::Fails(Errno::PERM),
