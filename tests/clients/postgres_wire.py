@@ -262,6 +262,37 @@ def sql_that_prepares_is_judged():
 
 
 @attack
+def the_unnamed_statement_outlives_questions_of_the_gate():
+    c = connected()
+    c.send(query("SET search_path = public"))
+    assert c.kinds() == b"CZ"
+    c.send(parse("", "SELECT 5"), SYNC)
+    assert c.kinds() == b"1Z"
+    c.send(message(b"D", b"S\0"), SYNC)
+    assert c.kinds() == b"tTZ"
+    c.send(bind("", ""), execute(), SYNC)
+    assert c.kinds() == b"2DCZ"
+    c.send(parse("", DELETE), SYNC)
+    assert c.kinds() == b"1Z"
+    c.refused(bind("", ""), execute(), SYNC)
+    # A Query of the client's own ends it, also one that never reaches the server.
+    for sql in ["SELECT 1", "no sql at all"]:
+        c.send(parse("", "SELECT 5"), SYNC, query(sql), bind("", ""), execute(), SYNC)
+        assert b"26000" in c.answers(3)[-2][1], sql
+
+
+@attack
+def nobody_is_asked_about_what_a_failed_transaction_ignores():
+    c = connected()
+    c.send(query("BEGIN"), query("SELECT 1 / 0"), query(DELETE), query("SELECT 1"))
+    assert c.kinds(4) == b"CZEZEZEZ"
+    # But what ends it may stand in the same text.
+    c.refused(query("ROLLBACK; " + DELETE))
+    c.send(query("ROLLBACK"))
+    assert c.kinds() == b"CZ"
+
+
+@attack
 def calling_functions_by_number_ends_the_connection():
     c = connected()
     # 2096 is pg_terminate_backend.

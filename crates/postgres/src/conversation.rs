@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use self::calls::Known;
 use self::contract::Contract;
-use self::refusing::{Poison, names_error};
+use self::refusing::{Poison, is_ignored_after_failure, names_error};
 use self::waiting::Judged;
 use crate::answers::{Answer, text};
 use crate::database::Database;
@@ -322,6 +322,10 @@ impl<S: Stream> Conversation<S> {
                 }
             }
             FrontendMessage::Bind { .. } => self.bind(message).await,
+            FrontendMessage::Describe(Target::Statement(ref name)) if name.is_empty() => {
+                self.parse_again().await?;
+                self.forward(&message).await
+            }
             FrontendMessage::Close(Target::Statement(ref name)) => {
                 self.prepared.remove(name);
                 self.forward(&message).await
@@ -338,6 +342,9 @@ impl<S: Stream> Conversation<S> {
             }
             Err(why) => return self.refuse_unreadable(&message, &why).await,
         };
+        if self.server.status() == Status::Failed && is_ignored_after_failure(&reading) {
+            return self.ignore().await;
+        }
         self.look_up(&reading).await?;
         let written = reading;
         let reading = self.understand(&written).await;
@@ -365,6 +372,7 @@ impl<S: Stream> Conversation<S> {
         else {
             return Ok(());
         };
+        let is_unnamed = statement.is_empty();
         let Some(statement) = self.names.prepared(statement) else {
             let told = names_error(NamesError::Statement);
             return self.refuse(&message, told).await;
@@ -414,7 +422,9 @@ impl<S: Stream> Conversation<S> {
                     return self.refuse(&message, told).await;
                 }
                 self.heed(&written, &reading);
-                self.parse_again(&message, &statement).await?;
+                if is_unnamed {
+                    self.parse_again().await?;
+                }
                 self.runs = true;
                 self.forward(&message).await
             }

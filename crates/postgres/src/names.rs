@@ -73,6 +73,8 @@ pub enum NamesError {
 pub struct Names {
     statements: HashMap<String, Arc<PreparedStatement>>,
     portals: HashMap<String, Arc<PreparedStatement>>,
+    /// The client's unnamed statement, where a question of the gate's own has destroyed it in the server.
+    lost: Option<Arc<PreparedStatement>>,
     pending: VecDeque<Change>,
     /// The segment has messages.
     begun: bool,
@@ -103,6 +105,16 @@ impl Names {
     ) -> Result<Option<Arc<PreparedStatement>>, NamesError> {
         if self.synced {
             return Err(NamesError::NotReady);
+        }
+        match message {
+            FrontendMessage::Parse { name, .. }
+            | FrontendMessage::Close(Target::Statement(name))
+                if name.is_empty() =>
+            {
+                self.lost = None;
+            }
+            FrontendMessage::Query(_) => self.lost = None,
+            _ => {}
         }
         match message {
             FrontendMessage::Parse {
@@ -210,6 +222,7 @@ impl Names {
     /// `CLOSE`, which use the same names: all are forgotten, those that are not confirmed yet as well,
     /// and a client that uses one again is told to prepare it.
     pub fn forget_all(&mut self) {
+        self.lost = None;
         self.statements.clear();
         self.portals.clear();
         for change in &mut self.pending {
@@ -234,15 +247,35 @@ impl Names {
         }
     }
 
-    /// The statement that `name` will mean to the next message.
+    /// The statement that `name` means to the client's next message.
     pub fn prepared(&self, name: &str) -> Option<Arc<PreparedStatement>> {
-        self.statement(name)
+        match name.is_empty() {
+            true => self.statement(name).or_else(|| self.lost.clone()),
+            false => self.statement(name),
+        }
     }
 
     /// The gate has asked a question of its own in a `Query`, which destroys what has no name.
     pub(crate) fn asked_between(&mut self) {
+        if let Some(unnamed) = self.statements.remove("") {
+            self.lost = Some(unnamed);
+        }
+        self.portals.remove("");
+    }
+
+    /// The client has sent a `Query` that the gate answers itself.
+    pub(crate) fn queried(&mut self) {
         self.statements.remove("");
         self.portals.remove("");
+        self.lost = None;
+    }
+
+    /// What has to be parsed once more before the client's unnamed statement can be used.
+    pub(crate) fn lost(&self) -> Option<Arc<PreparedStatement>> {
+        match self.statement("") {
+            Some(_) => None,
+            None => self.lost.clone(),
+        }
     }
 
     /// The server has begun to take copied data: until that is over it does not heed `Sync`, so one that

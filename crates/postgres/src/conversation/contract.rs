@@ -12,7 +12,7 @@ use crate::damage::{Bound, DamageError, Planned, Snapshot, Watch, check, snapsho
 use crate::gate::Stream;
 use crate::judging::Reading;
 use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
-use crate::{FrontendMessage, PreparedStatement, ServerError, Status};
+use crate::{FrontendMessage, ServerError, Status};
 
 /// What an approved statement is held to.
 pub(super) struct Contract {
@@ -29,6 +29,11 @@ pub(super) struct Contract {
 /// Whether a text can be held to anything: one statement that a transaction takes back.
 pub(super) fn can_be_held(reading: &Reading) -> bool {
     matches!(reading.statements.as_slice(), [one] if one.transactional)
+}
+
+/// Whether it only changes settings, some of which have to come before any question in a transaction.
+fn only_sets(reading: &Reading) -> bool {
+    reading.acts().all(|act| act.name == "set")
 }
 
 impl<S: Stream> Conversation<S> {
@@ -48,7 +53,7 @@ impl<S: Stream> Conversation<S> {
         self.names.asked_between();
         let bound = self.gate.take_shown(&hold);
         let is_around = self.server.status() == Status::Idle;
-        let Some(bound) = bound.filter(|_| can_be_held(reading)) else {
+        let Some(bound) = bound.filter(|_| can_be_held(reading) && !only_sets(reading)) else {
             if is_around && self.is_protected() {
                 self.server
                     .run("SET default_transaction_read_only = off")
@@ -202,23 +207,16 @@ impl<S: Stream> Conversation<S> {
         Ok(Ok(()))
     }
 
-    /// Prepares an unnamed statement once more, which the gate's questions destroyed.
-    pub(super) async fn parse_again(
-        &mut self,
-        bind: &FrontendMessage,
-        prepared: &PreparedStatement,
-    ) -> Result<(), Ended> {
-        let FrontendMessage::Bind { statement, .. } = bind else {
+    /// Prepares the client's unnamed statement once more, where the gate's questions have destroyed it.
+    pub(super) async fn parse_again(&mut self) -> Result<(), Ended> {
+        let Some(lost) = self.names.lost() else {
             return Ok(());
         };
-        if !statement.is_empty() || self.names.prepared("").is_some() {
-            return Ok(());
-        }
         self.silent_parses += 1;
         self.forward(&FrontendMessage::Parse {
             name: String::new(),
-            text: prepared.text.clone(),
-            parameter_types: prepared.parameter_types.clone(),
+            text: lost.text.clone(),
+            parameter_types: lost.parameter_types.clone(),
         })
         .await
     }

@@ -9,6 +9,7 @@ use super::{Conversation, Ended};
 use crate::FrontendMessage;
 use crate::answers::Complaint;
 use crate::gate::Stream;
+use crate::judging::Reading;
 use crate::message::framed;
 use crate::names::NamesError;
 use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
@@ -47,11 +48,27 @@ impl<S: Stream> Conversation<S> {
         if let Some(told) = self.secret_in(text) {
             return self.refuse(message, told).await;
         }
-        self.names.asked_between();
+        self.names.queried();
         let Some(complaint) = self.server.complaint_about(text).await? else {
             return self.refuse_unreadable(message, why).await;
         };
-        self.give(&complaint).await?;
+        self.answer(&complaint).await
+    }
+
+    /// What a server says to any statement in a transaction that has failed. Nobody is asked about it.
+    pub(super) async fn ignore(&mut self) -> Result<(), Ended> {
+        let mut told = Told::new(
+            "current transaction is aborted, commands ignored until end of transaction block",
+            "",
+        );
+        told.hint = None;
+        self.names.queried();
+        self.answer(&error(Severity::Error, "25P02", &told)).await
+    }
+
+    /// Answers a `Query` that does not go to the server.
+    async fn answer(&mut self, complaint: &[u8]) -> Result<(), Ended> {
+        self.give(complaint).await?;
         let status = self.server.status().byte();
         let mut ready = Vec::new();
         framed(&mut ready, b'Z', |out| out.push(status));
@@ -134,6 +151,12 @@ impl<S: Stream> Conversation<S> {
             }
         }
     }
+}
+
+/// Whether a server ignores all of this in a transaction that has failed: it is no text that may end it.
+pub(super) fn is_ignored_after_failure(reading: &Reading) -> bool {
+    const ENDS: [&str; 4] = ["begin", "commit", "rollback", "prepare_transaction"];
+    !reading.statements.is_empty() && !reading.acts().any(|act| ENDS.contains(&act.name.as_str()))
 }
 
 pub(super) fn names_error(why: NamesError) -> Vec<u8> {
