@@ -56,6 +56,32 @@ for_each_person! {
         let told = "run or believed by programs outside: .github/workflows/ci.yml, AGENTS.md, package.json";
         assert!(finished.stderr.contains(told), "{finished}");
         assert!(!finished.stderr.contains("untouched"), "{finished}");
+        // What became of them, and what puts them back.
+        for line in ["package.json:", "-{}", "+{\"scripts\":{}}", "+on:", "+hello"] {
+            assert!(finished.stderr.contains(line), "{line}: {finished}");
+        }
+        let id = world.sessions()[0].clone();
+        let undo = format!("`tagout undo {id} .github/workflows/ci.yml AGENTS.md package.json`");
+        assert!(finished.stderr.contains(&undo), "{finished}");
+        world.tagout(&["undo", &id, ".github/workflows/ci.yml", "AGENTS.md", "package.json"]).success();
+        assert_eq!(world.read("package.json").as_deref(), Some("{}\n"));
+        assert_eq!(world.read("AGENTS.md"), None);
+    }
+}
+
+for_each_person! {
+    fn invariant_3_the_report_of_what_was_written_tells_no_value(person: Person) {
+        let world = World::new(person);
+        let value = "ghp_7Wq2xLr9TfKd4VnB8sYcZ1mJ6hPe3uA0gXiQ";
+        world.write("package.json", &format!("{{\"token\": \"{value}\", \"name\": \"a\"}}\n"));
+        let line = "echo '{\"name\":\"b\"}' > new; mv new package.json";
+        let finished = world.run(&[], line).success();
+        assert!(finished.stderr.contains("+{\"name\":\"b\"}"), "{finished}");
+        let id = world.sessions()[0].clone();
+        let log = world.tagout(&["log", &id, "--json"]).success();
+        for told in [finished.everything(), log.everything()] {
+            assert!(!told.contains(value), "{told}");
+        }
     }
 }
 

@@ -36,6 +36,15 @@ pub(crate) fn lines(old: &str, new: &str) -> String {
     text
 }
 
+/// The lines of [`lines`] that are gone or came.
+pub fn changed_lines(old: &str, new: &str) -> Vec<String> {
+    lines(old, new)
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
 fn middle(old: &[&str], new: &[&str], add: &mut impl FnMut(char, &str)) {
     if old.len().saturating_mul(new.len()) > MOST_PAIRS {
         old.iter().for_each(|line| add('-', line));

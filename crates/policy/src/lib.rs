@@ -30,6 +30,7 @@ mod wording;
 
 pub use config::{Config, UpstreamProxy};
 pub use decision::Decision;
+pub use difference::changed_lines;
 pub use disclosure::{Channel, Condition, Content, Disclosures, Field, Plan, Reader, Ruling};
 pub use file_errors::{FileError, FileErrors};
 pub use manifest::Manifest;

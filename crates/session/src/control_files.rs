@@ -264,8 +264,13 @@ impl Since {
     }
 }
 
-/// What a person should know of a workspace after a session: sentences.
-pub(crate) fn remarks(workspace: &Path, since: Since) -> Vec<String> {
+/// What a person should know of a workspace after a session: sentences. `differences` says more about files that programs outside run
+/// or believe, relative to the workspace.
+pub(crate) fn remarks(
+    workspace: &Path,
+    since: Since,
+    differences: impl FnOnce(&[PathBuf]) -> Vec<String>,
+) -> Vec<String> {
     let mut written = Vec::new();
     let mut repositories = Vec::new();
     let walk = WalkBuilder::new(workspace)
@@ -301,10 +306,13 @@ pub(crate) fn remarks(workspace: &Path, since: Since) -> Vec<String> {
     }
     let mut remarks = Vec::new();
     if !written.is_empty() {
+        written.sort();
+        let more = differences(&written);
         remarks.push(format!(
             "written inside, and run or believed by programs outside: {}",
             list(written)
         ));
+        remarks.extend(more);
     }
     if !repositories.is_empty() {
         remarks.push(format!(
@@ -430,10 +438,13 @@ mod tests {
             write(folder.path(), path);
         }
         let mut since = Since::now();
-        assert_eq!(remarks(folder.path(), Since((i64::MAX, 0))), [""; 0]);
+        assert_eq!(
+            remarks(folder.path(), Since((i64::MAX, 0)), |_| Vec::new()),
+            [""; 0]
+        );
         // As if the clock had gone on: no test waits for it.
         since.0 = (since.0.0 - 1, since.0.1);
-        let all = remarks(folder.path(), since).join("\n");
+        let all = remarks(folder.path(), since, |_| Vec::new()).join("\n");
         assert!(all.contains("outside: package.json\n"), "{all}");
         assert!(all.contains("inside: old/.git; look"), "{all}");
         for path in [
@@ -445,7 +456,7 @@ mod tests {
         ] {
             write(folder.path(), path);
         }
-        let all = remarks(folder.path(), since).join("\n");
+        let all = remarks(folder.path(), since, |_| Vec::new()).join("\n");
         assert!(all.contains("inside: ., old/.git; look"), "{all}");
         assert!(
             all.contains("a/.github/workflows/x.yml, package.json"),

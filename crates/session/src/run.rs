@@ -413,7 +413,10 @@ fn govern(
     drop(watching);
     let mut remarks = twins.finish();
     remarks.extend(undo::finish(&home, &id));
-    remarks.extend(control_files::remarks(&workspace.path, since));
+    remarks.extend(control_files::remarks(&workspace.path, since, |paths| {
+        let redact = |line: &str| broker.redact_text(line);
+        undo::differences(&home, &id, (&workspace.path, paths), &redact)
+    }));
     let made = commits.map(|commits| commits.remarks(&decoys(&scan, &broker)));
     remarks.extend(made.into_iter().flatten());
     drop(pane);

@@ -145,6 +145,26 @@ impl Undo {
         entries
     }
 
+    /// What was at the start in the file that lies at `path` now: the name of its copy in the folder of what is kept. `Some(None)` where
+    /// the file came in the session, `None` where it was not changed, or nobody knows.
+    pub fn copy_of(&self, path: &Path) -> Option<Option<PathBuf>> {
+        let changed = self.history.changed();
+        let lies = |changed: &&Changed| changed.last.as_deref() == Some(path);
+        let now = changed.iter().find(lies)?;
+        // Saved by renaming another file over it.
+        let replaced = changed
+            .iter()
+            .find(|changed| changed.original.as_deref() == Some(path) && changed.last.is_none())
+            .and_then(|changed| changed.was.clone());
+        let kept = match (&now.kept, &now.original, replaced) {
+            (_, None, Some(Was::File(kept))) => Some(kept),
+            (Some(kept), Some(_), _) => Some(kept.clone()),
+            (_, None, _) => return Some(None),
+            _ => None,
+        }?;
+        journal::is_plain(&kept.copy).then(|| Some(self.folder.join(kept.copy)))
+    }
+
     /// Changes that were refused, since what they would have lost could not be kept.
     pub fn refused(&self) -> &[PathBuf] {
         &self.history.refused
