@@ -92,7 +92,18 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Unreadable> {
             first if first.is_ascii_whitespace() || first == 0x0B => (Kind::Space, 1),
             first if is_word(first) => {
                 let end = rest.iter().position(|byte| !is_word(*byte));
-                (Kind::Word, end.unwrap_or(rest.len()))
+                let length = end.unwrap_or(rest.len());
+                let word = text.get(start..start + length).unwrap_or_default();
+                // To a server they are letters, and to a parser of Unicode they are none.
+                if word
+                    .chars()
+                    .any(|letter| !letter.is_ascii() && !letter.is_alphanumeric())
+                {
+                    return Err(Unreadable::UnknownNode(
+                        "letters that look like a blank or a sign".to_owned(),
+                    ));
+                }
+                (Kind::Word, length)
             }
             _ => (Kind::Other, 1),
         };
@@ -192,7 +203,8 @@ fn code(text: &str, start: usize) -> Result<Code<'_>, Unreadable> {
     Err(open("comment"))
 }
 
-/// The text with what every server runs in comments (`/*!40101 … */`) written out, so that it is classified. A
+/// The text without its comments, but with what every server runs in them (`/*!40101 … */`) written out: so the
+/// parser, which has rules of its own about comments, sees none. A
 /// text that is nothing but such a comment runs or does nothing, whatever its version is.
 ///
 /// # Errors
@@ -209,7 +221,10 @@ pub(crate) fn expanded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
             return Err(Unreadable::UnknownNode("SET_VAR".to_owned()));
         }
     }
-    if pieces.iter().all(|piece| piece.kind != Kind::Executable) {
+    if pieces
+        .iter()
+        .all(|piece| !matches!(piece.kind, Kind::Executable | Kind::Comment))
+    {
         return Ok(Cow::Borrowed(text));
     }
     let mut solid = pieces.iter().filter(|piece| {
@@ -229,6 +244,7 @@ pub(crate) fn expanded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
                 out.push_str(code.text);
                 out.push(' ');
             }
+            Kind::Comment => out.push(' '),
             _ => out.push_str(text.get(piece.at).unwrap_or_default()),
         }
     }
@@ -240,6 +256,8 @@ pub(crate) fn expanded(text: &str) -> Result<Cow<'_, str>, Unreadable> {
 pub(crate) enum Simple {
     Show {
         tells_secrets: bool,
+        /// The databases that it names.
+        databases: Vec<String>,
     },
     /// `USE`.
     Use(String),
@@ -276,9 +294,28 @@ pub(crate) fn simple(text: &str) -> Result<Option<Simple>, Unreadable> {
     Ok(match (words.as_slice(), solid.as_slice()) {
         (["show", rest @ ..], _) => {
             const TELLING: &[&str] = &["grants", "binlog", "relaylog", "user"];
+            const OF_A_TABLE: &[&str] = &["columns", "fields", "index", "indexes", "keys"];
             let ahead = rest.iter().take(2);
+            let name = |at: usize| {
+                let (kind, part) = solid.get(at)?;
+                matches!(kind, Kind::Word | Kind::Name)
+                    .then(|| part.trim_matches('`').replace("``", "`"))
+            };
+            let of_a_table = rest.iter().take(3).any(|word| OF_A_TABLE.contains(word));
+            let named = words
+                .iter()
+                .enumerate()
+                .filter(|(_, word)| matches!(**word, "from" | "in"));
+            let mut databases: Vec<_> = named
+                .skip(usize::from(of_a_table))
+                .filter_map(|(at, _)| name(at + 1))
+                .collect();
+            let dots = solid.iter().enumerate().skip(1);
+            let dots = dots.filter(|(_, (_, part))| *part == ".");
+            databases.extend(dots.filter_map(|(at, _)| name(at - 1)));
             Some(Simple::Show {
                 tells_secrets: ahead.into_iter().any(|word| TELLING.contains(word)),
+                databases,
             })
         }
         (["use", _], [_, (Kind::Word, name)]) => Some(Simple::Use((*name).to_owned())),
@@ -317,27 +354,23 @@ pub fn with_values(text: &str, values: &[Parameter]) -> Option<String> {
     values.next().is_none().then_some(out)
 }
 
-/// A value, written so that nothing in it can end it.
+/// A value, written so that nothing in it can end it. Letters that are a number are written as one, whether
+/// the client sent a number or a text: compared with a text, a number is equal to more than its letters are.
 fn literal(value: &Parameter) -> String {
     match value {
         Parameter::Null => "NULL".to_owned(),
-        Parameter::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => {
-                let is_number = !text.is_empty()
-                    && text.len() < 19
-                    && text.bytes().all(|byte| byte.is_ascii_digit());
-                match is_number {
-                    true => text.to_owned(),
-                    false => quoted_text(text),
-                }
-            }
-            Err(_) => hexadecimal(bytes),
-        },
-        Parameter::Binary(bytes) => match std::str::from_utf8(bytes) {
+        Parameter::Text(bytes) | Parameter::Binary(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if is_number(text) => text.to_owned(),
             Ok(text) => quoted_text(text),
             Err(_) => hexadecimal(bytes),
         },
     }
+}
+
+/// Whether a server reads these letters as one number.
+fn is_number(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'e' | b'E');
+    text.bytes().all(plain) && text.parse::<f64>().is_ok()
 }
 
 fn quoted_text(text: &str) -> String {
@@ -511,7 +544,7 @@ mod tests {
             ("SELECT 1", "SELECT 1"),
             ("/*!40101 SET NAMES utf8mb4 */", "  SET NAMES utf8mb4  "),
             ("SELECT '/*! x */', `/*!`", "SELECT '/*! x */', `/*!`"),
-            ("SELECT 1 -- /*! x", "SELECT 1 -- /*! x"),
+            ("SELECT 1 -- /*! x", "SELECT 1  "),
             ("SELECT /*! '*/' */ 1", "SELECT   '*/'   1"),
             // It runs, or it does nothing.
             ("/*M!100100 SET x=1 */", "  SET x=1  "),
@@ -538,7 +571,7 @@ mod tests {
         // A quotation in one comment does not hide the end of the next.
         assert_eq!(
             expanded("/* ' */ SELECT /*! 1 */ # '").unwrap(),
-            "/* ' */ SELECT   1   # '"
+            "  SELECT   1    "
         );
         // Without a blank it is no comment.
         assert_eq!(expanded("SELECT 1--/*! 1 */").unwrap(), "SELECT 1--  1  ");
@@ -561,6 +594,14 @@ mod tests {
             .unwrap(),
             "a = 17 AND b = x'ff27' AND c = NULL"
         );
+        let zero = [
+            Parameter::Text(b"0e0".to_vec()),
+            Parameter::Text(b"-".to_vec()),
+        ];
+        assert_eq!(
+            with_values("a = ? AND b = ?", &zero).unwrap(),
+            "a = 0e0 AND b = '-'"
+        );
         assert_eq!(with_values("a = ?", &[]), None);
         assert_eq!(with_values("a = 1", &[Parameter::Null]), None);
     }
@@ -575,7 +616,7 @@ mod tests {
             ),
             (
                 "UPDATE people AS p SET name = (SELECT max(x) FROM y WHERE z = 1), a = 2 WHERE p.id IN (SELECT id FROM q) ORDER BY id LIMIT 3 -- x",
-                "SELECT 1 FROM people AS p WHERE p.id IN (SELECT id FROM q) ORDER BY id LIMIT 3 -- x\n",
+                "SELECT 1 FROM people AS p WHERE p.id IN (SELECT id FROM q) ORDER BY id LIMIT 3  \n",
             ),
             ("UPDATE people p SET a = 1", "SELECT 1 FROM people p "),
         ] {

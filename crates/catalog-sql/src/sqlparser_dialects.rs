@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AlterTableOperation, AssignmentTarget, BinaryOperator, Expr, FromTable, Function, ObjectName,
-    ObjectNamePart, ObjectType, Query, RenameTableNameKind, SchemaName, Select,
+    ObjectNamePart, ObjectType, OnInsert, Query, RenameTableNameKind, SchemaName, Select, SetExpr,
     Statement as Parsed, TableFactor, TableObject, TableWithJoins, UnaryOperator, Value, Visit,
     Visitor,
 };
@@ -88,13 +88,22 @@ pub(crate) fn classify(dialect: Dialect, text: &str) -> Result<Statements, Unrea
 fn simply(simple: Simple) -> Statement {
     let act = match simple {
         Simple::Show {
-            tells_secrets: false,
-        } => Act::new("show", Class::Read),
-        Simple::Show {
-            tells_secrets: true,
-        } => Act::new("show", Class::Read)
-            .flag(Flag::SecretRead)
-            .because("shows password hashes or what others wrote"),
+            tells_secrets,
+            databases,
+        } => {
+            let names = databases.into_iter().map(|name| Object {
+                kind: "database",
+                schema: None,
+                name,
+            });
+            let act = Act::new("show", Class::Read).on(names);
+            match tells_secrets {
+                false => act,
+                true => act
+                    .flag(Flag::SecretRead)
+                    .because("shows password hashes or what others wrote"),
+            }
+        }
         Simple::Use(name) => Act::new("use", Class::Admin)
             .flag(Flag::PermissionChange)
             .on([Object {
@@ -152,6 +161,12 @@ fn agree(dialect: Dialect, tokens: &[Token]) -> Result<(), String> {
                     && word.keyword == Keyword::XOR =>
             {
                 return Err("XOR: write it with AND, OR and NOT".to_owned());
+            }
+            // They were taken out, as MySQL sees them.
+            Token::Whitespace(
+                Whitespace::MultiLineComment(_) | Whitespace::SingleLineComment { .. },
+            ) if dialect == Dialect::Mysql => {
+                return Err("a comment that MySQL does not take for one".to_owned());
             }
             // A comment in a comment: where it ends is read differently.
             Token::Whitespace(Whitespace::MultiLineComment(comment)) if comment.contains("/*") => {
@@ -382,7 +397,12 @@ impl Judge {
                 Act::new("savepoint", Class::Session)
             }
             Parsed::LockTables { .. } | Parsed::UnlockTables => Act::new("lock", Class::Write),
-            Parsed::Analyze(_) => Act::new("analyze", Class::Write),
+            // MariaDB's `ANALYZE` without TABLE runs the statement behind it.
+            Parsed::Analyze(analyze)
+                if self.dialect == Dialect::Sqlite || analyze.has_table_keyword =>
+            {
+                Act::new("analyze", Class::Write)
+            }
             Parsed::Insert(insert) => {
                 let TableObject::TableName(table) = &insert.table else {
                     return Err(Unreadable::UnknownNode("INSERT into a function".to_owned()));
@@ -390,11 +410,22 @@ impl Judge {
                 let replaces = insert.replace_into
                     || insert.overwrite
                     || insert.or == Some(sqlparser::ast::SqliteOnConflict::Replace);
-                match replaces {
+                let overwrites =
+                    replaces || matches!(insert.on, Some(OnInsert::DuplicateKeyUpdate(_)));
+                let is_listed = insert
+                    .source
+                    .as_ref()
+                    .is_none_or(|source| matches!(*source.body, SetExpr::Values(_)));
+                let mut act = match replaces {
                     true => Act::new("replace", Class::Write),
                     false => Act::new("insert", Class::Write),
+                };
+                // Rows that a query finds, as an UPDATE of them would.
+                if overwrites && !is_listed && self.dialect == Dialect::Mysql {
+                    act.class = Class::Destructive;
+                    act = act.because("overwrites whatever rows a query finds");
                 }
-                .on([object("table", table)])
+                act.on([object("table", table)])
             }
             Parsed::Update(update) => {
                 let table = target(&update.table);

@@ -225,12 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             }
             Command::Execute {
                 statement,
-                ref values,
-                ..
-            } => {
-                let values = values.clone();
-                self.execute(command, statement, &values).await
-            }
+                cursor,
+                values,
+            } => self.execute(statement, cursor, &values).await,
             Command::LongData { .. } => self.long_data(command).await,
             Command::Close(statement) => {
                 self.prepared.remove(&statement);
@@ -317,15 +314,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 Err(why) => self.say(&error(Reason::NotAllowed, why.to_string())),
             };
         }
-        self.run_judged(command, text, (Vec::new(), reading)).await
+        self.run_judged(command, text, (Vec::new(), reading))
+            .await
+            .map(|_| ())
     }
 
-    async fn execute(
-        &mut self,
-        command: Command,
-        statement: u32,
-        values: &[u8],
-    ) -> Result<(), Ended> {
+    async fn execute(&mut self, statement: u32, cursor: u8, values: &[u8]) -> Result<(), Ended> {
         let Some(prepared) = self.prepared.get_mut(&statement) else {
             let told = "Tagout: there is no prepared statement of this number";
             return self.say(&error(Reason::NoStatement, told));
@@ -333,34 +327,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let text = prepared.text.clone();
         let long = std::mem::take(&mut prepared.long);
         let refused = prepared.refused.take();
-        let values = read(values, prepared.parameters, &mut prepared.types, &long);
+        let values = read(values, prepared.parameters, &prepared.types, &long);
         let values = match (refused, values) {
             (None, Ok(values)) => values,
             (refused, values) => {
                 let why = refused.or(values.err().map(|why| why.to_string()));
                 let told = format!("Tagout denied this: {}.", why.unwrap_or_default());
-                // Pieces that the server has are not for the next execution.
-                self.server
-                    .command(&Command::Reset(statement), Shape::Short)
-                    .await?;
+                self.forget_pieces(statement).await?;
                 return self.say(&error(Reason::NotAllowed, told));
             }
         };
-        let Some(reading) = self.read(&text, &values).await? else {
-            return Ok(());
+        prepared.types = values.types;
+        let command = Command::Execute {
+            statement,
+            cursor,
+            values: values.written,
         };
-        self.run_judged(command, &text, (values, reading)).await
+        let ran = match self.read(&text, &values.read).await? {
+            None => false,
+            Some(reading) => {
+                let asked = (values.read, reading);
+                self.run_judged(command, &text, asked).await?
+            }
+        };
+        match ran || long.is_empty() {
+            true => Ok(()),
+            false => self.forget_pieces(statement).await,
+        }
     }
 
-    /// Runs a text, where the authority permits it.
+    /// Pieces of values that the server has are not for the next execution.
+    async fn forget_pieces(&mut self, statement: u32) -> Result<(), Ended> {
+        let reset = Command::Reset(statement);
+        self.server.command(&reset, Shape::Short).await?;
+        Ok(())
+    }
+
+    /// Runs a text, where the authority permits it. Whether the server was asked to.
     async fn run_judged(
         &mut self,
         command: Command,
         text: &str,
         (values, reading): (Vec<Parameter>, Arc<Reading>),
-    ) -> Result<(), Ended> {
+    ) -> Result<bool, Ended> {
         let permit = match self.judge(text, values, &reading).await? {
-            Judged::Refused(told) => return self.say(&told),
+            Judged::Refused(told) => return self.say(&told).map(|()| false),
             Judged::Permit(permit) => *permit,
         };
         let is_approved = permit.approved().is_some();
@@ -371,7 +382,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 request_bytes: 0,
                 response_bytes: 0,
             });
-            return self.say(&told);
+            return self.say(&told).map(|()| false);
         }
         let several = self.wants_several && reading.statements.len() > 1;
         if several != self.takes_several {
@@ -380,10 +391,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             self.takes_several = several;
         }
         let mut passed = self.pass(&command, Shape::Results).await;
-        if let Ok(answer) = &mut passed {
-            if let Err(ended) = self.settle(answer).await {
-                passed = Err(ended);
-            }
+        if let Ok(answer) = &mut passed
+            && let Err(ended) = self.settle(answer).await
+        {
+            passed = Err(ended);
         }
         if let Ok(answer) = &passed
             && answer.error.is_none()
@@ -395,7 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         if is_approved || reading.may_move_pins() {
             check(&mut self.server, self.is_protected).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Counts what statements that name rows by their keys did, statement by statement.

@@ -227,6 +227,7 @@ pub(crate) fn action(
 pub(crate) fn fault(act: &Act, database: &Database) -> Option<Fault> {
     let own = &database.endpoint.database;
     let elsewhere = |object: &Object| match (object.kind, &object.schema) {
+        ("database", _) if object.name.eq_ignore_ascii_case(ABOUT_ITSELF) => None,
         ("database", _) if object.name != *own => Some(object.name.clone()),
         ("function" | "setting" | "connection" | "database", _) => None,
         (_, Some(schema)) if schema != own && !schema.eq_ignore_ascii_case(ABOUT_ITSELF) => {
