@@ -16,6 +16,7 @@ mod load;
 mod page;
 mod process;
 mod session;
+mod workspace;
 
 use std::path::PathBuf;
 
@@ -24,10 +25,11 @@ use anyhow::{Context, Result, bail};
 use crate::page::Section;
 
 const USAGE: &str = "\
-usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds|database ...]
+usage: tagout-bench measure TAGOUT PAGE ANCHORS [launch|judge|ledger|http|holds|database|workspace ...]
        tagout-bench load CA HOST PORT CONNECTIONS SECONDS RATE h1|h2 [PROXY]
        tagout-bench hold CA HOST PORT CONNECTIONS DIFFERENT
-       tagout-bench relay FROM-PORT TO-PORT";
+       tagout-bench relay FROM-PORT TO-PORT
+       tagout-bench storm WORK ...";
 
 /// Measures one area.
 type Measure = fn(&Subject) -> Result<Section>;
@@ -40,6 +42,7 @@ const AREAS: &[(&str, Measure)] = &[
     ("http", http::measure),
     ("holds", holds::measure),
     ("database", database::measure),
+    ("workspace", workspace::measure),
 ];
 
 /// What is measured with.
@@ -55,6 +58,7 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["storm", works @ ..] => workspace::storm(works),
         ["measure", tagout, page, anchors, areas @ ..] => {
             let subject = Subject {
                 tagout: tagout.into(),
