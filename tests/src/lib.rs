@@ -14,6 +14,7 @@ mod person;
 pub mod postgres;
 pub mod providers;
 pub mod qdrant;
+pub mod redis;
 pub mod remote;
 pub mod retrieval;
 mod server;

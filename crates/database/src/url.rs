@@ -70,6 +70,10 @@ const SCHEMES: &[(&str, DatabaseSystem)] = &[
     ("mariadb", DatabaseSystem::MySql),
     // Ruby on Rails.
     ("mysql2", DatabaseSystem::MySql),
+    ("redis", DatabaseSystem::Redis),
+    ("rediss", DatabaseSystem::Redis),
+    ("valkey", DatabaseSystem::Redis),
+    ("valkeys", DatabaseSystem::Redis),
     ("postgres", DatabaseSystem::Postgres),
     ("postgresql", DatabaseSystem::Postgres),
 ];

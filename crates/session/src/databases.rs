@@ -20,6 +20,7 @@ use crate::run::RunError;
 
 mod mysql;
 mod postgres;
+mod redis;
 
 /// Below it are names of Tagout's making, for servers that have none.
 const MADE_NAMES: &str = "database.internal";
@@ -50,6 +51,7 @@ struct Read {
 pub(crate) enum Database {
     Postgres(tagout_postgres::Database),
     MySql(tagout_mysql::Database),
+    Redis(tagout_redis::Database),
 }
 
 impl Database {
@@ -57,6 +59,7 @@ impl Database {
         match self {
             Self::Postgres(database) => &database.endpoint,
             Self::MySql(database) => &database.endpoint,
+            Self::Redis(database) => &database.endpoint,
         }
     }
 
@@ -64,6 +67,7 @@ impl Database {
         match self {
             Self::Postgres(database) => database.target(),
             Self::MySql(database) => database.target(),
+            Self::Redis(database) => database.target(),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(crate) struct DatabaseGates(Vec<DatabaseGate>);
 pub(crate) enum DatabaseGate {
     Postgres(tagout_postgres::Gate),
     MySql(tagout_mysql::Gate),
+    Redis(tagout_redis::Gate),
 }
 
 impl DatabaseGates {
@@ -84,6 +89,7 @@ impl DatabaseGates {
         let serves = |gate: &&DatabaseGate| match gate {
             DatabaseGate::Postgres(gate) => gate.serves(destination, port),
             DatabaseGate::MySql(gate) => gate.serves(destination, port),
+            DatabaseGate::Redis(gate) => gate.serves(destination, port),
         };
         self.0.iter().find(serves).cloned()
     }
@@ -95,6 +101,7 @@ impl DatabaseGate {
         match self {
             Self::Postgres(gate) => gate.serve(captured).await,
             Self::MySql(gate) => gate.serve(captured).await,
+            Self::Redis(gate) => gate.serve(captured).await,
         }
     }
 }
@@ -173,12 +180,14 @@ impl Databases {
     ) -> std::io::Result<DatabaseGates> {
         let mut postgres = Vec::new();
         let mut mysql = Vec::new();
+        let mut redis = Vec::new();
         for Found { read, .. } in self.found {
             names.grant(HostPattern::Exact(read.database.endpoint().inside.clone()));
             let database = read.placed(upstream);
             match database {
                 Database::Postgres(database) => postgres.push(database),
                 Database::MySql(database) => mysql.push(database),
+                Database::Redis(database) => redis.push(database),
             }
         }
         let mut gates = Vec::new();
@@ -199,6 +208,14 @@ impl Databases {
                 mysql,
                 kept.to_owned(),
             )?));
+        }
+        if !redis.is_empty() {
+            gates.push(DatabaseGate::Redis(tagout_redis::Gate::new(
+                authority.clone(),
+                Arc::clone(upstream),
+                Arc::clone(ca),
+                redis,
+            )));
         }
         Ok(DatabaseGates(gates))
     }
@@ -253,7 +270,7 @@ fn load(
     let read = match system {
         DatabaseSystem::Postgres => postgres::read(name, text, key),
         DatabaseSystem::MySql => mysql::read(name, text, key),
-        other => Err(format!("{} has no gate in this version", other.as_str())),
+        DatabaseSystem::Redis => redis::read(name, text, key),
     };
     let read = read.map_err(|why| unusable(&why))?;
     let variable = match &source {
