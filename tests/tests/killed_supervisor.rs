@@ -61,3 +61,23 @@ for_each_person! {
         world.verify_all();
     }
 }
+
+for_each_person! {
+    fn invariant_11_kill_ends_a_busy_session(person: Person) {
+        let world = World::new(person);
+        world.write("src/a", "from before\n");
+        // Processes that ignore every signal that can be ignored, each in a session of its own, changing files without pause.
+        let line = "trap '' TERM HUP INT QUIT; \
+                    for n in $(seq 60); do setsid bash -c 'while :; do echo > f$0; mv f$0 g$0; rm g$0; cat src/a; done' $n > /dev/null & done; \
+                    echo up > up; wait";
+        let session = world.start(&mut world.run_command(&[], line));
+        tagout_tests::eventually("the processes run", || world.read("up").is_some());
+        let id = world.sessions().remove(0);
+        world.tagout(&["kill", &id]).success();
+        let finished = session.end();
+        assert_ne!(finished.status, 0, "{finished}");
+        world.assert_nothing_left();
+        assert_eq!(world.read("src/a").as_deref(), Some("from before\n"));
+        world.verify_all();
+    }
+}
