@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tagout_tests::postgres::{PASSWORD, Postgres};
+use tagout_tests::postgres::{PASSWORD, Postgres, programs};
 use tagout_tests::{Person, Running, TestAuthority, World, eventually, for_each_person};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name text);
@@ -479,4 +479,29 @@ fn invariant_2_reads_of_a_kind_wait_for_the_disk_once_and_each_is_recorded() {
     // What writes is recorded, and waits, one by one.
     assert_eq!(of("intent", "sql.insert").len(), 40, "{logged}");
     world.verify_all();
+}
+
+#[test]
+fn transactions_of_a_driver_that_prepares_ask_nobody() {
+    let server = Postgres::start(SCHEMA);
+    let program = programs().join("pgbench");
+    let mut fill = std::process::Command::new(&program);
+    fill.args(["-i", "-q", &server.url("127.0.0.1")]);
+    assert!(fill.output().expect("pgbench").status.success());
+    // Its keys have no names of keys, so that elsewhere each update by one asks somebody.
+    let disposable = MANIFEST.replace(
+        "[[database]]",
+        "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
+    );
+    let world = world(Person::ordinary(), &server, "localhost", &disposable);
+    let program = program.display();
+    let line = format!(
+        "for mode in simple extended prepared; do {program} -n -M $mode -c 4 -t 25 \"$DATABASE_URL\" || exit 1; done"
+    );
+    let finished = run(&world, &server, "localhost", &[], &line)
+        .end()
+        .success();
+    let done = finished.stdout.matches("actually processed: 100/100");
+    assert_eq!(done.count(), 3, "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM pgbench_history"), "300");
 }

@@ -78,6 +78,11 @@ impl Reading {
             .any(|act| act.class >= Class::Write && !ROWS.contains(&act.name.as_str()))
     }
 
+    /// Whether a transaction is open behind it.
+    pub(crate) fn opens_transaction(&self) -> bool {
+        self.has(&["begin"])
+    }
+
     /// Whether it calls anything by a name.
     pub(crate) fn calls(&self) -> bool {
         let mut statements = self.statements.iter();

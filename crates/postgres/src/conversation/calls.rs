@@ -28,10 +28,9 @@ impl<S: Stream> Conversation<S> {
     /// not known stays unknown.
     pub(super) async fn look_up(&mut self, reading: &Reading) -> Result<(), Ended> {
         let status = self.server.status();
-        if !reading.calls() || self.names.is_begun() || status == Status::Failed {
-            return Ok(());
-        }
-        if status == Status::Transaction && self.names.has_unnamed_portal() {
+        // Before a transaction rather than within it: there a driver's unnamed portal may stand in the way.
+        let opens = status == Status::Idle && reading.opens_transaction();
+        if !(reading.calls() || opens) || self.names.is_begun() || status == Status::Failed {
             return Ok(());
         }
         let gate = Arc::clone(&self.gate.inner);
@@ -43,7 +42,7 @@ impl<S: Stream> Conversation<S> {
             return Ok(());
         }
         let database = &self.database.name;
-        if status == Status::Idle
+        if (status == Status::Idle || !known.is_moving)
             && let Some(shared) = gate.looked_up.get(database, epoch)
         {
             self.known = Known {
@@ -51,6 +50,9 @@ impl<S: Stream> Conversation<S> {
                 epoch,
                 ..Known::default()
             };
+            return Ok(());
+        }
+        if status == Status::Transaction && self.names.has_unnamed_portal() {
             return Ok(());
         }
         self.names.asked_between();

@@ -86,14 +86,27 @@ impl<A: Ask> View<'_, A> {
             .filter(|gone| is_relation(gone) || gone.kind == 'v')
             .map(|gone| name(gone).trim_start_matches("view ").to_owned())
             .collect();
-        // What every table has of its own is not worth a line: its type of row, and the array of that.
-        let is_of_rows = |gone: &Gone| {
-            gone.class == "pg_type" && rows_of.contains(name(gone).trim_end_matches("[]"))
+        // What every table and view has of its own is not worth a line.
+        let is_own = |gone: &Gone| {
+            let on_its_own = |between: &str| {
+                let place = gone.described.rsplit_once(between);
+                place.is_some_and(|(_, table)| rows_of.contains(table))
+            };
+            match gone.class.as_str() {
+                "pg_type" => rows_of.contains(name(gone).trim_end_matches("[]")),
+                "pg_class" => matches!(gone.kind, 'i' | 'I' | 't') && !named.contains(&gone.oid),
+                "pg_constraint" => on_its_own(" on table "),
+                "pg_attrdef" => on_its_own(" of table "),
+                "pg_rewrite" => gone.described.starts_with("rule _RETURN on "),
+                // Those of foreign keys, whose constraint has a line.
+                "pg_trigger" => gone.described.starts_with("trigger RI_ConstraintTrigger_"),
+                _ => false,
+            }
         };
         let others: Vec<&str> = gone
             .iter()
             .filter(|gone| TOLD.contains(&gone.class.as_str()))
-            .filter(|gone| !is_relation(gone) && !is_of_rows(gone))
+            .filter(|gone| !is_relation(gone) && !is_own(gone))
             .map(|gone| gone.described.as_str())
             .collect();
         for other in others.iter().take(MOST_NAMED) {
