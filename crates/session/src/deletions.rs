@@ -73,13 +73,14 @@ impl Deletions {
                         let authority = authority.clone();
                         // Dropped with the runtime when the session ends.
                         runtime.spawn(async move {
-                            let _ = sender.send(ask(&authority, request, facts).await);
+                            let answer = ask(&authority, request, facts).await;
+                            let _ = sender.send(answer.map_err(Box::new));
                         });
                         answer.recv().unwrap_or_else(|_| {
-                            Err(Refusal::denied(
+                            Err(Box::new(Refusal::denied(
                                 "the session is over.",
                                 "Nothing is to be done.",
-                            ))
+                            )))
                         })
                     }),
                     Err(error) => Answer::Refused(format!("tagout: {error}")),
@@ -129,7 +130,7 @@ impl Tally {
     fn judge(
         &mut self,
         question: &Question,
-        ask: impl FnOnce(FilesRequest, Vec<String>) -> Result<(), Refusal>,
+        ask: impl FnOnce(FilesRequest, Vec<String>) -> Result<(), Box<Refusal>>,
     ) -> Answer {
         if question.approved != self.approved {
             self.total = None;

@@ -65,7 +65,10 @@ impl World {
         let mut shown = None;
         let answer = self.tally.judge(&question, |request, facts| {
             shown = Some((request, facts));
-            Err(Refusal::denied("a person denied it.", "Ask your user."))
+            Err(Box::new(Refusal::denied(
+                "a person denied it.",
+                "Ask your user.",
+            )))
         });
         (answer, shown)
     }
