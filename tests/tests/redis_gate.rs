@@ -140,7 +140,7 @@ for_each_person! {
         let world = world(person, &server, "localhost", MANIFEST);
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], "r FLUSHDB; r FLUSHDB");
         let hold = hold_in(&world, "pending");
-        assert_eq!(hold["action"]["operations"][0]["effect"], "irreversible", "{hold}");
+        assert_eq!(hold["action"]["effect"], "irreversible", "{hold}");
         server.value("SET later x");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
         assert!(shown.everything().contains("exactly 3 keys removed"), "{shown}");

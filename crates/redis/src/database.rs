@@ -55,7 +55,8 @@ impl Database {
 
     /// Whether a client that says this may use it.
     pub(crate) fn lets_in(&self, user: Option<&[u8]>, password: &[u8]) -> bool {
-        let is_user = user.is_none_or(|user| user == self.user().as_bytes());
+        // redis-cli makes an empty one of `redis://:PASSWORD@HOST`.
+        let is_user = user.is_none_or(|user| user.is_empty() || user == self.user().as_bytes());
         let mut accepted = self.accepted.iter();
         is_user && accepted.any(|known| known.as_bytes() == password)
     }
