@@ -582,3 +582,90 @@ for_each_person! {
         assert!(finished.stderr.contains("could not reach the database"), "{finished}");
     }
 }
+
+#[test]
+fn a_password_of_ed25519_is_attached_too() {
+    let server = Mysql::start(SCHEMA);
+    server
+        .admin(&format!(
+            "INSTALL SONAME 'auth_ed25519'; ALTER USER app@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"
+        ))
+        .success();
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let finished = run(&world, &server, "localhost", &[], "my -e 'SELECT 40 + 2'");
+    assert_eq!(finished.end().success().stdout.trim(), "42");
+}
+
+/// Says what no driver says: values in pieces for an execution that is refused, and types of one.
+const PIECES: &str = r#"
+import os, struct
+from urllib.parse import unquote, urlsplit
+import pymysql
+parts = urlsplit(os.environ["DATABASE_URL"])
+def connect():
+    return pymysql.connect(host=parts.hostname, port=parts.port, user=parts.username,
+        password=unquote(parts.password), database=parts.path[1:], autocommit=True)
+def prepare(connection, text):
+    connection._execute_command(0x16, text)
+    head = connection._read_packet().get_all_data()
+    statement, columns, parameters = struct.unpack("<IHH", head[1:9])
+    for count in (parameters, columns):
+        for _ in range(count + (count > 0)):
+            connection._read_packet()
+    return statement
+def execute(connection, statement, values):
+    connection._execute_command(0x17, struct.pack("<IBI", statement, 0, 1) + values)
+    try:
+        data = connection._read_packet().get_all_data()
+        return "ran " + str(data[1])
+    except pymysql.MySQLError as error:
+        return "refused " + str(error.args[0])
+TEXT, NUMBER = b"\0\x01\x0f\0", b"\0\x01\x08\0"
+connection = connect()
+statement = prepare(connection, "DELETE FROM codes WHERE id = ?")
+print(execute(connection, statement, TEXT + b"\x02zz"))
+# As a number 0 is nearly every text.
+print(execute(connection, statement, NUMBER + struct.pack("<q", 0)))
+# The same bytes, without their type.
+print(execute(connection, statement, b"\0\0" + struct.pack("<q", 0)))
+print(execute(connection, statement, b"\0\0" + struct.pack("<q", 7)))
+# A piece of an execution that is refused, for its type, is none of the next one.
+connection._execute_command(0x18, struct.pack("<IH", statement, 0) + b"a")
+print(execute(connection, statement, b"\0\x01\x77\0"))
+print(execute(connection, statement, TEXT + b"\x02zz"))
+# A piece counts, whatever is said of NULL.
+connection._execute_command(0x18, struct.pack("<IH", statement, 0) + b"b")
+print(execute(connection, statement, b"\x01\x01\x0f\0"))
+"#;
+
+#[test]
+fn invariant_6_mysql_reads_the_values_that_were_judged() {
+    let server = Mysql::start(
+        "CREATE TABLE codes (id varchar(9)); INSERT INTO codes VALUES ('a'), ('b'), ('c'), ('7')",
+    );
+    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    world.place_all(
+        &clients().join("site"),
+        &world.workspace().join(".venv/site"),
+    );
+    world.write("pieces.py", PIECES);
+    let lines = "PYTHONPATH=.venv/site python3 pieces.py";
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
+        .end()
+        .success();
+    let said: Vec<_> = finished.stdout.lines().collect();
+    let expected = [
+        "ran 0",
+        "refused 1142",
+        "refused 1142",
+        "ran 1",
+        "refused 1142",
+        "ran 0",
+        "ran 1",
+    ];
+    assert_eq!(said, expected, "{finished}");
+    assert_eq!(
+        server.value("SELECT GROUP_CONCAT(id ORDER BY id) FROM codes"),
+        "a,c"
+    );
+}

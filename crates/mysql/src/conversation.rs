@@ -363,7 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         Ok(())
     }
 
-    /// Runs a text, where the authority permits it. Whether the server was asked to.
+    /// Runs a text, where the authority permits it. Whether the server did.
     async fn run_judged(
         &mut self,
         command: Command,
@@ -402,11 +402,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             self.tally(&reading, answer);
         }
         self.finish(permit, &passed);
-        passed?;
+        let ran = passed?.error.is_none();
         if is_approved || reading.may_move_pins() {
             check(&mut self.server, self.is_protected).await?;
         }
-        Ok(true)
+        Ok(ran)
     }
 
     /// Counts what statements that name rows by their keys did, statement by statement.

@@ -45,6 +45,9 @@ pub(crate) fn read(
             types.clear();
             for _ in 0..count {
                 let kind = fields.u8()?;
+                if !matches!(kind, 0x00..=0x0D | 0x0F | 0x10 | 0xF5..=0xFF) {
+                    return Err(ProtocolError::Fields("COM_STMT_EXECUTE"));
+                }
                 types.push(Type(kind, fields.u8()? & 0x80 != 0));
             }
         }
