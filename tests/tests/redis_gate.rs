@@ -2,6 +2,7 @@
 //! happens.
 
 use serde_json::Value;
+use tagout_redis::{Command, Unmeant, meaning};
 use tagout_tests::redis::{PASSWORD, Redis};
 use tagout_tests::{Person, Running, World, eventually, for_each_person};
 
@@ -103,7 +104,7 @@ fn invariant_4_only_the_decoy_of_the_session_is_let_in_to_redis() {
 }
 
 #[test]
-fn invariant_3_what_leaves_the_database_or_administers_it_never_reaches_redis() {
+fn what_leaves_the_database_or_administers_it_never_reaches_redis() {
     let server = Redis::start(SEED);
     let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
     let lines = "r SELECT 1; r CONFIG SET maxmemory 1; r CONFIG GET '*'; r MOVE greeting 1; r SWAPDB 0 1; \
@@ -196,4 +197,18 @@ fn a_protected_redis_is_read_only() {
         "{finished}"
     );
     assert_eq!(server.value("GET greeting"), "hello");
+}
+
+#[test]
+fn every_command_of_the_installed_server_is_known() {
+    let server = Redis::start(SEED);
+    let names = server.value("COMMAND LIST");
+    assert!(names.lines().count() > 200, "{names}");
+    for name in names.lines() {
+        // Subcommands stand as `config|get`.
+        let words = name.split('|').map(|word| word.as_bytes().to_vec());
+        let command = Command::new(words.collect());
+        let meant = meaning(&command.expect("it has words"));
+        assert_ne!(meant, Err(Unmeant::Unknown), "{name}");
+    }
 }

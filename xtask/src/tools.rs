@@ -25,6 +25,8 @@ pub(crate) const TEST_PACKAGES: &[DebianPackage] = &[
     ("passwd", "useradd"),
     ("patch", "patch"),
     ("python3-venv", "python3"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-cli"),
     ("rsync", "rsync"),
     ("ruby", "ruby"),
     ("sqlite3", "sqlite3"),

@@ -85,7 +85,7 @@ const TABLE: &[(&str, i32, Class)] = &[
     ("failover", -1, Never(ADMIN)), ("fcall", -3, Opaque), ("fcall_ro", -3, Opaque), ("flushall", -1, Flushes), ("flushdb", -1, Flushes),
     ("function list", -2, Read), ("function dump", 2, Read), ("function stats", 2, Read), ("function help", 2, Read),
     ("function load", -3, Opaque), ("function delete", 3, Opaque), ("function flush", -2, Opaque), ("function restore", -3, Opaque),
-    ("function kill", 2, Never(ADMIN)),
+    ("function kill", 2, Never(ADMIN)), ("function", -2, Never(ADMIN)),
     ("geoadd", -5, Write), ("geodist", -4, Read), ("geohash", -2, Read), ("geopos", -2, Read),
     ("georadius", -6, Write), ("georadius_ro", -6, Read), ("georadiusbymember", -5, Write), ("georadiusbymember_ro", -5, Read),
     ("geosearch", -7, Read), ("geosearchstore", -8, Removes(Keys::First)),
