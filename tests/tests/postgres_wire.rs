@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tagout_tests::postgres::{PASSWORD, Postgres};
-use tagout_tests::{Person, World, for_each_person};
+use tagout_tests::{Person, World, eventually, for_each_person};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name text);
     INSERT INTO people SELECT n, 'person ' || n FROM generate_series(1, 50) n;";
@@ -102,6 +102,40 @@ fn invariant_5_a_protected_database_cannot_be_made_writable() {
     let mut command = world.run_command(&["--hold-wait", "0"], "sh all.sh; true");
     command.env("DATABASE_URL", server.url("localhost"));
     let finished = world.start(&mut command).end().success();
+    assert!(!finished.stdout.contains("INSERT"), "{finished}");
+    assert_eq!(server.value("SELECT count(*) FROM people"), "50");
+}
+
+#[test]
+fn invariant_5_an_approved_text_leaves_a_protected_database_read_only() {
+    let server = Postgres::start(SCHEMA);
+    let world = World::new(Person::ordinary());
+    world.manifest(&MANIFEST.replace("environment = \"staging\"", "environment = \"production\""));
+    // One approval, whose transaction is then rolled back: what follows is as read-only as before.
+    world.write(
+        "all.sql",
+        "BEGIN\\; DELETE FROM people;\nROLLBACK;\nINSERT INTO people VALUES (99);\nSHOW default_transaction_read_only;\n",
+    );
+    let mut command = world.run_command(
+        &["--hold-wait", "60"],
+        "psql -X -A -t $DATABASE_URL -f all.sql; true",
+    );
+    command.env("DATABASE_URL", server.url("localhost"));
+    let session = world.start(&mut command);
+    let mut hold = None;
+    eventually("a hold", || {
+        hold = world
+            .json(&["holds"])
+            .first()
+            .map(|hold| hold["id"].to_string());
+        hold.is_some()
+    });
+    let hold = hold.expect("just found");
+    world
+        .tagout(&["approve", hold.trim_matches('"'), "--yes"])
+        .success();
+    let finished = session.end().success();
+    assert!(finished.stdout.ends_with("on\n"), "{finished}");
     assert!(!finished.stdout.contains("INSERT"), "{finished}");
     assert_eq!(server.value("SELECT count(*) FROM people"), "50");
 }

@@ -31,10 +31,28 @@ pub(super) fn can_be_held(reading: &Reading) -> bool {
     matches!(reading.statements.as_slice(), [one] if one.transactional)
 }
 
-/// Whether it only changes settings, some of which have to come before any question in a transaction.
-fn only_sets(reading: &Reading) -> bool {
-    reading.acts().all(|act| act.name == "set")
+/// Whether it is about a transaction itself, which the gate's own must not stand around, or only about
+/// settings, some of which have to come before any question in a transaction.
+fn steers(reading: &Reading) -> bool {
+    let mut acts = reading.acts();
+    acts.all(|act| act.name == "set" || TRANSACTIONS.contains(&act.name.as_str()))
 }
+
+/// Whether transactions begin or end within it. A setting that is lifted for it would come back with one
+/// that is rolled back, so a protected database is not lifted for such a text.
+fn has_transactions(reading: &Reading) -> bool {
+    let mut acts = reading.acts();
+    acts.any(|act| TRANSACTIONS.contains(&act.name.as_str()))
+}
+
+/// What is said to transactions.
+const TRANSACTIONS: [&str; 5] = [
+    "begin",
+    "commit",
+    "prepare_transaction",
+    "rollback",
+    "savepoint",
+];
 
 impl<S: Stream> Conversation<S> {
     /// Prepares the server for a statement that a person approved; whatever was allowed without one runs
@@ -53,8 +71,8 @@ impl<S: Stream> Conversation<S> {
         self.names.asked_between();
         let bound = self.gate.take_shown(&hold);
         let is_around = self.server.status() == Status::Idle;
-        let Some(bound) = bound.filter(|_| can_be_held(reading) && !only_sets(reading)) else {
-            if is_around && self.is_protected() {
+        let Some(bound) = bound.filter(|_| can_be_held(reading) && !steers(reading)) else {
+            if is_around && self.is_protected() && !has_transactions(reading) {
                 self.server
                     .run("SET default_transaction_read_only = off")
                     .await?;
