@@ -260,7 +260,7 @@ fn databases(text: &mut String, found: &[Found]) {
     for (key, file) in urls.take(MOST) {
         let _ = writeln!(
             text,
-            "\n# {key} in {}: a database. PostgreSQL is read statement by statement; others have no gate yet.\n\
+            "\n# {key} in {}: a database. Statements of PostgreSQL, MySQL and Redis are read; others have no gate.\n\
              # [[database]]\n# name = \"app\"\n# url = {}",
             comment(&file.display().to_string()),
             quoted(&format!("file:{}#{key}", file.display())),
