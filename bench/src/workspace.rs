@@ -31,7 +31,7 @@ const STORM: &str = "storm";
 const WORK: &[(&str, &str)] = &[
     ("create", "10,000 files created and written"),
     ("read", "the same looked at and read"),
-    ("status", "`git status` over them"),
+    ("status", "`git status`, which sees them as one new folder"),
     ("rewrite", "the same written over"),
     ("delete", "the same deleted"),
     ("build", "`cargo build` of 200 modules"),
