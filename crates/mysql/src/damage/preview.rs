@@ -11,8 +11,9 @@ use super::tables::{Table, other_than_tables, quoted, references, table};
 use super::{Bound, BoundTable, DamageError, Fate, Planned, Preview, Target};
 use crate::server::Server;
 
-/// How long looking may take.
-const BUDGET: Duration = Duration::from_secs(2);
+/// How long looking may take in all. Each question has two seconds at the server; on a busy machine many short
+/// ones take longer than that together, and a preview that is not finished keeps nothing.
+const BUDGET: Duration = Duration::from_secs(10);
 /// How many foreign keys are followed from a table.
 const DEEPEST: usize = 8;
 /// Tables of a database that are named.
