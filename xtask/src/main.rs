@@ -26,6 +26,7 @@ usage: cargo xtask <chore>
   bench [AREA...]              measure, and write docs/benchmarks.md
   bench retrieval [SET.json]   the same for `tagout serve`; with presidio-research's set, accuracy too
   bench secrets [LEAKY_REPO]   finding credentials beside other scanners; accuracy on a clone of leaky-repo
+  regression [all|FILE...]     PostgreSQL's own regression SQL, directly and through the gate
   package [--binary FILE]      the Debian package, in target/package";
 
 fn main() -> Result<()> {
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
             secrets::bench(clone.first().map(String::as_str))
         }
         (Some("bench"), areas) => bench::bench(areas),
+        (Some("regression"), files) => run::regression(files),
         (Some("package"), rest) => package::package(rest),
         _ => bail!("{USAGE}"),
     }

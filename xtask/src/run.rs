@@ -16,7 +16,6 @@ use std::process::{Command, Stdio};
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
     tools::install_debian_packages(tools::TEST_PACKAGES)?;
     tools::install_postgres()?;
-    tools::install_regression_sql()?;
     tools::install_mariadb()?;
     tools::install_agents()?;
     tools::install_clients()?;
@@ -39,6 +38,28 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         .env("TAGOUT_TEST_RAILWAY", railway)
         .env("TAGOUT_TEST_RETRIEVAL", retrieval)
         .env("TAGOUT_TEST_AGENTS", tools::agents_folder());
+    if let Some(folder) = nextest {
+        run.env("PATH", path_with(&folder)?);
+    }
+    succeed(&mut run)
+}
+
+/// Runs PostgreSQL's own regression SQL directly and through the gate, and compares: the files that are named,
+/// or a part of all, or with `all` everything. No chore of every day: source packages are not at hand
+/// everywhere.
+pub(crate) fn regression(files: &[String]) -> Result<()> {
+    tools::install_debian_packages(tools::TEST_PACKAGES)?;
+    tools::install_postgres()?;
+    tools::install_regression_sql()?;
+    let nextest = tools::install_nextest()?;
+    succeed(cargo().args(["build", "--locked", "--package", "tagout"]))?;
+    let mut run = cargo();
+    run.args(["nextest", "run", "--locked", "--package", "tagout-tests"])
+        .args(["--test", "postgres_regression", "--run-ignored", "all"])
+        .env("TAGOUT_BINARY", target().join("debug/tagout"));
+    if !files.is_empty() {
+        run.env("TAGOUT_REGRESSION", files.join(" "));
+    }
     if let Some(folder) = nextest {
         run.env("PATH", path_with(&folder)?);
     }

@@ -177,14 +177,20 @@ pub(crate) fn install_regression_sql() -> Result<()> {
         let Ok(text) = std::fs::read_to_string(Path::new("/etc/apt").join(list)) else {
             continue;
         };
-        let lines = text.lines().map(|line| match line.strip_prefix("deb ") {
-            Some(rest) => format!("deb-src {rest}\n"),
-            None => format!(
-                "{}\n",
-                line.replace("Types: deb", "Types: deb-src")
-                    .replace("deb-src-src", "deb-src")
-            ),
-        });
+        // Entries are lines or paragraphs. Archives of security updates often lack sources.
+        let separator = if list.ends_with(".list") {
+            "\n"
+        } else {
+            "\n\n"
+        };
+        let entries = text
+            .split(separator)
+            .filter(|entry| !entry.contains("security"))
+            .map(|entry| match entry.strip_prefix("deb ") {
+                Some(rest) => format!("deb-src {rest}"),
+                None => entry.replace("Types: deb\n", "Types: deb-src\n"),
+            });
+        let sources = entries.collect::<Vec<_>>().join(separator) + "\n";
         let name = Path::new(list).file_name().context("a name")?;
         let place = fetched
             .join("sources")
@@ -193,7 +199,7 @@ pub(crate) fn install_regression_sql() -> Result<()> {
                 "sources.list" => "list",
                 _ => "sources",
             });
-        std::fs::write(place, lines.collect::<String>())?;
+        std::fs::write(place, sources)?;
     }
     let apt = || {
         let mut apt = Command::new("apt-get");
