@@ -250,7 +250,7 @@ mod tests {
             json!({"id": 1, "sql": "SELECT 1", "dialect": "oracle"}),
             json!({"id": 1, "sql": "SELECT 1", "dialect": null}),
             json!({"id": 1, "sql": "SELECT 1", "http": {}}),
-            json!({"id": 1, "sql": "SELECT 1 /*! + 1 */", "dialect": "mysql"}),
+            json!({"id": 1, "sql": "SELECT 1 /*! + 1", "dialect": "mysql"}),
             json!({"id": 1, "sql": "SELECT 1", "dialekt": "mysql"}),
         ] {
             let answer = answer(&line);
