@@ -34,10 +34,31 @@ struct Upgraded {
     world: World,
     server: Server,
     expected: Value,
+    /// Every command sweeps what the crashed session of the fixture left where its workspace was: a test that
+    /// has a workspace there is alone.
+    _workspace: File,
+}
+
+/// What tests of the fixture's own workspace lock.
+fn first_workspace() -> File {
+    File::create("/tmp/tagout-test-first-workspace.lock").expect("a lock file in /tmp")
 }
 
 impl Upgraded {
     fn new(person: Person) -> Upgraded {
+        let lock = first_workspace();
+        lock.lock_shared().expect("the lock on the workspace");
+        Upgraded::holding(lock, person)
+    }
+
+    /// While no other test sweeps the fixture's own workspace.
+    fn alone(person: Person) -> Upgraded {
+        let lock = first_workspace();
+        lock.lock().expect("the lock on the workspace");
+        Upgraded::holding(lock, person)
+    }
+
+    fn holding(lock: File, person: Person) -> Upgraded {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state-1");
         let authority = TestAuthority::new();
         let server = Server::start(&authority, &["api.example.com"], |request| {
@@ -53,6 +74,7 @@ impl Upgraded {
             world,
             server,
             expected: serde_json::from_str(&expected).expect("JSON"),
+            _workspace: lock,
         }
     }
 
@@ -133,10 +155,8 @@ for_each_person! {
 fn a_secret_keeps_the_decoy_that_it_had() {
     let Upgraded {
         world, expected, ..
-    } = &Upgraded::new(Person::ordinary());
-    // Decoys are a workspace's own, so this is where the fixture's workspace was. One test at a time.
-    let lock = File::create("/tmp/tagout-test-first-workspace.lock").expect("a lock file in /tmp");
-    lock.lock().expect("the lock on the workspace");
+    } = &Upgraded::alone(Person::ordinary());
+    // Decoys are a workspace's own, so this is where the fixture's workspace was.
     let workspace = PathBuf::from(
         expected["sessions"][0]["workspace"]
             .as_str()
