@@ -26,7 +26,7 @@ pub use certificates::TestAuthority;
 pub use person::{FreshAccount, Person};
 pub use server::{Answer, Received, Server};
 pub use terminal::Terminal;
-pub use world::{Finished, Running, World, eventually, finish, json_lines};
+pub use world::{Finished, Running, WITH_DATABASE, World, eventually, finish, id, json_lines};
 
 /// Writes one test twice: `NAME::as_root` and `NAME::as_ordinary_user`, each given that [`Person`].
 ///

@@ -116,6 +116,21 @@ impl World {
         World::in_folders(person, folder, home, workspace)
     }
 
+    /// A new world of this manifest, in which `port` of `host` leads to a server at `address`.
+    pub fn beside(
+        person: Person,
+        (host, port): (&str, u16),
+        address: &str,
+        manifest: &str,
+    ) -> World {
+        let mut world = World::new(person);
+        if host != "localhost" {
+            world.route_to(&format!("{host}:{port}"), address);
+        }
+        world.manifest(manifest);
+        world
+    }
+
     /// The world of an account that was just made: its own home, and the workspace in it.
     pub fn of_account(account: &FreshAccount) -> World {
         let Some(home) = account.home() else {
@@ -321,6 +336,18 @@ impl World {
         sessions.len()
     }
 
+    /// Waits for a hold in a state; the answer is its record.
+    #[track_caller]
+    pub fn hold_in(&self, state: &str) -> Value {
+        let mut found = None;
+        eventually(&format!("a hold that is {state}"), || {
+            let mut holds = self.json(&["holds"]).into_iter();
+            found = holds.find(|hold| hold["state"] == state);
+            found.is_some()
+        });
+        found.expect("just found")
+    }
+
     /// Fails the test if a process of this world still runs or a mount of it is left (invariant 11).
     #[track_caller]
     pub fn assert_nothing_left(&self) {
@@ -428,6 +455,26 @@ impl World {
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         self.person.own(folder);
     }
+}
+
+/// A manifest with one database on staging, whose URL is in `DATABASE_URL` outside.
+pub const WITH_DATABASE: &str = r#"
+[task]
+name = "shop"
+environment = "staging"
+
+[[environment]]
+name = "production"
+protected = true
+
+[[database]]
+name = "app"
+url = "env:DATABASE_URL"
+"#;
+
+/// The id of a hold's record.
+pub fn id(hold: &Value) -> &str {
+    hold["id"].as_str().expect("a hold has an id")
 }
 
 /// Runs a command to its end.

@@ -1,16 +1,16 @@
 //! What a statement takes from a real PostgreSQL: shown before, held to what was shown, kept, put back.
 
 use std::collections::BTreeMap;
-
 use std::path::Path;
+
 use tagout_catalog_sql::{Classifier, Dialect, Statement};
 use tagout_core::Parameter;
-
+use tagout_database::{StoreError, Trust};
 use tagout_postgres::damage::{
     Bound, Breach, DamageError, Planned, Preview, Snapshot, UndoOptions, UndoReport, check,
     preview, snapshot, undo, watch,
 };
-use tagout_postgres::{Ask, Login, Rows, Server, Trust};
+use tagout_postgres::{Ask, Login, Rows, Server};
 use tagout_tests::postgres::{Postgres, programs};
 use tagout_tests::{Person, World, eventually, finish};
 use tokio::net::UnixStream;
@@ -760,7 +760,10 @@ async fn what_is_kept_is_kept_whole_or_not_at_all() {
         std::fs::write(&rows, altered).expect("it is written");
         let before = state(&server);
         let undone = undo(&mut operator, &into, UndoOptions::default()).await;
-        assert!(matches!(undone, Err(DamageError::Altered(_))), "{undone:?}");
+        assert!(
+            matches!(undone, Err(DamageError::Store(StoreError::Altered(_)))),
+            "{undone:?}"
+        );
         same_state(&server, &before, "nothing happened");
     }
     std::fs::write(&rows, &whole).expect("it is written");

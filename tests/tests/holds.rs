@@ -1,9 +1,7 @@
 //! Holds: an action waits for a person, and an approval covers it once.
 
 use serde_json::{Value, json};
-use tagout_tests::{
-    Answer, Person, Running, Server, TestAuthority, World, eventually, for_each_person,
-};
+use tagout_tests::{Answer, Person, Running, Server, TestAuthority, World, for_each_person, id};
 
 const MANIFEST: &str = r#"
 [task]
@@ -32,23 +30,6 @@ fn start(world: &World, options: &[&str], line: &str) -> Running {
     world.start(&mut world.run_command(options, line))
 }
 
-/// Waits for a hold in a state; the answer is its record.
-fn hold_in(world: &World, state: &str) -> Value {
-    let mut found = None;
-    eventually(&format!("a hold that is {state}"), || {
-        found = world
-            .json(&["holds"])
-            .into_iter()
-            .find(|hold| hold["state"] == state);
-        found.is_some()
-    });
-    found.expect("just found")
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().expect("a hold has an id")
-}
-
 fn deletions(server: &Server) -> usize {
     server
         .received()
@@ -63,7 +44,7 @@ for_each_person! {
         // The same request twice: the second is another action, and waits again.
         let session = start(&world, &["--hold-wait", "60"], &format!("{DELETE}; echo; {DELETE} --max-time 4; true"));
 
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         assert_eq!(deletions(&server), 0, "nothing is sent before the answer");
         assert_eq!(hold["action"]["effect"], "destructive");
         let digest = hold["action"]["digest"].as_str().expect("a digest");
@@ -89,13 +70,13 @@ for_each_person! {
     fn a_denied_action_is_not_done(person: Person) {
         let (world, server) = world(person);
         let session = start(&world, &["--hold-wait", "60"], DELETE);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         world.tagout(&["deny", id(&hold), "--reason", "ask the owner of item 1"]).success();
         let finished = session.end();
         assert!(finished.stdout.contains("tagout_denied"), "{finished}");
         assert!(finished.stdout.contains("ask the owner of item 1"), "{finished}");
         assert_eq!(deletions(&server), 0);
-        assert_eq!(hold_in(&world, "denied")["id"], hold["id"]);
+        assert_eq!(world.hold_in("denied")["id"], hold["id"]);
         // A denial stands.
         assert_ne!(world.tagout(&["approve", id(&hold), "--yes"]).status, 0);
     }
@@ -119,7 +100,7 @@ for_each_person! {
         let (world, server) = world(person);
         let line = format!("{DELETE}; echo; until [ -e go ]; do sleep 0.05; done; {DELETE}; echo; {DELETE}");
         let session = start(&world, &["--hold-wait", "1"], &line);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         world.tagout(&["approve", id(&hold), "--yes"]).success();
         world.write("go", "");
         let finished = session.end();
@@ -137,7 +118,7 @@ for_each_person! {
         let other = "curl -sS -X DELETE https://api.example.com/v1/items/2";
         let line = format!("{DELETE}; echo; until [ -e go ]; do sleep 0.05; done; {other}");
         let session = start(&world, &["--hold-wait", "1"], &line);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         world.tagout(&["approve", id(&hold), "--yes"]).success();
         world.write("go", "");
         let finished = session.end();
@@ -169,7 +150,7 @@ for_each_person! {
     fn a_hold_outlives_its_supervisor_and_is_never_released(person: Person) {
         let (world, server) = world(person);
         let session = start(&world, &["--hold-wait", "60"], DELETE);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         session.kill();
         world.assert_nothing_left();
 

@@ -5,24 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tagout_tests::mysql::{Mysql, PASSWORD};
-use tagout_tests::{Person, Running, TestAuthority, World, eventually, for_each_person};
+use tagout_tests::{
+    Person, Running, TestAuthority, WITH_DATABASE, World, eventually, for_each_person, id,
+};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name varchar(40));
     INSERT INTO people SELECT seq, CONCAT('person ', seq) FROM seq_1_to_50;";
-
-const MANIFEST: &str = r#"
-[task]
-name = "shop"
-environment = "staging"
-
-[[environment]]
-name = "production"
-protected = true
-
-[[database]]
-name = "app"
-url = "env:DATABASE_URL"
-"#;
 
 /// The command line of MariaDB, told what the URL says, as `my`.
 const MY: &str = r#"
@@ -33,11 +21,7 @@ my() { mariadb $(how) "$@"; }
 
 /// A world whose session may use `server` at `host`.
 fn world(person: Person, server: &Mysql, host: &str, manifest: &str) -> World {
-    let mut world = World::new(person);
-    if host != "localhost" {
-        world.route_to(&format!("{host}:{}", server.port()), &server.address());
-    }
-    world.manifest(manifest);
+    let world = World::beside(person, (host, server.port()), &server.address(), manifest);
     world.write("my.sh", MY);
     world
 }
@@ -54,28 +38,11 @@ fn run(world: &World, server: &Mysql, host: &str, options: &[&str], lines: &str)
     world.start(&mut command)
 }
 
-/// Waits for a hold in a state.
-fn hold_in(world: &World, state: &str) -> Value {
-    let mut found = None;
-    eventually(&format!("a hold that is {state}"), || {
-        found = world
-            .json(&["holds"])
-            .into_iter()
-            .find(|hold| hold["state"] == state);
-        found.is_some()
-    });
-    found.expect("just found")
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().expect("a hold has an id")
-}
-
 for_each_person! {
     fn mariadb_works_with_the_url_that_it_finds(person: Person) {
         let server = Mysql::start(SCHEMA);
         for host in ["localhost", "db.example.com"] {
-            let world = world(person, &server, host, MANIFEST);
+            let world = world(person, &server, host, WITH_DATABASE);
             let lines = "echo $DATABASE_URL; my -e 'SELECT count(*), max(name) FROM people; SELECT DATABASE()'; \
                 my -e \"INSERT INTO people SELECT max(id) + 1, 'new' FROM people\"; my -vv -e \"UPDATE people SET name = 'é' WHERE id = 1\"";
             let finished = run(&world, &server, host, &[], lines).end().success();
@@ -94,7 +61,7 @@ for_each_person! {
 #[test]
 fn invariant_4_only_the_decoy_of_the_session_is_let_in() {
     let server = Mysql::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     // In two halves, since the whole of it becomes a decoy in files.
     let (first, second) = PASSWORD.split_at(9);
     let lines = format!(
@@ -116,10 +83,10 @@ fn invariant_4_only_the_decoy_of_the_session_is_let_in() {
 for_each_person! {
     fn invariant_7_a_destructive_statement_of_mysql_waits_and_runs_once(person: Person) {
         let server = Mysql::start(SCHEMA);
-        let world = world(person, &server, "localhost", MANIFEST);
+        let world = world(person, &server, "localhost", WITH_DATABASE);
         let lines = "my -vv -e 'DELETE FROM people WHERE id > 20'";
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         assert_eq!(server.value("SELECT count(*) FROM people"), "50");
         assert_eq!(hold["action"]["effect"], "destructive", "{hold}");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
@@ -137,7 +104,7 @@ for_each_person! {
 #[test]
 fn who_cannot_wait_is_told_which_hold_it_is() {
     let server = Mysql::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let lines = "my -e 'DROP TABLE people'; my -e 'SELECT 40 + 2'";
     let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
         .end()
@@ -169,7 +136,7 @@ for_each_person! {
     fn the_usual_clients_of_mysql_work_unchanged(person: Person) {
         let server = Mysql::start(SCHEMA);
         let host = "db.example.com";
-        let world = world(person, &server, host, MANIFEST);
+        let world = world(person, &server, host, WITH_DATABASE);
         let inside = world.workspace();
         world.place_all(&clients().join("site"), &inside.join(".venv/site"));
         world.place_all(&clients().join("node_modules"), &inside.join("node_modules"));
@@ -245,7 +212,7 @@ fn invariant_5_nothing_disguised_gets_past_to_mysql() {
         "{SCHEMA} CREATE PROCEDURE wipe_all() DELETE FROM people;
          CREATE FUNCTION wipe() RETURNS varchar(1) RETURN (SELECT 'x')"
     ));
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let mut lines = String::new();
     for (number, statement) in DISGUISED.iter().enumerate() {
         world.write(&format!("{number}.sql"), statement);
@@ -290,7 +257,7 @@ fn invariant_5_removing_row_by_row_from_mysql_asks_in_the_end() {
     let server = Mysql::start(&format!(
         "{SCHEMA} INSERT INTO people SELECT seq, 'more' FROM seq_51_to_300"
     ));
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let lines = "for n in $(seq 300); do echo \"DELETE FROM people WHERE id = $n;\"; done > each.sql; my < each.sql; true";
     let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
         .end()
@@ -332,7 +299,7 @@ fn what_a_driver_of_mysql_prepared_waits_with_its_values() {
     let server = Mysql::start(&format!(
         "{SCHEMA} CREATE TABLE codes (id varchar(9)); INSERT INTO codes VALUES ('a'), ('b')"
     ));
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     world.place_all(
         &clients().join("site"),
         &world.workspace().join(".venv/site"),
@@ -341,11 +308,11 @@ fn what_a_driver_of_mysql_prepared_waits_with_its_values() {
     let lines = "PYTHONPATH=.venv/site python3 delete.py";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
     for rows in ["exactly 15 rows", "exactly 10 rows"] {
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
         assert!(shown.everything().contains(rows), "{shown}");
     }
-    let hold = hold_in(&world, "pending");
+    let hold = world.hold_in("pending");
     world.tagout(&["deny", id(&hold)]).success();
     let finished = session.end().success();
     assert!(
@@ -359,11 +326,11 @@ fn what_a_driver_of_mysql_prepared_waits_with_its_values() {
 #[test]
 fn invariant_7_what_would_take_more_of_mysql_than_was_shown_does_not_run() {
     let server = Mysql::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let lines = "my -e 'DELETE FROM people'; my -e 'TRUNCATE people'; true";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
     for id_of_row in [1000, 2000] {
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         server
             .outside(&format!(
                 "INSERT INTO people VALUES ({id_of_row}, 'came later')"
@@ -413,7 +380,7 @@ for_each_person! {
     fn invariant_10_what_approved_statements_took_from_mysql_is_put_back(person: Person) {
         let server = Mysql::start(&format!("SET SESSION group_concat_max_len = 1000000; {SCHEMA} {KINDS}"));
         let before = state(&server);
-        let world = world(person, &server, "localhost", MANIFEST);
+        let world = world(person, &server, "localhost", WITH_DATABASE);
         let statements = [
             ("DELETE FROM owners WHERE name < 'b'", "table `pets`"),
             ("UPDATE kinds SET tx = 'gone', f = 7, b = NULL, t = NOW(6)", "exactly 2 rows changed"),
@@ -426,7 +393,7 @@ for_each_person! {
             .collect();
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], &lines.join("\n"));
         for (statement, shows) in statements {
-            let hold = hold_in(&world, "pending");
+            let hold = world.hold_in("pending");
             let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
             assert!(shown.everything().contains(statement), "{shown}");
             assert!(shown.everything().contains(shows), "{shown}");
@@ -460,10 +427,10 @@ for_each_person! {
 #[test]
 fn what_others_changed_in_mysql_since_stays_unless_it_is_forced() {
     let server = Mysql::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let lines = "my -e \"UPDATE people SET name = 'x' WHERE id < 4\"";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
-    let hold = hold_in(&world, "pending");
+    let hold = world.hold_in("pending");
     world.tagout(&["approve", id(&hold), "--yes"]).success();
     session.end().success();
     server
@@ -488,7 +455,7 @@ fn what_others_changed_in_mysql_since_stays_unless_it_is_forced() {
 #[test]
 fn a_protected_mysql_is_read_only_and_a_disposable_one_asks_nobody() {
     let server = Mysql::start(SCHEMA);
-    let disposable = MANIFEST.replace(
+    let disposable = WITH_DATABASE.replace(
         "[[database]]",
         "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
     );
@@ -499,7 +466,8 @@ fn a_protected_mysql_is_read_only_and_a_disposable_one_asks_nobody() {
         .success();
     assert!(finished.stdout.contains("dropped"), "{finished}");
 
-    let protected = MANIFEST.replace("environment = \"staging\"", "environment = \"production\"");
+    let protected =
+        WITH_DATABASE.replace("environment = \"staging\"", "environment = \"production\"");
     let world = self::world(Person::ordinary(), &server, "localhost", &protected);
     let lines = "my -e 'SELECT @@tx_read_only'; my -e 'INSERT INTO people VALUES (1, 2)'; my -e 'SET SESSION TRANSACTION READ WRITE; INSERT INTO people VALUES (1, 2)'; \
         my -e 'START TRANSACTION READ WRITE; INSERT INTO people VALUES (1, 2)'; true";
@@ -520,7 +488,7 @@ fn a_protected_mysql_is_read_only_and_a_disposable_one_asks_nobody() {
 fn scope_a_mysql_pinned_to_production_is_out_of_reach() {
     let server = Mysql::start(SCHEMA);
     let pin = format!("mysql:db.example.com:{}/app", server.port());
-    let manifest = MANIFEST.replace(
+    let manifest = WITH_DATABASE.replace(
         "protected = true",
         &format!("protected = true\nresources = [\"{pin}\"]"),
     );
@@ -537,11 +505,11 @@ fn scope_a_mysql_pinned_to_production_is_out_of_reach() {
 #[test]
 fn a_statement_of_mysql_that_waits_can_be_interrupted() {
     let server = Mysql::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     // The client sends KILL QUERY over another connection when it is interrupted.
     let lines = "mariadb $(how) -e 'DELETE FROM people' & until [ -e go ]; do sleep 0.1; done; kill -INT $!; wait $!; my -e 'SELECT 40 + 2'";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
-    hold_in(&world, "pending");
+    world.hold_in("pending");
     world.write("go", "");
     let finished = session.end().success();
     assert!(finished.stderr.contains("ERROR 1317"), "{finished}");
@@ -561,7 +529,7 @@ for_each_person! {
         let mut world = World::new(person);
         world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
         world.believe(&authority);
-        world.manifest(MANIFEST);
+        world.manifest(WITH_DATABASE);
         world.write("lines.sh", &format!("{MY}\nmy --ssl --ssl-verify-server-cert --ssl-ca=\"$SSL_CERT_FILE\" -e \"SHOW STATUS LIKE 'Ssl_version'; \\s\""));
         let run = |world: &World| {
             let mut command = world.run_command(&[], "sh lines.sh");
@@ -575,7 +543,7 @@ for_each_person! {
         // Nobody vouches for its certificate.
         let mut world = World::new(person);
         world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
-        world.manifest(MANIFEST);
+        world.manifest(WITH_DATABASE);
         world.write("lines.sh", &format!("{MY}\nmy -e 'SELECT 40 + 2'"));
         let finished = run(&world);
         assert!(!finished.stdout.contains("42"), "{finished}");
@@ -591,7 +559,7 @@ fn a_password_of_ed25519_is_attached_too() {
             "INSTALL SONAME 'auth_ed25519'; ALTER USER app@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"
         ))
         .success();
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let finished = run(&world, &server, "localhost", &[], "my -e 'SELECT 40 + 2'");
     assert_eq!(finished.end().success().stdout.trim(), "42");
 }
@@ -643,7 +611,7 @@ fn invariant_6_mysql_reads_the_values_that_were_judged() {
     let server = Mysql::start(
         "CREATE TABLE codes (id varchar(9)); INSERT INTO codes VALUES ('a'), ('b'), ('c'), ('7')",
     );
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     world.place_all(
         &clients().join("site"),
         &world.workspace().join(".venv/site"),

@@ -5,33 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tagout_tests::postgres::{PASSWORD, Postgres, programs};
-use tagout_tests::{Person, Running, TestAuthority, World, eventually, for_each_person};
+use tagout_tests::{Person, Running, TestAuthority, WITH_DATABASE, World, for_each_person, id};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name text);
     INSERT INTO people SELECT n, 'person ' || n FROM generate_series(1, 50) n;";
 
-const MANIFEST: &str = r#"
-[task]
-name = "shop"
-environment = "staging"
-
-[[environment]]
-name = "production"
-protected = true
-
-[[database]]
-name = "app"
-url = "env:DATABASE_URL"
-"#;
-
 /// A world whose session may use `server` at `host`.
 fn world(person: Person, server: &Postgres, host: &str, manifest: &str) -> World {
-    let mut world = World::new(person);
-    if host != "localhost" {
-        world.route_to(&format!("{host}:{}", server.port()), &server.address());
-    }
-    world.manifest(manifest);
-    world
+    World::beside(person, (host, server.port()), &server.address(), manifest)
 }
 
 /// Runs a line inside, with the URL outside where an operator has it.
@@ -45,28 +26,11 @@ fn run(world: &World, server: &Postgres, host: &str, options: &[&str], line: &st
     world.start(&mut command)
 }
 
-/// Waits for a hold in a state.
-fn hold_in(world: &World, state: &str) -> Value {
-    let mut found = None;
-    eventually(&format!("a hold that is {state}"), || {
-        found = world
-            .json(&["holds"])
-            .into_iter()
-            .find(|hold| hold["state"] == state);
-        found.is_some()
-    });
-    found.expect("just found")
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().expect("a hold has an id")
-}
-
 for_each_person! {
     fn psql_works_with_the_url_that_it_finds(person: Person) {
         let server = Postgres::start(SCHEMA);
         for host in ["localhost", "db.example.com"] {
-            let world = world(person, &server, host, MANIFEST);
+            let world = world(person, &server, host, WITH_DATABASE);
             let line = "echo $DATABASE_URL; psql -X -A -t \"$DATABASE_URL\" -c 'SELECT count(*), max(name) FROM people' \
                 -c \"INSERT INTO people VALUES ((SELECT max(id) + 1 FROM people), 'new')\" -c 'UPDATE people SET name = 1 WHERE id = 1'";
             let finished = run(&world, &server, host, &[], line).end().success();
@@ -102,7 +66,7 @@ for_each_person! {
     fn the_usual_clients_work_unchanged(person: Person) {
         let server = Postgres::start(SCHEMA);
         let host = "db.example.com";
-        let world = world(person, &server, host, MANIFEST);
+        let world = world(person, &server, host, WITH_DATABASE);
         let inside = world.workspace();
         world.place_all(&clients().join("site"), &inside.join(".venv/site"));
         world.place_all(&clients().join("node_modules"), &inside.join("node_modules"));
@@ -123,7 +87,7 @@ for_each_person! {
 #[test]
 fn invariant_4_only_the_decoy_of_the_session_is_let_in() {
     let server = Postgres::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let port = server.port();
     let line = format!(
         "PGPASSWORD={PASSWORD} psql -X -h localhost -p {port} -U app app -c 'SELECT 1'; \
@@ -149,10 +113,10 @@ fn invariant_4_only_the_decoy_of_the_session_is_let_in() {
 for_each_person! {
     fn invariant_7_a_destructive_statement_waits_and_runs_once(person: Person) {
         let server = Postgres::start(SCHEMA);
-        let world = world(person, &server, "localhost", MANIFEST);
+        let world = world(person, &server, "localhost", WITH_DATABASE);
         let line = "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people'";
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         assert_eq!(server.value("SELECT count(*) FROM people"), "50");
         assert_eq!(hold["action"]["effect"], "destructive", "{hold}");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
@@ -164,7 +128,7 @@ for_each_person! {
         assert!(finished.stdout.contains("DELETE 50"), "{finished}");
         assert!(finished.stderr.contains("tagout approve"), "{finished}");
         assert_eq!(server.value("SELECT count(*) FROM people"), "0");
-        assert_eq!(hold_in(&world, "used")["id"], hold["id"]);
+        assert_eq!(world.hold_in("used")["id"], hold["id"]);
         let sessions = world.sessions();
         let log = world.json(&["log", &sessions[0]]);
         let kept = log.iter().find(|entry| entry["kind"] == "database_kept");
@@ -175,10 +139,10 @@ for_each_person! {
 #[test]
 fn invariant_7_what_takes_more_than_was_shown_is_taken_back() {
     let server = Postgres::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let line = "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people'";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
-    let hold = hold_in(&world, "pending");
+    let hold = world.hold_in("pending");
     server
         .outside("INSERT INTO people VALUES (1000, 'came later')")
         .success();
@@ -201,13 +165,13 @@ for autocommit in (True, False):
 for_each_person! {
     fn what_a_driver_prepared_waits_with_its_values(person: Person) {
         let server = Postgres::start(SCHEMA);
-        let world = world(person, &server, "localhost", MANIFEST);
+        let world = world(person, &server, "localhost", WITH_DATABASE);
         world.place_all(&clients().join("site"), &world.workspace().join(".venv/site"));
         world.write("delete.py", DELETES);
         let line = "PYTHONPATH=.venv/site python3 delete.py";
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
         for value in ["$1 = 3", "$1 = 5"] {
-            let hold = hold_in(&world, "pending");
+            let hold = world.hold_in("pending");
             let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
             assert!(shown.everything().contains(value), "{shown}");
             assert!(shown.everything().contains("exactly"), "{shown}");
@@ -254,7 +218,7 @@ fn invariant_5_nothing_disguised_gets_past() {
         "{SCHEMA} CREATE FUNCTION wipe() RETURNS bigint LANGUAGE sql IMMUTABLE AS
             'WITH gone AS (DELETE FROM people RETURNING 1) SELECT count(*) FROM gone'"
     ));
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let mut script = String::new();
     for (number, statement) in DISGUISED.iter().enumerate() {
         world.write(&format!("{number}.sql"), statement);
@@ -302,7 +266,7 @@ fn invariant_5_removing_row_by_row_asks_in_the_end() {
     let server = Postgres::start(&format!(
         "{SCHEMA} INSERT INTO people SELECT n, 'more' FROM generate_series(51, 500) n; CREATE TABLE others AS SELECT * FROM people"
     ));
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let line = "for n in $(seq 500); do echo \"DELETE FROM people WHERE id = $n;\"; done > each.sql; \
         psql -X -q -v ON_ERROR_STOP=1 \"$DATABASE_URL\" -f each.sql; \
         psql -X -q \"$DATABASE_URL\" -c 'DELETE FROM public.people WHERE id IN (200, 201)'; \
@@ -328,7 +292,7 @@ fn invariant_5_removing_row_by_row_asks_in_the_end() {
 #[test]
 fn invariant_6_a_start_that_changes_the_reading_is_refused() {
     let server = Postgres::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let line = "PGOPTIONS='-c standard_conforming_strings=off' psql -X \"$DATABASE_URL\" -c 'SELECT 1'; \
         psql -X \"$DATABASE_URL?replication=database\" -c 'IDENTIFY_SYSTEM'; \
         PGCLIENTENCODING=SJIS psql -X \"$DATABASE_URL\" -c 'SELECT 1'; \
@@ -345,7 +309,7 @@ fn invariant_6_a_start_that_changes_the_reading_is_refused() {
 fn scope_a_database_pinned_to_production_is_out_of_reach() {
     let server = Postgres::start(SCHEMA);
     let pin = format!("postgres:db.example.com:{}/app", server.port());
-    let manifest = MANIFEST.replace(
+    let manifest = WITH_DATABASE.replace(
         "protected = true",
         &format!("protected = true\nresources = [\"{pin}\"]"),
     );
@@ -363,7 +327,7 @@ fn scope_a_database_pinned_to_production_is_out_of_reach() {
 #[test]
 fn a_disposable_database_asks_nobody_and_a_protected_one_is_read_only() {
     let server = Postgres::start(SCHEMA);
-    let disposable = MANIFEST.replace(
+    let disposable = WITH_DATABASE.replace(
         "[[database]]",
         "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
     );
@@ -372,12 +336,13 @@ fn a_disposable_database_asks_nobody_and_a_protected_one_is_read_only() {
     let finished = run(&world, &server, "localhost", &[], line).end().success();
     assert!(finished.stdout.contains("DROP TABLE"), "{finished}");
 
-    let protected = MANIFEST.replace("environment = \"staging\"", "environment = \"production\"");
+    let protected =
+        WITH_DATABASE.replace("environment = \"staging\"", "environment = \"production\"");
     let world = self::world(Person::ordinary(), &server, "localhost", &protected);
     let line = "psql -X -A -t \"$DATABASE_URL\" -c 'SHOW transaction_read_only'; psql -X \"$DATABASE_URL\" -c 'INSERT INTO people VALUES (1)'; \
         psql -X \"$DATABASE_URL\" -c 'INSERT INTO people VALUES (2); DROP TABLE people'";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
-    let hold = hold_in(&world, "pending");
+    let hold = world.hold_in("pending");
     world.tagout(&["approve", id(&hold), "--yes"]).success();
     let finished = session.end().success();
     assert!(finished.stdout.starts_with("on\n"), "{finished}");
@@ -391,11 +356,11 @@ fn a_disposable_database_asks_nobody_and_a_protected_one_is_read_only() {
 #[test]
 fn a_statement_that_waits_can_be_cancelled() {
     let server = Postgres::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     // psql sends a CancelRequest when it is interrupted.
     let line = "psql -X \"$DATABASE_URL\" -c 'DELETE FROM people' & until [ -e go ]; do sleep 0.1; done; kill -INT $!; wait $!; echo ended $?";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], line);
-    hold_in(&world, "pending");
+    world.hold_in("pending");
     world.write("go", "");
     let finished = session.end().success();
     assert!(
@@ -417,7 +382,7 @@ for_each_person! {
         let mut world = World::new(person);
         world.route_to(&format!("db.example.com:{}", server.port()), &server.address());
         world.believe(&authority);
-        world.manifest(MANIFEST);
+        world.manifest(WITH_DATABASE);
         let line = "psql -X -A -t \"$DATABASE_URL&channel_binding=require\" -c 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()' -c '\\conninfo'";
         let mut command = world.run_command(&[], line);
         command.env("DATABASE_URL", format!("{}?sslmode=verify-full", server.url("db.example.com")));
@@ -438,7 +403,7 @@ for_each_person! {
 #[test]
 fn invariant_2_reads_of_a_kind_wait_for_the_disk_once_and_each_is_recorded() {
     let server = Postgres::start(SCHEMA);
-    let world = world(Person::ordinary(), &server, "localhost", MANIFEST);
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let line = "for n in $(seq 40); do echo \"SELECT id FROM people WHERE id = $n;\"; echo \"INSERT INTO people SELECT 1000 + $n, 'x';\"; done | psql -X -q -t \"$DATABASE_URL\"";
     run(&world, &server, "localhost", &[], line).end().success();
     let logged = world.tagout(&["log", "--json"]).success();
@@ -489,7 +454,7 @@ fn transactions_of_a_driver_that_prepares_ask_nobody() {
     fill.args(["-i", "-q", &server.url("127.0.0.1")]);
     assert!(fill.output().expect("pgbench").status.success());
     // Its keys have no names of keys, so that elsewhere each update by one asks somebody.
-    let disposable = MANIFEST.replace(
+    let disposable = WITH_DATABASE.replace(
         "[[database]]",
         "[[environment]]\nname = \"staging\"\ndisposable = true\n\n[[database]]",
     );

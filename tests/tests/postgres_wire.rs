@@ -4,30 +4,16 @@
 use std::path::Path;
 
 use tagout_tests::postgres::{PASSWORD, Postgres};
-use tagout_tests::{Person, World, eventually, for_each_person};
+use tagout_tests::{Person, WITH_DATABASE, World, eventually, for_each_person};
 
 const SCHEMA: &str = "CREATE TABLE people (id int PRIMARY KEY, name text);
     INSERT INTO people SELECT n, 'person ' || n FROM generate_series(1, 50) n;";
-
-const MANIFEST: &str = r#"
-[task]
-name = "shop"
-environment = "staging"
-
-[[environment]]
-name = "production"
-protected = true
-
-[[database]]
-name = "app"
-url = "env:DATABASE_URL"
-"#;
 
 for_each_person! {
     fn invariant_5_no_bytes_get_past_the_gate(person: Person) {
         let server = Postgres::start(SCHEMA);
         let world = World::new(person);
-        world.manifest(MANIFEST);
+        world.manifest(WITH_DATABASE);
         let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/postgres_wire.py");
         world.place(&client, &world.workspace().join("wire.py"));
         let mut command = world.run_command(&["--hold-wait", "0"], "python3 wire.py");
@@ -51,7 +37,7 @@ for_each_person! {
 fn invariant_6_a_role_whose_settings_change_the_reading_is_not_let_in() {
     let server = Postgres::start(SCHEMA);
     let world = World::new(Person::ordinary());
-    world.manifest(MANIFEST);
+    world.manifest(WITH_DATABASE);
     for setting in [
         "standard_conforming_strings = off",
         "client_encoding = 'SJIS'",
@@ -78,7 +64,9 @@ fn invariant_6_a_role_whose_settings_change_the_reading_is_not_let_in() {
 fn invariant_5_a_protected_database_cannot_be_made_writable() {
     let server = Postgres::start(SCHEMA);
     let world = World::new(Person::ordinary());
-    world.manifest(&MANIFEST.replace("environment = \"staging\"", "environment = \"production\""));
+    world.manifest(
+        &WITH_DATABASE.replace("environment = \"staging\"", "environment = \"production\""),
+    );
     let insert = "INSERT INTO people VALUES (99)";
     let texts = [
         format!("SET TRANSACTION READ WRITE; {insert}"),
@@ -110,7 +98,9 @@ fn invariant_5_a_protected_database_cannot_be_made_writable() {
 fn invariant_5_an_approved_text_leaves_a_protected_database_read_only() {
     let server = Postgres::start(SCHEMA);
     let world = World::new(Person::ordinary());
-    world.manifest(&MANIFEST.replace("environment = \"staging\"", "environment = \"production\""));
+    world.manifest(
+        &WITH_DATABASE.replace("environment = \"staging\"", "environment = \"production\""),
+    );
     // One approval, whose transaction is then rolled back: what follows is as read-only as before.
     world.write(
         "all.sql",

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tagout_fake_railway::{Demo, FakeRailway, Options, RunningFake};
-use tagout_tests::{Finished, Person, Running, World, eventually, for_each_person};
+use tagout_tests::{Finished, Person, Running, World, eventually, for_each_person, id};
 
 /// What the command line gives a request, unless told otherwise (its `src/consts.rs`).
 const ITS_TIMEOUT: Duration = Duration::from_secs(90);
@@ -141,10 +141,6 @@ fn railway() -> PathBuf {
         "Railway's command line is not installed: `cargo xtask test` does that"
     );
     path
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().expect("a hold has an id")
 }
 
 for_each_person! {

@@ -1,10 +1,9 @@
 //! A real Redis behind the gate: what programs of a session find, what waits for a person, and what never
 //! happens.
 
-use serde_json::Value;
 use tagout_redis::{Command, Unmeant, meaning};
 use tagout_tests::redis::{PASSWORD, Redis};
-use tagout_tests::{Person, Running, World, eventually, for_each_person};
+use tagout_tests::{Person, Running, World, for_each_person, id};
 
 const SEED: &str = "SET greeting hello\nRPUSH jobs one two three\nSET session:1 ann EX 1000";
 
@@ -24,12 +23,7 @@ url = "env:REDIS_URL"
 
 /// A world whose session may use `server` at `host`.
 fn world(person: Person, server: &Redis, host: &str, manifest: &str) -> World {
-    let mut world = World::new(person);
-    if host != "localhost" {
-        world.route_to(&format!("{host}:{}", server.port()), &server.address());
-    }
-    world.manifest(manifest);
-    world
+    World::beside(person, (host, server.port()), &server.address(), manifest)
 }
 
 /// Runs lines inside, with the URL outside where an operator has it. `r` is redis-cli with the URL.
@@ -41,23 +35,6 @@ fn run(world: &World, server: &Redis, host: &str, options: &[&str], lines: &str)
     let mut command = world.run_command(options, "sh lines.sh");
     command.env("REDIS_URL", server.url(host));
     world.start(&mut command)
-}
-
-/// Waits for a hold in a state.
-fn hold_in(world: &World, state: &str) -> Value {
-    let mut found = None;
-    eventually(&format!("a hold that is {state}"), || {
-        found = world
-            .json(&["holds"])
-            .into_iter()
-            .find(|hold| hold["state"] == state);
-        found.is_some()
-    });
-    found.expect("just found")
-}
-
-fn id(hold: &Value) -> &str {
-    hold["id"].as_str().expect("a hold has an id")
 }
 
 for_each_person! {
@@ -140,12 +117,12 @@ for_each_person! {
         let server = Redis::start(SEED);
         let world = world(person, &server, "localhost", MANIFEST);
         let session = run(&world, &server, "localhost", &["--hold-wait", "60"], "r FLUSHDB; r FLUSHDB");
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         assert_eq!(hold["action"]["effect"], "irreversible", "{hold}");
         server.value("SET later x");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
         assert!(shown.everything().contains("exactly 3 keys removed"), "{shown}");
-        let hold = hold_in(&world, "pending");
+        let hold = world.hold_in("pending");
         assert_eq!(server.value("DBSIZE"), "4");
         let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
         assert!(shown.everything().contains("exactly 4 keys removed"), "{shown}");
@@ -163,7 +140,7 @@ fn a_script_is_shown_whole_once_and_then_runs() {
     let lines = "r EVALSHA 0000000000000000000000000000000000000000 0; \
         r EVAL \"return redis.call('INCR', KEYS[1])\" 1 a; sha=$(r SCRIPT LOAD \"return redis.call('INCR', KEYS[1])\"); r EVALSHA $sha 1 b; r EVALSHA $sha 1 b";
     let session = run(&world, &server, "localhost", &["--hold-wait", "60"], lines);
-    let hold = hold_in(&world, "pending");
+    let hold = world.hold_in("pending");
     assert_eq!(server.value("EXISTS a"), "0");
     let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
     assert!(

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tagout_authority::{Outcome, Permit};
 use tagout_core::{DatabaseRequest, Parameter};
+use tagout_database::{Database, Reading};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
@@ -26,10 +27,9 @@ use crate::ProtocolError;
 use crate::answer::{Answer, Done, Shape, Status, eof, ok};
 use crate::capability::MULTI_STATEMENTS;
 use crate::command::Command;
-use crate::database::Database;
 use crate::dial::Link;
 use crate::gate::{Cancel, Gate};
-use crate::judging::{Reading, fault};
+use crate::judging::{fault, interrupts, may_move_pins, read_bound};
 use crate::packet::{Message, Packets, write_message};
 use crate::pins::{check, pin};
 use crate::refusal::{Reason, error};
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let (reader, writer) = split(stream);
         Self {
             gate: gate.clone(),
-            is_protected: gate.is_protected(&database),
+            is_protected: gate.inner.databases.is_protected(&database),
             database,
             cancel,
             reader,
@@ -154,7 +154,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let told = match ended {
             Ended::Client => None,
             Ended::Server(why) => {
-                let why = self.gate.inner.authority.broker().redact_text(&why);
+                let why = self
+                    .gate
+                    .inner
+                    .databases
+                    .authority()
+                    .broker()
+                    .redact_text(&why);
                 Some(format!("{why}. Connect again."))
             }
             Ended::Protocol(why) => Some(format!(
@@ -292,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         values: &[Parameter],
     ) -> Result<Option<Arc<Reading>>, Ended> {
         let reader = Arc::clone(&self.gate.inner.reader);
-        match reader.read_bound(text, values).await {
+        match read_bound(&reader, text, values).await {
             Ok(reading) => Ok(Some(reading)),
             Err(why) => {
                 let told = format!("Tagout denied this: {why}.");
@@ -306,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let Some(reading) = self.read(text, &[]).await? else {
             return Ok(());
         };
-        if let Some(connection) = reading.interrupts()
+        if let Some(connection) = interrupts(&reading)
             && let Some(done) = self.gate.interrupt(connection).await
         {
             return match done {
@@ -403,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         }
         self.finish(permit, &passed);
         let ran = passed?.error.is_none();
-        if is_approved || reading.may_move_pins() {
+        if is_approved || may_move_pins(&reading) {
             check(&mut self.server, self.is_protected).await?;
         }
         Ok(ran)
@@ -428,7 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 .find_map(|act| fault(act, &self.database))
                 .map(|fault| fault.reason),
         };
-        let broker = self.gate.inner.authority.broker();
+        let broker = self.gate.inner.databases.authority().broker();
         let secret = broker.known().find(text.as_bytes());
         let secret = secret.map(|hit| format!("the statement holds the value of {}", hit.label));
         if let Some(why) = denied.or(secret) {
@@ -484,7 +490,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let long = prepared.long.entry(*parameter).or_default();
         long.extend_from_slice(data);
         // Over the seams of pieces as well.
-        let broker = self.gate.inner.authority.broker();
+        let broker = self.gate.inner.databases.authority().broker();
         if let Some(hit) = broker.known().find(long) {
             prepared.refused = Some(format!("a value holds the value of {}", hit.label));
             return Ok(());

@@ -15,13 +15,14 @@ mod undo;
 
 pub use preview::preview;
 pub use snapshot::{Snapshot, snapshot};
-pub use undo::{is_of, summary, undo};
+pub use undo::{is_of, undo};
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tagout_catalog_sql::Statement;
 use tagout_core::Parameter;
+use tagout_database::StoreError;
 
 use crate::ServerError;
 
@@ -137,14 +138,6 @@ pub enum DamageError {
     #[error("{0}")]
     Unkept(String),
     /// The store of what is kept.
-    #[error("what is kept of the database cannot be {done}: {source}")]
-    Store {
-        /// `written`, `read`.
-        done: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// What was kept is not what was written.
-    #[error("what was kept was changed since: {0}")]
-    Altered(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

@@ -1,19 +1,15 @@
 //! The way from a [`Database`] to a [`Server`] that lets its user in: through a socket or TCP, encrypted as
 //! the URL says, with everything pinned.
 
-use tagout_core::Refusal;
-use tagout_database::Place;
-use tagout_net::{Connection, NetError, Upstream, UpstreamStream};
+use tagout_database::{Database, ReachError, Reached, SslMode, reach_in_person};
+use tagout_net::Upstream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 
 use crate::capability::{SSL, asked};
-use crate::database::Database;
 use crate::greeting::{Greeting, Login};
 use crate::packet::write_message;
 use crate::pins::pin;
 use crate::server::{Greeted, Server, ServerError};
-use crate::url::SslMode;
 
 /// Any way to a server.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -24,28 +20,12 @@ pub type Link = Box<dyn Stream>;
 /// Why there is no connection to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The authority says no.
-    #[error("{0}")]
-    Refused(Box<Refusal>),
-    /// The network.
-    #[error("{0}")]
-    Net(#[from] NetError),
+    /// The way there.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// The server.
     #[error("{0}")]
     Server(#[from] ServerError),
-    /// The socket on this machine.
-    #[error("the database's socket {path}: {source}")]
-    Socket {
-        /// Its path.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It does not encrypt, and has to.
-    #[error(
-        "the database at {0} does not speak TLS, which Tagout expects of one that is not on this machine; if that is as it should be, your user can add ssl-mode=DISABLED to the database's URL"
-    )]
-    NoTls(String),
 }
 
 /// A server that has greeted, by a way that is encrypted where it has to be.
@@ -59,33 +39,24 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Through a socket of this machine.
-    pub(crate) async fn by_socket(path: &str) -> Result<Self, DialError> {
-        let stream = UnixStream::connect(path)
-            .await
-            .map_err(|source| DialError::Socket {
-                path: path.to_owned(),
-                source,
-            })?;
-        let greeted = Greeted::wait(stream).await?;
-        Ok(Self {
-            link: Box::new(greeted.stream),
-            greeting: greeted.greeting,
-            sequence: greeted.sequence,
-            is_encrypted: false,
-            is_private: true,
-        })
-    }
-
-    /// Over a connection that is there, encrypted as the URL says.
+    /// Over a connection on which nothing has been said, encrypted as the URL says.
     pub(crate) async fn over(
         upstream: &Upstream,
         database: &Database,
-        host: &str,
-        connection: Connection,
+        reached: Reached<'_>,
     ) -> Result<Self, DialError> {
-        let UpstreamStream::Plain(stream) = connection.stream else {
-            return Err(ServerError::Unpinned("connection".to_owned()).into());
+        let (stream, host) = match reached {
+            Reached::Socket(stream) => {
+                let greeted = Greeted::wait(stream).await?;
+                return Ok(Self {
+                    link: Box::new(greeted.stream),
+                    greeting: greeted.greeting,
+                    sequence: greeted.sequence,
+                    is_encrypted: false,
+                    is_private: true,
+                });
+            }
+            Reached::Host(stream, host) => (stream, host),
         };
         let Greeted {
             mut stream,
@@ -93,9 +64,15 @@ impl Way {
             sequence,
         } = Greeted::wait(stream).await?;
         let encrypts = match (database.ssl_mode, greeting.capabilities & SSL != 0) {
-            (SslMode::Disabled, _) | (SslMode::Preferred, false) => false,
+            (SslMode::Disable, _) | (SslMode::Prefer, false) => false,
             (_, true) => true,
-            (_, false) => return Err(DialError::NoTls(database.target().to_string())),
+            (_, false) => {
+                return Err(ReachError::NoTls {
+                    server: database.target().to_string(),
+                    parameter: "ssl-mode=DISABLED",
+                }
+                .into());
+            }
         };
         if !encrypts {
             return Ok(Self {
@@ -114,7 +91,8 @@ impl Way {
         stream.write_all(&out).await.map_err(ServerError::from)?;
         let tls = upstream
             .secure(&database.target().host, host, stream, &database.tls)
-            .await?;
+            .await
+            .map_err(ReachError::from)?;
         Ok(Self {
             link: Box::new(tls),
             greeting,
@@ -168,14 +146,7 @@ pub async fn connect_in_person(
     upstream: &Upstream,
     database: &Database,
 ) -> Result<Server<Link>, DialError> {
-    let way = match &database.place {
-        Place::Socket(path) => Way::by_socket(path).await?,
-        Place::Host(host) => {
-            let connection = upstream
-                .connect_opaque_in_person(&database.target())
-                .await?;
-            Way::over(upstream, database, host, connection).await?
-        }
-    };
+    let reached = reach_in_person(upstream, database, str::to_owned).await?;
+    let way = Way::over(upstream, database, reached).await?;
     way.log_in(database, 0, false).await
 }

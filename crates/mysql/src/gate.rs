@@ -12,11 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
-use tagout_authority::Authority;
-use tagout_core::{HoldId, HostName};
-use tagout_database::{Place, Tally};
-use tagout_net::{Captured, Destination, SessionCa, Upstream};
+use tagout_catalog_sql::Dialect;
+use tagout_core::HostName;
+use tagout_database::{Database, ReachError, Reader, ServedDatabases, Tally};
+use tagout_net::{Captured, Destination};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -24,10 +23,8 @@ use tokio::time::timeout;
 use crate::capability::{SSL, offered};
 use crate::conversation::Conversation;
 use crate::damage::Bound;
-use crate::database::Database;
 use crate::dial::{DialError, Link, Way};
 use crate::greeting::{Greeting, Introduction, Login};
-use crate::judging::Reader;
 use crate::packet::write_message;
 use crate::refusal::{Reason, error, refused};
 use crate::scramble::{CACHING_SHA2, NATIVE, Nonce, nonce, proves};
@@ -45,18 +42,13 @@ pub struct Gate {
 }
 
 pub(crate) struct Inner {
-    pub(crate) authority: Authority,
-    upstream: Arc<Upstream>,
-    ca: Arc<SessionCa>,
-    databases: Vec<Arc<Database>>,
+    pub(crate) databases: ServedDatabases<Bound>,
     /// The folder of what approved statements destroyed.
     kept: PathBuf,
     /// What servers greeted with, by the database's name.
     known: Mutex<HashMap<String, Known>>,
     pub(crate) reader: Arc<Reader>,
     pub(crate) tally: Tally,
-    /// What was shown with each hold.
-    shown: Mutex<HashMap<HoldId, Option<Bound>>>,
     /// The connections that a client may interrupt, by what clients were told that they are called.
     connections: Mutex<HashMap<u32, Arc<Cancel>>>,
     next: AtomicU32,
@@ -67,15 +59,6 @@ pub(crate) struct Inner {
 struct Known {
     version: String,
     capabilities: u32,
-}
-
-impl Inner {
-    /// How often the password of `database` has changed in this session.
-    pub(crate) fn generation(&self, database: &Database) -> u64 {
-        let credentials = self.authority.broker().credentials();
-        let known = credentials.iter().find(|known| known.name == database.name);
-        known.map_or(1, |known| known.generation)
-    }
 }
 
 /// How a connection is interrupted.
@@ -100,24 +83,14 @@ impl Gate {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn new(
-        authority: Authority,
-        upstream: Arc<Upstream>,
-        ca: Arc<SessionCa>,
-        databases: Vec<Database>,
-        kept: PathBuf,
-    ) -> std::io::Result<Self> {
+    pub fn new(databases: ServedDatabases<Bound>, kept: PathBuf) -> std::io::Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
-                authority,
-                upstream,
-                ca,
-                databases: databases.into_iter().map(Arc::new).collect(),
+                databases,
                 kept,
                 known: Mutex::default(),
-                reader: Arc::new(Reader::start(READERS)?),
+                reader: Arc::new(Reader::start(Dialect::Mysql, READERS)?),
                 tally: Tally::default(),
-                shown: Mutex::default(),
                 connections: Mutex::default(),
                 next: AtomicU32::new(1),
             }),
@@ -129,45 +102,9 @@ impl Gate {
         &self.inner.kept
     }
 
-    /// Notes what was shown with a hold. Who joins it later was not shown anything.
-    pub(crate) fn remember(&self, hold: &HoldId, bound: Option<Bound>) {
-        let mut shown = self
-            .inner
-            .shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shown.entry(hold.clone()).or_insert(bound);
-    }
-
-    /// What was shown with a hold that is used now.
-    pub(crate) fn take_shown(&self, hold: &HoldId) -> Option<Bound> {
-        let mut shown = self
-            .inner
-            .shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shown.remove(hold).flatten()
-    }
-
     /// Whether a connection to `destination` on `port` is for a database.
     pub fn serves(&self, destination: &Destination, port: u16) -> bool {
-        matches!(destination, Destination::Known(host) if self.at(host, port).next().is_some())
-    }
-
-    fn at(&self, host: &HostName, port: u16) -> impl Iterator<Item = &Arc<Database>> {
-        self.inner.databases.iter().filter(move |database| {
-            database.endpoint.inside == *host && database.endpoint.port == port
-        })
-    }
-
-    /// Whether `database` is of a protected environment.
-    pub(crate) fn is_protected(&self, database: &Database) -> bool {
-        let task = self.inner.authority.task();
-        task.database(&database.name).is_none_or(|grant| {
-            task.environments_of_database(grant)
-                .into_iter()
-                .any(|name| task.is_protected(Some(name)))
-        })
+        self.inner.databases.serves(destination, port)
     }
 
     /// Serves one captured connection to its end.
@@ -177,7 +114,8 @@ impl Gate {
             return;
         };
         let mut stream = captured.greet();
-        let Some(first) = self.at(&host, port).next().cloned() else {
+        let databases = &self.inner.databases;
+        let Some(first) = databases.at(&host, port).next().cloned() else {
             return;
         };
         let known = match self.known(&first).await {
@@ -209,19 +147,10 @@ impl Gate {
         };
         match Introduction::read(&payload) {
             Ok(Introduction::Tls) => {
-                let accepted = self.inner.ca.accept_database(stream, &host).await;
+                let accepted = databases.ca().accept_database(stream, &host).await;
                 let mut stream = match accepted {
                     Ok((stream, _)) => stream,
-                    Err(why) => {
-                        let fields = json!({"host": host, "port": port, "error": why.to_string()});
-                        let _ = self
-                            .inner
-                            .authority
-                            .record()
-                            .append("handshake", fields)
-                            .await;
-                        return;
-                    }
+                    Err(why) => return databases.record_handshake(&host, port, &why).await,
                 };
                 let hello = timeout(STARTUP, read_exactly(&mut stream, LONGEST_OF_LOGIN)).await;
                 let Ok(Ok((sequence, payload))) = hello else {
@@ -293,32 +222,15 @@ impl Gate {
         (first_nonce, sequence): (Nonce, u8),
     ) -> Result<Entered, Option<(u8, Vec<u8>)>> {
         let mut sequence = sequence.wrapping_add(1);
-        let granted: Vec<_> = self.at(host, port).collect();
-        let chosen = granted.iter().find(|database| {
+        let chosen = self.inner.databases.at(host, port).find(|database| {
             let names = login.database.as_ref();
             database.user == login.user
                 && names.is_none_or(|name| *name == database.endpoint.database)
         });
         let Some(database) = chosen else {
-            let names: Vec<_> = granted
-                .iter()
-                .map(|database| format!("{} as {}", database.endpoint.database, database.user))
-                .collect();
-            let fields = json!({
-                "host": host,
-                "port": port,
-                "verdict": "deny",
-                "reason": "another database or user than the task was given",
-            });
-            let _ = self
-                .inner
-                .authority
-                .record()
-                .append("connection", fields)
-                .await;
+            let granted = self.inner.databases.refuse_login(host, port).await;
             let told = format!(
-                "Tagout denied this: this task was given {} at {host}, and no other database or user there. Use the URL in DATABASE_URL as it stands. Only your user can give this task another database, by a [[database]] in tagout.toml.",
-                names.join(" and ")
+                "Tagout denied this: this task was given {granted} at {host}, and no other database or user there. Use the URL in DATABASE_URL as it stands. Only your user can give this task another database, by a [[database]] in tagout.toml."
             );
             return Err(Some((sequence, error(Reason::NotThisDatabase, told))));
         };
@@ -370,8 +282,8 @@ impl Gate {
         capabilities: u32,
     ) -> Result<Server<Link>, DialError> {
         let way = self.dial(database).await?;
-        way.log_in(database, capabilities, self.is_protected(database))
-            .await
+        let is_protected = self.inner.databases.is_protected(database);
+        way.log_in(database, capabilities, is_protected).await
     }
 
     /// A connection of Tagout's own to the same database, for questions about it.
@@ -404,20 +316,9 @@ impl Gate {
 
     /// Connects to the server, where the task may.
     async fn dial(&self, database: &Database) -> Result<Way, DialError> {
-        let admission = self
-            .inner
-            .authority
-            .admit(&database.target())
-            .await
-            .map_err(|refusal| DialError::Refused(Box::new(refusal)))?;
-        match &database.place {
-            Place::Socket(path) => Way::by_socket(path).await,
-            Place::Host(host) => {
-                let upstream = &self.inner.upstream;
-                let connection = upstream.connect_opaque(&admission).await?;
-                Way::over(upstream, database, host, connection).await
-            }
-        }
+        let databases = &self.inner.databases;
+        let reached = databases.reach(database, str::to_owned).await?;
+        Way::over(databases.upstream(), database, reached).await
     }
 
     /// Interrupts what runs on a connection of this session. Whether there is one of that name.
@@ -444,12 +345,12 @@ impl Gate {
     /// What a client is told whose server was not reached.
     fn unreached(&self, why: &DialError) -> Vec<u8> {
         match why {
-            DialError::Refused(refusal) => refused(refusal),
+            DialError::Reach(ReachError::Refused(refusal)) => refused(refusal),
             why => {
                 let told = format!(
                     "Tagout could not reach the database: {why}. Tell your user; nothing can be done about it from inside."
                 );
-                let told = self.inner.authority.broker().redact_text(&told);
+                let told = self.inner.databases.authority().broker().redact_text(&told);
                 error(Reason::NoConnection, told)
             }
         }

@@ -17,7 +17,6 @@ mod capability;
 mod command;
 mod conversation;
 pub mod damage;
-mod database;
 mod dial;
 mod gate;
 mod greeting;
@@ -27,18 +26,15 @@ mod pins;
 mod refusal;
 mod scramble;
 mod server;
-mod url;
 mod values;
 
 pub use answer::{Answer, Complaint, Shape, Status};
 pub use command::Command;
-pub use database::Database;
 pub use dial::{DialError, Link, Stream, connect_in_person};
 pub use gate::Gate;
 pub use greeting::{Greeting, Introduction, Login};
 pub use packet::{FULL, Message, Packet, Packets, write_message};
-pub use server::{Rows, Server, ServerError, Trust, Value};
-pub use url::{DatabaseUrl, SslMode};
+pub use server::{Rows, Server, ServerError, Value};
 
 /// What a client or a server sent cannot be read as the protocol.
 ///

@@ -1,7 +1,8 @@
 //! What a client is told: errors of the server's own kind, with the text of a refusal. MySQL has no notices
 //! and no hints, so everything stands in the message.
 
-use tagout_core::{Refusal, RefusalKind};
+use tagout_core::Refusal;
+use tagout_database::Told;
 
 use crate::answer::Complaint;
 
@@ -54,28 +55,5 @@ pub(crate) fn error(reason: Reason, message: impl Into<String>) -> Vec<u8> {
 
 /// A refusal of the authority's.
 pub(crate) fn refused(refusal: &Refusal) -> Vec<u8> {
-    let verb = match refusal.kind {
-        RefusalKind::Denied => "denied",
-        RefusalKind::Held => "held",
-    };
-    let mut details: Vec<String> = Vec::new();
-    for (name, value) in [
-        ("operation", &refusal.operation),
-        ("resource", &refusal.resource),
-        ("environment", &refusal.environment),
-    ] {
-        details.extend(value.as_ref().map(|value| format!("{name} {value}")));
-    }
-    details.extend(refusal.hold.as_ref().map(|hold| format!("hold {hold}")));
-    let details = match details.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", details.join(", ")),
-    };
-    error(
-        Reason::NotAllowed,
-        format!(
-            "Tagout {verb} this: {}{details} {}",
-            refusal.reason, refusal.how_to_proceed
-        ),
-    )
+    error(Reason::NotAllowed, Told::from(refusal).to_string())
 }

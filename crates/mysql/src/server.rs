@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use sha2::{Digest as _, Sha512};
+use tagout_database::Trust;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -54,15 +55,6 @@ pub enum ServerError {
     /// It sent an answer that is longer than anything Tagout asks for.
     #[error("the database's answer is too long")]
     TooLong,
-}
-
-/// How far the other end of a connection is known, which decides what may be sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Its certificate was verified for its name, or it is this machine.
-    Verified,
-    /// Encrypted or not, nobody knows who is there: no password may go as text.
-    Unverified,
 }
 
 /// A value in text; `None` for NULL.

@@ -22,6 +22,7 @@ use bytes::BytesMut;
 use tagout_authority::{Outcome, Permit};
 use tagout_catalog_sql::{Act, Unreadable};
 use tagout_core::{DatabaseRequest, Parameter};
+use tagout_database::{Database, Reading, Told};
 use tagout_secrets::StreamFinder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
@@ -31,12 +32,11 @@ use self::contract::Contract;
 use self::refusing::{Poison, is_ignored_after_failure, names_error};
 use self::waiting::Judged;
 use crate::answers::{Answer, text};
-use crate::database::Database;
 use crate::gate::{Cancel, Gate, Link, Stream, unpinned};
-use crate::judging::{Reading, read_binary};
+use crate::judging::read_binary;
 use crate::message::framed;
 use crate::names::NamesError;
-use crate::refusal::{PROTOCOL, Severity, Told, error};
+use crate::refusal::{PROTOCOL, Severity, error};
 use crate::server::status;
 use crate::tally::of_tag;
 use crate::{
@@ -178,7 +178,13 @@ impl<S: Stream> Conversation<S> {
         let (reason, told) = match ended {
             Ended::Client => (None, None),
             Ended::Server(why) => {
-                let why = self.gate.inner.authority.broker().redact_text(&why);
+                let why = self
+                    .gate
+                    .inner
+                    .databases
+                    .authority()
+                    .broker()
+                    .redact_text(&why);
                 let told = Told::new(why.clone(), "Connect again.");
                 (Some(why), Some(error(Severity::Fatal, "57P01", &told)))
             }
@@ -227,12 +233,7 @@ impl<S: Stream> Conversation<S> {
 
     /// Whether the database is of a protected environment.
     fn is_protected(&self) -> bool {
-        let task = self.gate.inner.authority.task();
-        task.database(&self.database.name).is_none_or(|grant| {
-            task.environments_of_database(grant)
-                .into_iter()
-                .any(|name| task.is_protected(Some(name)))
-        })
+        self.gate.inner.databases.is_protected(&self.database)
     }
 
     /// One message of the client's, or what the server has to say.
@@ -476,7 +477,7 @@ impl<S: Stream> Conversation<S> {
             }
             b'G' => {
                 self.names.copying();
-                self.copying = Some(self.gate.inner.authority.broker().stream());
+                self.copying = Some(self.gate.inner.databases.authority().broker().stream());
             }
             b'Z' => {
                 let status = status(body)?;

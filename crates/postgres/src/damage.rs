@@ -25,14 +25,15 @@ mod words;
 pub use contract::{Watch, check, watch};
 pub use preview::preview;
 pub use snapshot::{Snapshot, snapshot};
-pub use tagout_database::{KeptSummary, UndoOptions, UndoReport, UndoneTable};
-pub use undo::{is_of, summary, undo};
+pub use tagout_database::{UndoOptions, UndoReport, UndoneTable};
+pub use undo::{is_of, undo};
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tagout_catalog_sql::Statement;
 use tagout_core::Parameter;
+use tagout_database::StoreError;
 
 use crate::ServerError;
 
@@ -126,16 +127,8 @@ pub enum DamageError {
     #[error("{0}")]
     Unkept(String),
     /// The store of what is kept.
-    #[error("what is kept of the database cannot be {done}: {source}")]
-    Store {
-        /// `written`, `read`.
-        done: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// What was kept is not what was written.
-    #[error("what was kept was changed since: {0}")]
-    Altered(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The statement did other than what was approved: it has to be rolled back.

@@ -3,16 +3,13 @@
 
 use std::time::Duration;
 
-use tagout_database::Place;
-use tagout_net::{Connection, Upstream, UpstreamStream};
+use tagout_database::{Database, ReachError, Reached, SslMode, reach_in_person};
+use tagout_net::Upstream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::channel::end_point;
-use crate::database::Database;
 use crate::gate::{DialError, Link, unpinned};
-use crate::url::SslMode;
 use crate::{Ask, Login, Server, ServerError, Startup};
 
 /// How long a server may take to answer whether it encrypts.
@@ -34,24 +31,15 @@ impl Way {
         }
     }
 
-    /// Through a socket of this machine.
-    pub(crate) async fn by_socket(database: &Database, folder: &str) -> Result<Self, DialError> {
-        let path = format!("{folder}/.s.PGSQL.{}", database.endpoint.port);
-        let stream = UnixStream::connect(&path)
-            .await
-            .map_err(|source| DialError::Socket { path, source })?;
-        Ok(Self::plain(Box::new(stream)))
-    }
-
-    /// Over a connection that is there, encrypted as the URL says.
+    /// Over a connection on which nothing has been said, encrypted as the URL says.
     pub(crate) async fn over(
         upstream: &Upstream,
         database: &Database,
-        host: &str,
-        connection: Connection,
+        reached: Reached<'_>,
     ) -> Result<Self, DialError> {
-        let UpstreamStream::Plain(mut stream) = connection.stream else {
-            return Err(ServerError::Protocol("a connection that is encrypted already").into());
+        let (mut stream, host) = match reached {
+            Reached::Socket(stream) => return Ok(Self::plain(Box::new(stream))),
+            Reached::Host(stream, host) => (stream, host),
         };
         if database.ssl_mode == SslMode::Disable {
             return Ok(Self::plain(Box::new(stream)));
@@ -71,7 +59,8 @@ impl Way {
                 let target = database.target();
                 let tls = upstream
                     .secure(&target.host, host, stream, &database.tls)
-                    .await?;
+                    .await
+                    .map_err(ReachError::from)?;
                 let shown = tls.get_ref().1.peer_certificates();
                 let hash = shown
                     .and_then(|chain| chain.first())
@@ -83,7 +72,11 @@ impl Way {
                 })
             }
             b'N' if database.ssl_mode == SslMode::Prefer => Ok(Self::plain(Box::new(stream))),
-            b'N' => Err(DialError::NoTls(database.target().to_string())),
+            b'N' => Err(ReachError::NoTls {
+                server: database.target().to_string(),
+                parameter: "sslmode=disable",
+            }
+            .into()),
             _ => Err(ServerError::Protocol("no answer to whether it encrypts").into()),
         }
     }
@@ -120,6 +113,11 @@ impl Way {
     }
 }
 
+/// The path of a server's socket, which lies in the folder that URLs name.
+pub(crate) fn socket(database: &Database, folder: &str) -> String {
+    format!("{folder}/.s.PGSQL.{}", database.endpoint.port)
+}
+
 /// A connection for what a person does in person, outside any session, such as `tagout undo`: there is no
 /// task and no ledger, and the address rules are the same. Nothing that an agent sends may come here.
 ///
@@ -129,15 +127,8 @@ pub async fn connect_in_person(
     upstream: &Upstream,
     database: &Database,
 ) -> Result<impl Ask + use<>, DialError> {
-    let way = match &database.place {
-        Place::Socket(folder) => Way::by_socket(database, folder).await?,
-        Place::Host(host) => {
-            let connection = upstream
-                .connect_opaque_in_person(&database.target())
-                .await?;
-            Way::over(upstream, database, host, connection).await?
-        }
-    };
+    let reached = reach_in_person(upstream, database, |folder| socket(database, folder)).await?;
+    let way = Way::over(upstream, database, reached).await?;
     let startup = Startup::of_tagout(&database.user, &database.endpoint.database);
     way.log_in(database, &startup).await
 }

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use tagout_database::Told;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gate::Stream;
 use crate::message::framed;
-use crate::refusal::{PROTOCOL, Severity, Told, error};
+use crate::refusal::{PROTOCOL, Severity, error};
 use crate::{
     ChannelBinding, Frame, Frames, Opening, Password, ProtocolError, ScramError, Startup, Verifier,
 };

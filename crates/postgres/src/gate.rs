@@ -9,13 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::json;
-use tagout_authority::Authority;
-use tagout_core::{HoldId, HostName, Refusal};
-use tagout_database::Place;
-use tagout_net::{
-    Captured, Destination, NetError, Opening as Captures, SessionCa, Upstream, refuse_handshake,
-};
+use tagout_catalog_sql::Dialect;
+use tagout_core::HostName;
+use tagout_database::{Database, ReachError, Reader, ServedDatabases, Tally, Told};
+use tagout_net::{Captured, Destination, Opening as Captures, refuse_handshake};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -23,15 +20,10 @@ use tokio::time::timeout;
 use crate::channel::end_point;
 use crate::conversation::Conversation;
 use crate::damage::Bound;
-use crate::database::Database;
-use crate::dial::Way;
+use crate::dial::{Way, socket};
 use crate::entrance::{Opened, authenticate, misunderstood, open};
-use crate::judging::Reader;
-use crate::refusal::{
-    NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, Severity, Told, WRONG_PASSWORD, error,
-};
+use crate::refusal::{NO_CONNECTION, NOT_ALLOWED, NOT_THIS_LOGIN, Severity, WRONG_PASSWORD, error};
 use crate::routines::LookedUp;
-use crate::tally::Tally;
 use crate::{Frames, ProtocolError, ScramError, Server, ServerError, Startup, Verifier};
 
 /// A client must say who it is within this time.
@@ -54,10 +46,7 @@ pub struct Gate {
 }
 
 pub(crate) struct Inner {
-    pub(crate) authority: Authority,
-    upstream: Arc<Upstream>,
-    ca: Arc<SessionCa>,
-    databases: Vec<Arc<Database>>,
+    pub(crate) databases: ServedDatabases<Bound>,
     /// The folder of what approved statements destroyed.
     kept: PathBuf,
     /// By which clients show that they know the decoy, by the database's name; made when first needed,
@@ -67,19 +56,8 @@ pub(crate) struct Inner {
     pub(crate) tally: Tally,
     /// What was looked up of each database's functions, by its name.
     pub(crate) looked_up: LookedUp,
-    /// What was shown with each hold.
-    shown: Mutex<HashMap<HoldId, Option<Bound>>>,
     /// By what clients were told that cancels a connection.
     cancels: Mutex<HashMap<(u32, u32), Arc<Cancel>>>,
-}
-
-impl Inner {
-    /// How often the password of `database` has changed in this session.
-    pub(crate) fn generation(&self, database: &Database) -> u64 {
-        let credentials = self.authority.broker().credentials();
-        let known = credentials.iter().find(|known| known.name == database.name);
-        known.map_or(1, |known| known.generation)
-    }
 }
 
 /// How a connection is cancelled.
@@ -94,28 +72,12 @@ pub(crate) struct Cancel {
 /// Why there is no connection to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The authority says no.
-    #[error("{0}")]
-    Refused(Box<Refusal>),
-    /// The network.
-    #[error("{0}")]
-    Net(#[from] NetError),
+    /// The way there.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// The server.
     #[error("{0}")]
     Server(#[from] ServerError),
-    /// The socket on this machine.
-    #[error("the database's socket {path}: {source}")]
-    Socket {
-        /// Its path.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It does not encrypt, and has to.
-    #[error(
-        "the database at {0} does not speak TLS, which Tagout expects of one that is not on this machine; if that is as it should be, your user can add sslmode=disable to the database's URL"
-    )]
-    NoTls(String),
     /// Something of the login cannot be said.
     #[error("{0}")]
     Protocol(#[from] ProtocolError),
@@ -126,25 +88,15 @@ impl Gate {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn new(
-        authority: Authority,
-        upstream: Arc<Upstream>,
-        ca: Arc<SessionCa>,
-        databases: Vec<Database>,
-        kept: PathBuf,
-    ) -> std::io::Result<Self> {
+    pub fn new(databases: ServedDatabases<Bound>, kept: PathBuf) -> std::io::Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
-                authority,
-                upstream,
-                ca,
-                databases: databases.into_iter().map(Arc::new).collect(),
+                databases,
                 kept,
                 verifiers: Mutex::default(),
-                reader: Arc::new(Reader::start(READERS)?),
+                reader: Arc::new(Reader::start(Dialect::Postgres, READERS)?),
                 tally: Tally::default(),
                 looked_up: LookedUp::default(),
-                shown: Mutex::default(),
                 cancels: Mutex::default(),
             }),
         })
@@ -155,35 +107,9 @@ impl Gate {
         &self.inner.kept
     }
 
-    /// Notes what was shown with a hold. Who joins it later was not shown anything.
-    pub(crate) fn remember(&self, hold: &HoldId, bound: Option<Bound>) {
-        let mut shown = self
-            .inner
-            .shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shown.entry(hold.clone()).or_insert(bound);
-    }
-
-    /// What was shown with a hold that is used now.
-    pub(crate) fn take_shown(&self, hold: &HoldId) -> Option<Bound> {
-        let mut shown = self
-            .inner
-            .shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        shown.remove(hold).flatten()
-    }
-
     /// Whether a connection to `destination` on `port` is for a database.
     pub fn serves(&self, destination: &Destination, port: u16) -> bool {
-        matches!(destination, Destination::Known(host) if self.at(host, port).next().is_some())
-    }
-
-    fn at(&self, host: &HostName, port: u16) -> impl Iterator<Item = &Arc<Database>> {
-        self.inner.databases.iter().filter(move |database| {
-            database.endpoint.inside == *host && database.endpoint.port == port
-        })
+        self.inner.databases.serves(destination, port)
     }
 
     /// Serves one captured connection to its end.
@@ -213,18 +139,11 @@ impl Gate {
     }
 
     async fn encrypted<S: Stream>(&self, stream: S, host: HostName, port: u16) {
-        let (mut stream, certificate) = match self.inner.ca.accept_database(stream, &host).await {
+        let databases = &self.inner.databases;
+        let accepted = databases.ca().accept_database(stream, &host).await;
+        let (mut stream, certificate) = match accepted {
             Ok(accepted) => accepted,
-            Err(why) => {
-                let fields = json!({"host": host, "port": port, "error": why.to_string()});
-                let _ = self
-                    .inner
-                    .authority
-                    .record()
-                    .append("handshake", fields)
-                    .await;
-                return;
-            }
+            Err(why) => return databases.record_handshake(&host, port, &why).await,
         };
         let binding = end_point(&certificate);
         match timeout(STARTUP, open(&mut stream, false)).await {
@@ -264,7 +183,12 @@ impl Gate {
             Err(why) => {
                 let (code, told) = unreached(&why);
                 let told = Told {
-                    message: self.inner.authority.broker().redact_text(&told.message),
+                    message: self
+                        .inner
+                        .databases
+                        .authority()
+                        .broker()
+                        .redact_text(&told.message),
                     ..told
                 };
                 let _ = stream.write_all(&error(Severity::Fatal, code, &told)).await;
@@ -301,31 +225,14 @@ impl Gate {
         if let Some(negotiation) = startup.negotiation() {
             stream.write_all(&negotiation).await.map_err(|_| None)?;
         }
-        let granted: Vec<_> = self.at(host, port).collect();
-        let chosen = granted.iter().find(|database| {
+        let chosen = self.inner.databases.at(host, port).find(|database| {
             database.endpoint.database == startup.database && database.user == startup.user
         });
         let Some(database) = chosen else {
-            let names: Vec<_> = granted
-                .iter()
-                .map(|database| format!("{} as {}", database.endpoint.database, database.user))
-                .collect();
-            let fields = json!({
-                "host": host,
-                "port": port,
-                "verdict": "deny",
-                "reason": "another database or role than the task was given",
-            });
-            let _ = self
-                .inner
-                .authority
-                .record()
-                .append("connection", fields)
-                .await;
+            let granted = self.inner.databases.refuse_login(host, port).await;
             let told = Told::new(
                 format!(
-                    "Tagout denied this: this task was given {} at {host}, and no other database or role there.",
-                    names.join(" and ")
+                    "Tagout denied this: this task was given {granted} at {host}, and no other database or role there."
                 ),
                 "Use the URL in DATABASE_URL as it stands. Only your user can give this task another database, by a [[database]] in tagout.toml.",
             );
@@ -387,20 +294,11 @@ impl Gate {
 
     /// Connects to the server, where the task may.
     async fn dial(&self, database: &Database) -> Result<Way, DialError> {
-        let admission = self
-            .inner
-            .authority
-            .admit(&database.target())
-            .await
-            .map_err(|refusal| DialError::Refused(Box::new(refusal)))?;
-        match &database.place {
-            Place::Socket(folder) => Way::by_socket(database, folder).await,
-            Place::Host(host) => {
-                let upstream = &self.inner.upstream;
-                let connection = upstream.connect_opaque(&admission).await?;
-                Way::over(upstream, database, host, connection).await
-            }
-        }
+        let databases = &self.inner.databases;
+        let reached = databases
+            .reach(database, |folder| socket(database, folder))
+            .await?;
+        Way::over(databases.upstream(), database, reached).await
     }
 
     /// Somebody wants to cancel what runs on another connection.
@@ -457,7 +355,7 @@ pub(crate) fn unpinned<S>(server: &Server<S>) -> Option<&'static str> {
 /// What a client is told whose server was not reached.
 fn unreached(why: &DialError) -> (&'static str, Told) {
     match why {
-        DialError::Refused(refusal) => (NOT_ALLOWED, Told::from(&**refusal)),
+        DialError::Reach(ReachError::Refused(refusal)) => (NOT_ALLOWED, Told::from(&**refusal)),
         why => (
             NO_CONNECTION,
             Told::new(

@@ -2,162 +2,68 @@
 //! decides about. Nothing is decided here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use tagout_catalog_sql::{Act, Class, Classifier, Dialect, Statement, Unreadable, classify_short};
-use tagout_core::{
-    Action, CredentialUse, DatabaseRequest, DatabaseSystem, Effect, Fault, FaultKind, Flags,
-    Operation, OperationName, Parameter, Scope,
-};
+use tagout_catalog_sql::{Act, Class};
+use tagout_core::{Action, DatabaseRequest, Fault, FaultKind, Flags, Parameter};
 use tagout_credentials::Broker;
+use tagout_database::{Database, Reading, Tally, harmless, known_secret, operation, tallied};
 
-use crate::database::Database;
-use crate::tally::Tally;
-
-/// Texts that are remembered with what they mean.
-const MOST_REMEMBERED: usize = 2048;
-/// The longest of them, in bytes.
-const LONGEST_REMEMBERED: usize = 16 << 10;
-
-/// What a text means.
-#[derive(Debug)]
-pub(crate) struct Reading {
-    /// Its statements, in order.
-    pub(crate) statements: Vec<Statement>,
+fn has(reading: &Reading, names: &[&str]) -> bool {
+    reading.acts().any(|act| names.contains(&act.name.as_str()))
 }
 
-impl Reading {
-    pub(crate) fn acts(&self) -> impl Iterator<Item = &Act> {
-        self.statements.iter().flat_map(|statement| &statement.acts)
-    }
-
-    fn has(&self, names: &[&str]) -> bool {
-        self.acts().any(|act| names.contains(&act.name.as_str()))
-    }
-
-    /// Whether names of prepared statements may mean something else behind it.
-    pub(crate) fn renames(&self) -> bool {
-        self.has(&["prepare", "deallocate", "discard"])
-    }
-
-    /// Whether names without a schema may be looked up elsewhere behind it.
-    pub(crate) fn moves_search_path(&self) -> bool {
-        self.acts().any(|act| {
-            act.name == "discard"
-                || (act.name == "set"
-                    && act
-                        .objects
-                        .iter()
-                        .all(|setting| setting.name == "search_path"))
-        })
-    }
-
-    /// Whether a name may call something else behind it.
-    pub(crate) fn moves_routines(&self) -> bool {
-        /// Writes that make, change and remove no function, operator or type.
-        const ROWS: &[&str] = &[
-            "alter_sequence",
-            "analyze",
-            "comment",
-            "copy",
-            "copy_from",
-            "create_index",
-            "create_sequence",
-            "create_table",
-            "delete",
-            "insert",
-            "lock",
-            "merge",
-            "notify",
-            "refresh_materialized_view",
-            "truncate",
-            "update",
-            "vacuum",
-        ];
-        self.acts()
-            .any(|act| act.class >= Class::Write && !ROWS.contains(&act.name.as_str()))
-    }
-
-    /// Whether a transaction is open behind it.
-    pub(crate) fn opens_transaction(&self) -> bool {
-        self.has(&["begin"])
-    }
-
-    /// Whether it calls anything by a name.
-    pub(crate) fn calls(&self) -> bool {
-        let mut statements = self.statements.iter();
-        statements.any(|statement| !statement.calls.is_empty())
-    }
-
-    /// What a person should know of it that its operations' names do not say.
-    pub(crate) fn reasons(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        for act in self.acts() {
-            if let Some(because) = &act.because {
-                let reason = format!("sql.{}: {because}", act.name);
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
-            }
-        }
-        reasons
-    }
+/// Whether names of prepared statements may mean something else behind it.
+pub(crate) fn renames(reading: &Reading) -> bool {
+    has(reading, &["prepare", "deallocate", "discard"])
 }
 
-/// Reads texts, and remembers what they mean: a program sends the same ones over and over.
-pub(crate) struct Reader {
-    classifier: Classifier,
-    remembered: Mutex<HashMap<String, Arc<Reading>>>,
+/// Whether names without a schema may be looked up elsewhere behind it.
+pub(crate) fn moves_search_path(reading: &Reading) -> bool {
+    let is_it = |act: &Act| {
+        let mut settings = act.objects.iter();
+        settings.all(|setting| setting.name == "search_path")
+    };
+    reading
+        .acts()
+        .any(|act| act.name == "discard" || (act.name == "set" && is_it(act)))
 }
 
-impl Reader {
-    /// Starts the classifier's threads.
-    ///
-    /// # Errors
-    /// When the operating system gives no thread.
-    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
-        Ok(Self {
-            classifier: Classifier::start(threads)?,
-            remembered: Mutex::default(),
-        })
-    }
+/// Whether a name may call something else behind it.
+pub(crate) fn moves_routines(reading: &Reading) -> bool {
+    /// Writes that make, change and remove no function, operator or type.
+    const ROWS: &[&str] = &[
+        "alter_sequence",
+        "analyze",
+        "comment",
+        "copy",
+        "copy_from",
+        "create_index",
+        "create_sequence",
+        "create_table",
+        "delete",
+        "insert",
+        "lock",
+        "merge",
+        "notify",
+        "refresh_materialized_view",
+        "truncate",
+        "update",
+        "vacuum",
+    ];
+    reading
+        .acts()
+        .any(|act| act.class >= Class::Write && !ROWS.contains(&act.name.as_str()))
+}
 
-    /// What `text` means.
-    ///
-    /// # Errors
-    /// When nobody can say.
-    pub(crate) async fn read(self: &Arc<Self>, text: &str) -> Result<Arc<Reading>, Unreadable> {
-        if let Some(reading) = self.remembered().get(text) {
-            return Ok(Arc::clone(reading));
-        }
-        let statements = match classify_short(Dialect::Postgres, text) {
-            Some(statements) => statements?,
-            None => {
-                let (reader, owned) = (Arc::clone(self), text.to_owned());
-                // It waits for a thread of the classifier's.
-                let classified = tokio::task::spawn_blocking(move || {
-                    reader.classifier.classify(Dialect::Postgres, &owned)
-                });
-                classified.await.map_err(|_| Unreadable::NotExamined)??
-            }
-        };
-        let reading = Arc::new(Reading { statements });
-        if text.len() <= LONGEST_REMEMBERED {
-            let mut remembered = self.remembered();
-            if remembered.len() >= MOST_REMEMBERED {
-                remembered.clear();
-            }
-            remembered.insert(text.to_owned(), Arc::clone(&reading));
-        }
-        Ok(reading)
-    }
+/// Whether a transaction is open behind it.
+pub(crate) fn opens_transaction(reading: &Reading) -> bool {
+    has(reading, &["begin"])
+}
 
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Reading>>> {
-        // Entries are put in whole.
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
+/// Whether it calls anything by a name.
+pub(crate) fn calls(reading: &Reading) -> bool {
+    let mut statements = reading.statements.iter();
+    statements.any(|statement| !statement.calls.is_empty())
 }
 
 /// A message that is to be judged.
@@ -178,20 +84,9 @@ pub(crate) fn action(
     generation: u64,
     broker: &Broker,
 ) -> Action<DatabaseRequest> {
-    let mut faults = Vec::new();
-    let known = broker.known();
     let sent =
         std::iter::once(asked.text.as_bytes()).chain(asked.parameters.iter().map(Parameter::bytes));
-    for bytes in sent {
-        if let Some(hit) = known.find(bytes) {
-            faults.push(Fault {
-                kind: FaultKind::KnownSecret,
-                reason: format!("the statement holds the value of {}", hit.label),
-                how_to_proceed: "Take the value out of the statement.".to_owned(),
-            });
-            break;
-        }
-    }
+    let mut faults: Vec<_> = known_secret(broker, sent).into_iter().collect();
     let mut operations = Vec::new();
     let mut too_much = asked.tally.too_much(asked.reading.acts());
     for act in asked.reading.acts() {
@@ -205,30 +100,15 @@ pub(crate) fn action(
         }
     }
     if operations.is_empty() {
-        operations.push(nothing());
+        // Comments, or nothing at all.
+        operations.push(harmless("sql.nothing"));
     }
-    let request = DatabaseRequest {
-        target: database.target(),
-        system: DatabaseSystem::Postgres,
-        database: database.endpoint.database.clone(),
-        user: database.user.clone(),
-        search_path: asked.search_path,
-        text: asked.text.to_owned(),
-        parameters: asked.parameters,
-    };
-    let uses: Vec<CredentialUse> = vec![database.credential_use(generation)];
-    Action::new(request, operations, uses, faults, false)
-}
-
-/// An operation of which too much was done already.
-fn tallied(mut operation: Operation, too_much: Option<String>) -> Operation {
-    if let Some(why) = too_much {
-        operation.effect = operation.effect.max(Effect::Destructive);
-        if let Some(arguments) = operation.arguments.as_object_mut() {
-            arguments.insert("because".to_owned(), why.into());
-        }
-    }
-    operation
+    database.action(
+        (asked.text.to_owned(), asked.parameters),
+        asked.search_path,
+        (operations, faults),
+        generation,
+    )
 }
 
 /// What `EXECUTE` runs, where it is one: the acts that were judged when they were prepared, as long as
@@ -298,38 +178,4 @@ pub(crate) fn prepares(reading: &Reading) -> Vec<(String, Vec<Act>)> {
         }
     }
     found
-}
-
-/// Whatever a statement names is in the database that it is sent to, so no name is unresolved: one that
-/// does not fit the grammar of resources is an argument.
-fn operation(act: &Act) -> Operation {
-    let mut operation = act.operation();
-    if operation.unresolved.take().is_some() {
-        let names: Vec<_> = act
-            .objects
-            .iter()
-            .map(|object| match &object.schema {
-                Some(schema) => format!("{schema}.{}", object.name),
-                None => object.name.clone(),
-            })
-            .collect();
-        if let Some(arguments) = operation.arguments.as_object_mut() {
-            arguments.insert("names".to_owned(), names.into());
-        }
-    }
-    operation
-}
-
-/// Comments, or nothing at all.
-fn nothing() -> Operation {
-    Operation {
-        name: OperationName::parse("sql.nothing").unwrap_or_else(|_| unreachable!("a constant")),
-        known: true,
-        effect: Effect::Read,
-        flags: Flags::NONE,
-        scope: Scope::Resources,
-        resources: Vec::new(),
-        unresolved: None,
-        arguments: serde_json::Value::Null,
-    }
 }

@@ -16,7 +16,6 @@ mod answers;
 mod channel;
 mod conversation;
 pub mod damage;
-mod database;
 mod dial;
 mod entrance;
 mod frame;
@@ -30,18 +29,15 @@ mod scram;
 mod server;
 mod startup;
 mod tally;
-mod url;
 
-pub use database::Database;
 pub use dial::connect_in_person;
 pub use frame::{Frame, Frames};
 pub use gate::{DialError, Gate};
 pub use message::{Format, FrontendMessage, Password, Target};
 pub use names::{Names, NamesError, PreparedStatement, Status};
 pub use scram::{ChannelBinding, Exchange, ITERATIONS, ScramError, Verifier};
-pub use server::{Ask, Login, Rows, Server, ServerError, Trust, quoted_name, quoted_value};
+pub use server::{Ask, Login, Rows, Server, ServerError, quoted_name, quoted_value};
 pub use startup::{Opening, Startup};
-pub use url::{DatabaseUrl, SslMode};
 
 /// What a client sent cannot be read as the protocol. The connection ends.
 ///

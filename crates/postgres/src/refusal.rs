@@ -1,7 +1,7 @@
 //! What a client is told: `ErrorResponse` and `NoticeResponse` (PostgreSQL's manual, "Error and Notice
 //! Message Fields"), in the places where every client and every log looks.
 
-use tagout_core::{Refusal, RefusalKind};
+use tagout_database::Told;
 
 use crate::message::framed;
 
@@ -31,58 +31,6 @@ impl Severity {
         match self {
             Self::Error => "ERROR",
             Self::Fatal => "FATAL",
-        }
-    }
-}
-
-/// What happened, where it happened, and what to do instead.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) message: String,
-    pub(crate) detail: Option<String>,
-    pub(crate) hint: Option<String>,
-}
-
-impl Told {
-    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            detail: None,
-            hint: Some(hint.into()),
-        }
-    }
-}
-
-impl From<&Refusal> for Told {
-    fn from(refusal: &Refusal) -> Self {
-        let verb = match refusal.kind {
-            RefusalKind::Denied => "denied",
-            RefusalKind::Held => "held",
-        };
-        let mut detail = Vec::new();
-        detail.extend(
-            refusal
-                .operation
-                .as_ref()
-                .map(|name| format!("operation {name}")),
-        );
-        detail.extend(
-            refusal
-                .resource
-                .as_ref()
-                .map(|name| format!("resource {name}")),
-        );
-        detail.extend(
-            refusal
-                .environment
-                .as_ref()
-                .map(|name| format!("environment {name}")),
-        );
-        detail.extend(refusal.hold.as_ref().map(|hold| format!("hold {hold}")));
-        Self {
-            message: format!("Tagout {verb} this: {}", refusal.reason),
-            detail: (!detail.is_empty()).then(|| detail.join(", ")),
-            hint: Some(refusal.how_to_proceed.clone()),
         }
     }
 }
@@ -124,6 +72,7 @@ fn told_as(kind: u8, severity: &str, code: &str, told: &Told) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tagout_core::Refusal;
 
     use super::*;
     use crate::answers::Complaint;

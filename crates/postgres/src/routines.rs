@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use tagout_catalog_sql::{Act, Called, Class, Object, Statement, is_steady};
 use tagout_core::{Flag, Flags};
+use tagout_database::{Reader, Reading};
 
-use crate::judging::{Reader, Reading};
 use crate::{Ask, ServerError};
 
 /// How long what was looked up is believed, where nothing that passed here changed it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{self, ScramSha256};
+use tagout_database::Trust;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -47,15 +48,6 @@ pub enum ServerError {
     /// It sent an answer that is longer than anything Tagout asks for.
     #[error("the database's answer is too long")]
     TooLong,
-}
-
-/// How far the other end of a connection is known, which decides what may be sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Its certificate was verified for its name, or it is this machine.
-    Verified,
-    /// Encrypted or not, nobody knows who is there: no password may go as text or as a simple hash.
-    Unverified,
 }
 
 /// Who connects.

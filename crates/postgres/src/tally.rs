@@ -1,6 +1,6 @@
 //! What a command's tag adds to the tally of a session ([`tagout_database::Tally`]).
 
-pub(crate) use tagout_database::{Done, Tally};
+use tagout_database::Done;
 
 /// What a tag says of rows: `DELETE 3` (PostgreSQL's manual, "CommandComplete").
 pub(crate) fn of_tag(tag: &str) -> Option<(Done, u64)> {

@@ -13,13 +13,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tagout_authority::{OnHold, Outcome, Permit};
 use tagout_core::{DatabaseRequest, HoldId};
+use tagout_database::Database;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::timeout;
 
 use crate::ProtocolError;
 use crate::command::{Command, Commands};
-use crate::database::Database;
-use crate::gate::{Gate, Hello, Login, Soon, login_of, wrong_password};
+use crate::gate::{Gate, Hello, Login, Soon, lets_in, login_of, wrong_password};
 use crate::judging::{Batch, action};
 use crate::preview::{Bound, preview};
 use crate::refusal::{denied, error, refused};
@@ -131,7 +131,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let told = match ended {
             Ended::Client => None,
             Ended::Server(why) => {
-                let why = self.gate.inner.authority.broker().redact_text(&why);
+                let why = self
+                    .gate
+                    .inner
+                    .databases
+                    .authority()
+                    .broker()
+                    .redact_text(&why);
                 Some(format!("{why}. Connect again."))
             }
             Ended::Protocol(why) => Some(format!(
@@ -312,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             }
             "auth" => {
                 let is_right = login_of(command)
-                    .is_some_and(|(user, password)| self.database.lets_in(user, password));
+                    .is_some_and(|(user, password)| lets_in(&self.database, user, password));
                 match is_right {
                     true => self.say(OK),
                     false => self.say(&wrong_password()),
@@ -326,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 }
                 Ok(Hello { login, rest }) => {
                     let is_right = login.is_none_or(|(user, password)| {
-                        self.database.lets_in(Some(&user), &password)
+                        lets_in(&self.database, Some(&user), &password)
                     });
                     match is_right {
                         true => self.judged(Batch::of(rest, Meaning::Session)).await,
@@ -361,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             }
         };
         if let Some(hold) = permit.approved() {
-            let bound = self.gate.take_shown(hold);
+            let bound = self.gate.inner.databases.take_shown(hold);
             if let Some(bound) = bound
                 && !bound.holds(&mut self.server).await?
             {
@@ -480,8 +486,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             batch,
             (&inner.tally, &inner.scripts),
             &self.database,
-            inner.generation(&self.database),
-            inner.authority.broker(),
+            inner.databases.generation(&self.database),
+            inner.databases.authority().broker(),
         );
         let waiting = Waiting {
             gate: self.gate.clone(),
@@ -491,7 +497,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         };
         // What was said before it is not kept back by a command that waits.
         self.flush().await?;
-        let mut judging = std::pin::pin!(inner.authority.judge_seen(action, &waiting));
+        let mut judging = std::pin::pin!(inner.databases.authority().judge_seen(action, &waiting));
         let mut bytes = BytesMut::with_capacity(READ);
         loop {
             bytes.clear();
@@ -551,13 +557,13 @@ impl OnHold for Waiting {
             if let Ok(mut kept) = self.bound.lock() {
                 *kept = bound;
             }
-            let broker = self.gate.inner.authority.broker();
+            let broker = self.gate.inner.databases.authority().broker();
             lines.iter().map(|line| broker.redact_text(line)).collect()
         })
     }
 
     fn held(&self, hold: &HoldId) {
         let bound = self.bound.lock().ok().and_then(|mut bound| bound.take());
-        self.gate.remember(hold, bound);
+        self.gate.inner.databases.remember(hold, bound);
     }
 }

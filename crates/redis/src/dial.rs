@@ -1,77 +1,49 @@
 //! The way from a [`Database`] to a [`Server`] that lets its user in: over TCP, encrypted as the URL says, in
 //! the database of the URL.
 
-use tagout_authority::Authority;
-use tagout_core::Refusal;
-use tagout_database::Place;
-use tagout_net::{NetError, Upstream, UpstreamStream};
+use tagout_database::{Database, ReachError, Reached, ServedDatabases, SslMode};
 
 use crate::command::Command;
-use crate::database::Database;
+use crate::preview::Bound;
 use crate::server::{Server, ServerError};
+
+/// Whom a server takes a client for that names nobody.
+const DEFAULT_USER: &str = "default";
 
 /// Why there is no connection to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The authority says no.
-    #[error("{0}")]
-    Refused(Box<Refusal>),
-    /// The network.
-    #[error("{0}")]
-    Net(#[from] NetError),
+    /// The way there.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// The server.
     #[error("{0}")]
     Server(#[from] ServerError),
-    /// The socket on this machine.
-    #[error("the database's socket {path}: {source}")]
-    Socket {
-        /// Its path.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Another stream than was asked for.
-    #[error("the way to the database is none that Tagout can use")]
-    Way,
 }
 
 /// Connects, where the task may, and logs in.
 pub(crate) async fn dial(
-    authority: &Authority,
-    upstream: &Upstream,
+    databases: &ServedDatabases<Bound>,
     database: &Database,
 ) -> Result<Server, DialError> {
-    let admission = authority
-        .admit(&database.target())
-        .await
-        .map_err(|refusal| DialError::Refused(Box::new(refusal)))?;
-    let mut server = match &database.place {
-        Place::Socket(path) => {
-            let stream = tokio::net::UnixStream::connect(path).await;
-            let stream = stream.map_err(|source| DialError::Socket {
-                path: path.clone(),
-                source,
-            })?;
+    let mut server = match databases.reach(database, str::to_owned).await? {
+        Reached::Socket(stream) => Server::new(Box::new(stream)),
+        Reached::Host(stream, _) if database.ssl_mode == SslMode::Disable => {
             Server::new(Box::new(stream))
         }
-        Place::Host(host) => {
-            let connection = upstream.connect_opaque(&admission).await?;
-            let UpstreamStream::Plain(stream) = connection.stream else {
-                return Err(DialError::Way);
-            };
-            match &database.tls {
-                None => Server::new(Box::new(stream)),
-                Some(tls) => {
-                    let name = &database.target().host;
-                    Server::new(Box::new(upstream.secure(name, host, stream, tls).await?))
-                }
-            }
+        Reached::Host(stream, host) => {
+            let name = &database.target().host;
+            let upstream = databases.upstream();
+            let secured = upstream.secure(name, host, stream, &database.tls).await;
+            Server::new(Box::new(secured.map_err(ReachError::from)?))
         }
     };
     if let Some(password) = &database.password {
-        let user = database.user.as_ref().map(|user| user.as_bytes().to_vec());
         let mut words = vec![b"AUTH".to_vec()];
-        words.extend(user);
+        // Servers before Redis 6 know no users.
+        if database.user != DEFAULT_USER {
+            words.push(database.user.as_bytes().to_vec());
+        }
         words.push(password.expose().to_vec());
         if let Some(login) = Command::new(words) {
             server.ask(&login).await?;

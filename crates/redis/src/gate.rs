@@ -2,21 +2,18 @@
 //! server. What is then said on a connection is [`crate::conversation`]'s. The gate decides nothing; it
 //! asks the authority once for the connection and once for each command, or each transaction.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use tagout_authority::Authority;
-use tagout_core::{HoldId, HostName};
-use tagout_net::{Captured, Destination, Opening, SessionCa, Upstream};
+use tagout_core::HostName;
+use tagout_database::{Database, ReachError, ServedDatabases};
+use tagout_net::{Captured, Destination, Opening};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::command::{Command, Commands};
 use crate::conversation::Conversation;
-use crate::database::Database;
 use crate::dial::{DialError, dial};
 use crate::preview::Bound;
 use crate::refusal::{denied, error, refused};
@@ -36,23 +33,9 @@ pub struct Gate {
 }
 
 pub(crate) struct Inner {
-    pub(crate) authority: Authority,
-    upstream: Arc<Upstream>,
-    ca: Arc<SessionCa>,
-    databases: Vec<Arc<Database>>,
+    pub(crate) databases: ServedDatabases<Bound>,
     pub(crate) tally: Tally,
     pub(crate) scripts: Scripts,
-    /// What was shown with each hold.
-    shown: Mutex<HashMap<HoldId, Option<Bound>>>,
-}
-
-impl Inner {
-    /// How often the password of `database` has changed in this session.
-    pub(crate) fn generation(&self, database: &Database) -> u64 {
-        let credentials = self.authority.broker().credentials();
-        let known = credentials.iter().find(|known| known.name == database.name);
-        known.map_or(1, |known| known.generation)
-    }
 }
 
 /// How a client said who it is.
@@ -126,50 +109,19 @@ pub(crate) fn wrong_password() -> Vec<u8> {
 
 impl Gate {
     /// A gate for `databases`.
-    pub fn new(
-        authority: Authority,
-        upstream: Arc<Upstream>,
-        ca: Arc<SessionCa>,
-        databases: Vec<Database>,
-    ) -> Self {
+    pub fn new(databases: ServedDatabases<Bound>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                authority,
-                upstream,
-                ca,
-                databases: databases.into_iter().map(Arc::new).collect(),
+                databases,
                 tally: Tally::default(),
                 scripts: Scripts::default(),
-                shown: Mutex::default(),
             }),
         }
     }
 
-    /// Notes what was shown with a hold. Who joins it later was not shown anything.
-    pub(crate) fn remember(&self, hold: &HoldId, bound: Option<Bound>) {
-        self.shown().entry(hold.clone()).or_insert(bound);
-    }
-
-    /// What was shown with a hold that is used now.
-    pub(crate) fn take_shown(&self, hold: &HoldId) -> Option<Bound> {
-        self.shown().remove(hold).flatten()
-    }
-
-    fn shown(&self) -> std::sync::MutexGuard<'_, HashMap<HoldId, Option<Bound>>> {
-        // Entries are put in whole.
-        let shown = &self.inner.shown;
-        shown.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether a connection to `destination` on `port` is for a database.
     pub fn serves(&self, destination: &Destination, port: u16) -> bool {
-        matches!(destination, Destination::Known(host) if self.at(host, port).next().is_some())
-    }
-
-    fn at(&self, host: &HostName, port: u16) -> impl Iterator<Item = &Arc<Database>> {
-        self.inner.databases.iter().filter(move |database| {
-            database.endpoint.inside == *host && database.endpoint.port == port
-        })
+        self.inner.databases.serves(destination, port)
     }
 
     /// Serves one captured connection to its end.
@@ -182,13 +134,10 @@ impl Gate {
             Err(_) | Ok(Opening::Broken(..)) => {}
             Ok(Opening::Plain(stream)) => self.begin(stream, &host, port).await,
             Ok(Opening::Tls(_, stream)) => {
-                match self.inner.ca.accept_database(stream, &host).await {
+                let databases = &self.inner.databases;
+                match databases.ca().accept_database(stream, &host).await {
                     Ok((stream, _)) => self.begin(stream, &host, port).await,
-                    Err(why) => {
-                        let fields = json!({"host": host, "port": port, "error": why.to_string()});
-                        let record = self.inner.authority.record();
-                        let _ = record.append("handshake", fields).await;
-                    }
+                    Err(why) => databases.record_handshake(&host, port, &why).await,
                 }
             }
         }
@@ -227,13 +176,16 @@ impl Gate {
         host: &HostName,
         port: u16,
     ) -> Option<(Arc<Database>, Login)> {
-        let open = self.at(host, port).find(|known| known.accepted.is_empty());
+        let databases = &self.inner.databases;
+        let open = databases
+            .at(host, port)
+            .find(|known| known.accepted.is_empty());
         if let Some(database) = open {
             return Some((Arc::clone(database), Login::Told(Vec::new())));
         }
         let find = |user: Option<&[u8]>, password: &[u8]| {
-            let mut all = self.at(host, port);
-            all.find(|known| known.lets_in(user, password)).cloned()
+            let mut all = databases.at(host, port);
+            all.find(|known| lets_in(known, user, password)).cloned()
         };
         loop {
             let command = match commands.next_command() {
@@ -287,21 +239,29 @@ impl Gate {
 
     /// A connection to the server of `database`, logged in.
     pub(crate) async fn side(&self, database: &Database) -> Result<Server, DialError> {
-        dial(&self.inner.authority, &self.inner.upstream, database).await
+        dial(&self.inner.databases, database).await
     }
 
     /// What a client is told whose server was not reached.
     fn unreached(&self, why: &DialError) -> Vec<u8> {
         match why {
-            DialError::Refused(refusal) => refused(refusal),
+            DialError::Reach(ReachError::Refused(refusal)) => refused(refusal),
             why => {
                 let told = format!(
                     "Tagout could not reach the database: {why}. Tell your user; nothing can be done about it from inside."
                 );
-                denied(&self.inner.authority.broker().redact_text(&told))
+                denied(&self.inner.databases.authority().broker().redact_text(&told))
             }
         }
     }
+}
+
+/// Whether a client that says this may use `database`.
+pub(crate) fn lets_in(database: &Database, user: Option<&[u8]>, password: &[u8]) -> bool {
+    // redis-cli makes an empty one of `redis://:PASSWORD@HOST`.
+    let is_user = user.is_none_or(|user| user.is_empty() || user == database.user.as_bytes());
+    let mut accepted = database.accepted.iter();
+    is_user && accepted.any(|known| known.as_bytes() == password)
 }
 
 fn not_in() -> Vec<u8> {

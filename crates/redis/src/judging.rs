@@ -2,14 +2,11 @@
 //! about. Nothing is decided here.
 
 use serde_json::json;
-use tagout_core::{
-    Action, CredentialUse, DatabaseRequest, DatabaseSystem, Effect, Fault, FaultKind, Flags,
-    Operation, OperationName, Scope,
-};
+use tagout_core::{Action, DatabaseRequest, Effect, Flags, Operation, OperationName, Scope};
 use tagout_credentials::Broker;
+use tagout_database::{Database, harmless, known_secret};
 
 use crate::command::Command;
-use crate::database::Database;
 use crate::scripts::Scripts;
 use crate::table::Meaning;
 use crate::tally::Tally;
@@ -65,19 +62,13 @@ pub(crate) fn action(
     generation: u64,
     broker: &Broker,
 ) -> Action<DatabaseRequest> {
-    let mut faults = Vec::new();
-    let known = broker.known();
     let words = batch
         .commands
         .iter()
         .flat_map(|(command, _)| command.words());
-    if let Some(hit) = words.into_iter().find_map(|word| known.find(word)) {
-        faults.push(Fault {
-            kind: FaultKind::KnownSecret,
-            reason: format!("the command holds the value of {}", hit.label),
-            how_to_proceed: "Take the value out of the command.".to_owned(),
-        });
-    }
+    let faults: Vec<_> = known_secret(broker, words.map(Vec::as_slice))
+        .into_iter()
+        .collect();
     let too_much = match faults.is_empty() {
         true => tally.count(batch.removed()).err(),
         false => None,
@@ -92,19 +83,14 @@ pub(crate) fn action(
     });
     let mut operations: Vec<_> = operations.collect();
     if operations.is_empty() {
-        operations.push(named("redis.exec", Effect::Read, serde_json::Value::Null));
+        operations.push(harmless("redis.exec"));
     }
-    let request = DatabaseRequest {
-        target: database.target(),
-        system: DatabaseSystem::Redis,
-        database: database.endpoint.database.clone(),
-        user: database.user().to_owned(),
-        search_path: None,
-        text: batch.text(),
-        parameters: Vec::new(),
-    };
-    let uses: Vec<CredentialUse> = vec![database.credential_use(generation)];
-    Action::new(request, operations, uses, faults, false)
+    database.action(
+        (batch.text(), Vec::new()),
+        None,
+        (operations, faults),
+        generation,
+    )
 }
 
 fn operation(
@@ -140,12 +126,8 @@ fn operation(
         "evalsha" => "redis.eval".to_owned(),
         name => format!("redis.{name}"),
     };
-    named(&name, effect, serde_json::Value::Object(arguments))
-}
-
-fn named(name: &str, effect: Effect, arguments: serde_json::Value) -> Operation {
     Operation {
-        name: OperationName::parse(name).unwrap_or_else(|_| {
+        name: OperationName::parse(&name).unwrap_or_else(|_| {
             OperationName::parse("redis.unknown").unwrap_or_else(|_| unreachable!("a constant"))
         }),
         known: true,
@@ -154,6 +136,6 @@ fn named(name: &str, effect: Effect, arguments: serde_json::Value) -> Operation 
         scope: Scope::Resources,
         resources: Vec::new(),
         unresolved: None,
-        arguments,
+        arguments: serde_json::Value::Object(arguments),
     }
 }

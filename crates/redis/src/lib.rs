@@ -12,7 +12,6 @@
 
 mod command;
 mod conversation;
-mod database;
 mod dial;
 mod gate;
 mod judging;
@@ -23,16 +22,14 @@ mod scripts;
 mod server;
 mod table;
 mod tally;
-mod url;
 
 pub use command::{Command, Commands, LONGEST_COMMAND, MOST_WORDS};
-pub use database::Database;
 pub use dial::DialError;
 pub use gate::Gate;
+pub use preview::Bound;
 pub use reply::{Replies, Value};
 pub use server::ServerError;
 pub use table::{Meaning, Unmeant, meaning};
-pub use url::DatabaseUrl;
 
 /// What a client or a server sent cannot be read as the protocol.
 ///

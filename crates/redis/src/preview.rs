@@ -12,7 +12,7 @@ const MOST_SHOWN: usize = 20;
 
 /// What was shown, and so what an approval covers: the most keys that the database may have when all of them go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bound {
+pub struct Bound {
     most: i64,
 }
 

@@ -7,15 +7,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tagout_core::SessionId;
+use tagout_core::{DatabaseSystem, SessionId};
 use tagout_credentials::vault::VaultError;
 use tagout_credentials::{Outside, Secret};
+use tagout_database::{Database, StoreError, summary};
 pub use tagout_database::{KeptSummary, UndoOptions, UndoReport};
 use tagout_net::Upstream;
 use tagout_policy::DatabaseGrant;
-use tagout_postgres::damage::{self, DamageError};
 
-use crate::databases::{Database, in_person, kept, kept_of_all};
+use crate::databases::{in_person, kept, kept_of_all};
 use crate::gates::upstream_config;
 use crate::home::Home;
 use crate::task::{TaskError, load_config};
@@ -37,12 +37,15 @@ struct KeptSource {
 /// Why nothing of a database was put back.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseUndoError {
-    /// What is kept cannot be read, or the database refuses.
+    /// What is kept cannot be read.
     #[error(transparent)]
-    Damage(#[from] DamageError),
+    Store(#[from] StoreError),
+    /// PostgreSQL refuses, or what is kept does not fit.
+    #[error(transparent)]
+    Postgres(#[from] tagout_postgres::damage::DamageError),
     /// The same, of MySQL.
     #[error(transparent)]
-    MySqlDamage(#[from] tagout_mysql::damage::DamageError),
+    MySql(#[from] tagout_mysql::damage::DamageError),
     /// The folder of the session.
     #[error("cannot read what was kept: {0}")]
     Kept(#[from] io::Error),
@@ -134,27 +137,18 @@ pub fn taken(home: &Home, session: &SessionId) -> Result<Vec<Taken>, DatabaseUnd
             continue;
         }
         match summary(&entry.path()) {
-            Ok(summary) => taken.push(Taken {
+            Ok((_, summary)) => taken.push(Taken {
                 hold: entry.file_name().to_string_lossy().into_owned(),
                 folder: entry.path(),
                 summary,
             }),
             // It was being written when the session ended: the statement never ran.
-            Err(DatabaseUndoError::Damage(DamageError::Store { source, .. }))
-                if source.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
     }
     taken.sort_by_key(|taken| std::cmp::Reverse(taken.summary.at));
     Ok(taken)
-}
-
-/// What a folder holds, of whichever system it is.
-fn summary(folder: &Path) -> Result<KeptSummary, DatabaseUndoError> {
-    match tagout_mysql::damage::summary(folder)? {
-        Some(summary) => Ok(summary),
-        None => Ok(damage::summary(folder)?),
-    }
 }
 
 /// Puts back what one statement took. The URL comes from the operator's own environment, files, vault or
@@ -235,27 +229,31 @@ async fn put_back(
     folder: &Path,
     options: UndoOptions,
 ) -> Result<Option<UndoReport>, NotPutBack> {
-    let is_of_mysql = tagout_mysql::damage::summary(folder)?.is_some();
-    match database {
-        Database::Postgres(database) if !is_of_mysql => {
-            let mut connection = tagout_postgres::connect_in_person(upstream, database)
-                .await
-                .map_err(|error| NotPutBack::Unreached(error.to_string()))?;
-            if !damage::is_of(&mut connection, folder).await? {
-                return Ok(None);
+    let (system, _) = summary(folder)?;
+    if database.endpoint.system != system {
+        return Ok(None);
+    }
+    let unreached = |error: &dyn std::fmt::Display| NotPutBack::Unreached(error.to_string());
+    match system {
+        DatabaseSystem::Postgres => {
+            use tagout_postgres::{connect_in_person, damage};
+            let connected = connect_in_person(upstream, database).await;
+            let mut connection = connected.map_err(|error| unreached(&error))?;
+            match damage::is_of(&mut connection, folder).await? {
+                true => Ok(Some(damage::undo(&mut connection, folder, options).await?)),
+                false => Ok(None),
             }
-            Ok(Some(damage::undo(&mut connection, folder, options).await?))
         }
-        Database::MySql(database) if is_of_mysql => {
-            use tagout_mysql::damage;
-            let mut connection = tagout_mysql::connect_in_person(upstream, database)
-                .await
-                .map_err(|error| NotPutBack::Unreached(error.to_string()))?;
-            if !damage::is_of(&mut connection, folder).await? {
-                return Ok(None);
+        DatabaseSystem::MySql => {
+            use tagout_mysql::{connect_in_person, damage};
+            let connected = connect_in_person(upstream, database).await;
+            let mut connection = connected.map_err(|error| unreached(&error))?;
+            match damage::is_of(&mut connection, folder).await? {
+                true => Ok(Some(damage::undo(&mut connection, folder, options).await?)),
+                false => Ok(None),
             }
-            Ok(Some(damage::undo(&mut connection, folder, options).await?))
         }
-        _ => Ok(None),
+        // Nothing of it is kept.
+        DatabaseSystem::Redis => Ok(None),
     }
 }

@@ -8,19 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tagout_authority::Authority;
-use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId, Target};
+use tagout_core::{DatabaseSystem, HostName, HostPattern, SessionId};
 use tagout_credentials::{Credential, Decoy, Outside, Secret, Source};
-use tagout_database::{Place, is_this_machine, system_of};
-use tagout_net::{Captured, Destination, Names, SessionCa, Upstream};
+use tagout_database::{Database, DatabaseUrl, Place, ServedDatabases, SslMode, is_this_machine};
+use tagout_net::{Captured, DatabaseTls, Destination, Names, SessionCa, Upstream};
 use tagout_policy::{Endpoint, Task};
 use tagout_secrets::{DecoyKey, is_guessable};
 
 use crate::home::Home;
 use crate::run::RunError;
-
-mod mysql;
-mod postgres;
-mod redis;
 
 /// Below it are names of Tagout's making, for servers that have none.
 const MADE_NAMES: &str = "database.internal";
@@ -45,31 +41,6 @@ struct Read {
     credential: Option<Credential>,
     /// Where it is, for a name of Tagout's making.
     addresses: Vec<SocketAddr>,
-}
-
-/// A database, as the gate of its system wants it.
-pub(crate) enum Database {
-    Postgres(tagout_postgres::Database),
-    MySql(tagout_mysql::Database),
-    Redis(tagout_redis::Database),
-}
-
-impl Database {
-    fn endpoint(&self) -> &Endpoint {
-        match self {
-            Self::Postgres(database) => &database.endpoint,
-            Self::MySql(database) => &database.endpoint,
-            Self::Redis(database) => &database.endpoint,
-        }
-    }
-
-    fn target(&self) -> Target {
-        match self {
-            Self::Postgres(database) => database.target(),
-            Self::MySql(database) => database.target(),
-            Self::Redis(database) => database.target(),
-        }
-    }
 }
 
 /// The gates of a session's databases, one of each system that it has.
@@ -131,11 +102,11 @@ impl Databases {
                 );
                 return Err(failed(reason));
             }
-            grant.endpoint = Some(loaded.read.database.endpoint().clone());
+            grant.endpoint = Some(loaded.read.database.endpoint.clone());
             found.push(loaded);
         }
         for (grant, loaded) in task.databases.iter().zip(&found) {
-            let endpoint = loaded.read.database.endpoint();
+            let endpoint = &loaded.read.database.endpoint;
             let unread = task.local_ports.iter().find(|local| {
                 endpoint.inside.as_str() == "localhost" && local.port == endpoint.port
             });
@@ -178,44 +149,31 @@ impl Databases {
         (ca, names): (&Arc<SessionCa>, &Names),
         kept: &Path,
     ) -> std::io::Result<DatabaseGates> {
-        let mut postgres = Vec::new();
-        let mut mysql = Vec::new();
-        let mut redis = Vec::new();
+        let mut of_system: HashMap<_, Vec<_>> = HashMap::new();
         for Found { read, .. } in self.found {
-            names.grant(HostPattern::Exact(read.database.endpoint().inside.clone()));
+            names.grant(HostPattern::Exact(read.database.endpoint.inside.clone()));
             let database = read.placed(upstream);
-            match database {
-                Database::Postgres(database) => postgres.push(database),
-                Database::MySql(database) => mysql.push(database),
-                Database::Redis(database) => redis.push(database),
-            }
+            let system = database.endpoint.system;
+            of_system.entry(system).or_default().push(database);
         }
         let mut gates = Vec::new();
-        if !postgres.is_empty() {
-            gates.push(DatabaseGate::Postgres(tagout_postgres::Gate::new(
-                authority.clone(),
-                Arc::clone(upstream),
-                Arc::clone(ca),
-                postgres,
-                kept.to_owned(),
-            )?));
-        }
-        if !mysql.is_empty() {
-            gates.push(DatabaseGate::MySql(tagout_mysql::Gate::new(
-                authority.clone(),
-                Arc::clone(upstream),
-                Arc::clone(ca),
-                mysql,
-                kept.to_owned(),
-            )?));
-        }
-        if !redis.is_empty() {
-            gates.push(DatabaseGate::Redis(tagout_redis::Gate::new(
-                authority.clone(),
-                Arc::clone(upstream),
-                Arc::clone(ca),
-                redis,
-            )));
+        for (system, databases) in of_system {
+            let (authority, upstream) = (authority.clone(), Arc::clone(upstream));
+            let (ca, kept) = (Arc::clone(ca), kept.to_owned());
+            gates.push(match system {
+                DatabaseSystem::Postgres => {
+                    let databases = ServedDatabases::new(authority, upstream, ca, databases);
+                    DatabaseGate::Postgres(tagout_postgres::Gate::new(databases, kept)?)
+                }
+                DatabaseSystem::MySql => {
+                    let databases = ServedDatabases::new(authority, upstream, ca, databases);
+                    DatabaseGate::MySql(tagout_mysql::Gate::new(databases, kept)?)
+                }
+                DatabaseSystem::Redis => {
+                    let databases = ServedDatabases::new(authority, upstream, ca, databases);
+                    DatabaseGate::Redis(tagout_redis::Gate::new(databases))
+                }
+            });
         }
         Ok(DatabaseGates(gates))
     }
@@ -224,7 +182,7 @@ impl Databases {
 impl Read {
     /// The database, once `upstream` knows where it is.
     fn placed(self, upstream: &Upstream) -> Database {
-        let endpoint = self.database.endpoint();
+        let endpoint = &self.database.endpoint;
         upstream.allow_operators_network(self.database.target());
         if !self.addresses.is_empty() {
             upstream.place(endpoint.inside.clone(), endpoint.port, self.addresses);
@@ -266,19 +224,80 @@ fn load(
         .map_err(|_| format!("what {written_source} holds is not text"))?;
     let unusable =
         |why: &dyn std::fmt::Display| format!("the URL of {written_source} cannot be used: {why}");
-    let system = system_of(text).map_err(|error| unusable(&error))?;
-    let read = match system {
-        DatabaseSystem::Postgres => postgres::read(name, text, key),
-        DatabaseSystem::MySql => mysql::read(name, text, key),
-        DatabaseSystem::Redis => redis::read(name, text, key),
-    };
-    let read = read.map_err(|why| unusable(&why))?;
+    let url = DatabaseUrl::parse(text).map_err(|error| unusable(&error))?;
+    let system = url.system;
+    let read = read(name, &url, key).map_err(|why| unusable(&why))?;
     let variable = match &source {
         Source::Env(name) => name.clone(),
         Source::File { key: Some(key), .. } if is_variable(key) => key.clone(),
         _ => usual_variable(system).to_owned(),
     };
     Ok(Found { read, variable })
+}
+
+fn read(name: &str, url: &DatabaseUrl, key: &DecoyKey) -> Result<Read, String> {
+    let operator = || std::env::var("USER").ok();
+    let user = match url.system {
+        DatabaseSystem::Postgres => url.user.clone().or_else(operator).ok_or("it names no role"),
+        DatabaseSystem::MySql => url.user.clone().or_else(operator).ok_or("it names no user"),
+        // Whom a server takes a client for that names nobody.
+        DatabaseSystem::Redis => Ok(url.user.clone().unwrap_or_else(|| "default".to_owned())),
+    }?;
+    let database = match (url.database.clone(), url.system) {
+        (Some(database), _) => database,
+        // As libpq.
+        (None, DatabaseSystem::Postgres) => user.clone(),
+        (None, _) => {
+            return Err(
+                "it names no database; write SCHEME://USER:PASSWORD@HOST/DATABASE".to_owned(),
+            );
+        }
+    };
+    let (inside, addresses) = inside_name(name, &url.place, url.port)?;
+    let login = Login::new(url.password.as_ref().map(|word| word.as_str()), key);
+    let named = match url.system {
+        DatabaseSystem::Postgres | DatabaseSystem::MySql => Some(user.as_str()),
+        DatabaseSystem::Redis => url.user.as_deref(),
+    };
+    let written = written_host(&url.place, &inside);
+    let ssl_mode = SslMode::or_usual(url.ssl_mode, &url.place);
+    let tls = DatabaseTls {
+        verification: ssl_mode.verification(url.root_certificates.is_some()),
+        authorities: match url.root_certificates.as_deref() {
+            // libpq's word for the system's own, which are trusted anyway.
+            None | Some("system") => Vec::new(),
+            Some(path) => certificates(Path::new(path))?,
+        },
+        client: match &url.client_certificate {
+            None => None,
+            Some((certificate, key)) => Some((
+                certificates(Path::new(certificate))?,
+                private_key(Path::new(key))?,
+            )),
+        },
+    };
+    Ok(Read {
+        url: url.inside(&written, named, &database, login.decoy()),
+        credential: login.credential(name, url.system),
+        addresses,
+        database: Database {
+            name: name.to_owned(),
+            endpoint: Endpoint {
+                system: url.system,
+                outside: outside_name(&url.place),
+                inside,
+                port: url.port,
+                database,
+            },
+            place: url.place.clone(),
+            user,
+            accepted: login.accepted(),
+            password: login.password,
+            options: url.options.clone(),
+            ssl_mode,
+            tls,
+        },
+    })
 }
 
 /// The variable of a URL whose source is none.

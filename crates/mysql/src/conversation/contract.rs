@@ -6,12 +6,12 @@
 use serde_json::json;
 use tagout_authority::Permit;
 use tagout_core::{DatabaseRequest, HoldId};
+use tagout_database::Reading;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Conversation, Ended};
 use crate::answer::Answer;
 use crate::damage::{DamageError, Planned, Snapshot, snapshot};
-use crate::judging::Reading;
 use crate::packet::write_message;
 use crate::refusal::{Reason, error};
 use crate::server::ServerError;
@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         for act in reading.acts() {
             self.gate.inner.tally.looked_at(act);
         }
-        let bound = self.gate.take_shown(&hold);
+        let bound = self.gate.inner.databases.take_shown(&hold);
         if self.is_protected {
             self.server
                 .ask("SET SESSION TRANSACTION READ WRITE")
@@ -125,7 +125,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 let why = self
                     .gate
                     .inner
-                    .authority
+                    .databases
+                    .authority()
                     .broker()
                     .redact_text(&why.to_string());
                 let told = format!(
@@ -170,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             }
         };
         let ended = self.end_around(&contract.around, why.is_none()).await;
-        let authority = &self.gate.inner.authority;
+        let authority = self.gate.inner.databases.authority();
         let Some(why) = why else {
             ended?;
             let fields = json!({

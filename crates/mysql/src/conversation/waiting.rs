@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tagout_authority::{OnHold, Permit};
-use tagout_core::{DatabaseRequest, HoldId, Parameter, Refusal};
+use tagout_core::{DatabaseRequest, HoldId, Parameter};
+use tagout_database::{Database, Reading, held_too_long};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -15,9 +16,8 @@ use tokio::time::sleep;
 use super::{Conversation, Ended, MOST_WAITING, READ};
 use crate::Command;
 use crate::damage::{Bound, Planned, Preview, preview};
-use crate::database::Database;
 use crate::gate::{Gate, Soon};
-use crate::judging::{Asked, Reading, action};
+use crate::judging::{Asked, action};
 use crate::refusal::{Reason, error, refused};
 
 /// How long a statement may wait within an open transaction, whose locks others wait for.
@@ -46,8 +46,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 tally: &inner.tally,
             },
             &self.database,
-            inner.generation(&self.database),
-            inner.authority.broker(),
+            inner.databases.generation(&self.database),
+            inner.databases.authority().broker(),
         );
         let is_in_transaction = self.server.status.is_in_transaction();
         let (teller, mut told) = mpsc::unbounded_channel();
@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         };
         let cancel = Arc::clone(&self.cancel);
         let mut cancelled = std::pin::pin!(cancel.wanted.notified());
-        let mut judging = std::pin::pin!(inner.authority.judge_seen(action, &waiting));
+        let mut judging = std::pin::pin!(inner.databases.authority().judge_seen(action, &waiting));
         let mut held: Option<HoldId> = None;
         let mut too_long = std::pin::pin!(sleep_at_most(
             is_in_transaction.then_some(LONGEST_IN_TRANSACTION)
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                     return Ok(Judged::Refused(error(Reason::Cancelled, told)));
                 }
                 () = &mut too_long, if held.is_some() => {
-                    return Ok(Judged::Refused(held_too_long(held.as_ref())));
+                    return Ok(Judged::Refused(refused(&held_too_long(held.as_ref()))));
                 }
                 read = self.reader.read_buf(&mut bytes), if self.packets.waiting() < MOST_WAITING => {
                     match read {
@@ -130,7 +130,7 @@ impl Waiting {
 impl OnHold for Waiting {
     fn preview(&self) -> Soon<'_, Vec<String>> {
         Box::pin(async {
-            let broker = self.gate.inner.authority.broker();
+            let broker = self.gate.inner.databases.authority().broker();
             let preview = self.look().await;
             let mut lines: Vec<_> = preview
                 .lines
@@ -161,7 +161,7 @@ impl OnHold for Waiting {
 
     fn held(&self, hold: &HoldId) {
         let bound = self.bound.lock().ok().and_then(|mut bound| bound.take());
-        self.gate.remember(hold, bound);
+        self.gate.inner.databases.remember(hold, bound);
         // A client that is gone needs no telling.
         let _ = self.teller.send(hold.clone());
     }
@@ -172,15 +172,4 @@ async fn sleep_at_most(longest: Option<Duration>) {
         None => std::future::pending().await,
         Some(longest) => sleep(longest).await,
     }
-}
-
-fn held_too_long(hold: Option<&HoldId>) -> Vec<u8> {
-    let hold = hold.map_or("its hold".to_owned(), ToString::to_string);
-    refused(&Refusal::denied(
-        "the statement waits for a person, and others may wait for the locks of its transaction.",
-        format!(
-            "Roll back, ask your user to run `tagout approve {hold}` (or `tagout deny {hold}`) in another terminal, \
-             then send exactly the same statement again; it passes once. Do not look for another way."
-        ),
-    ))
 }

@@ -5,9 +5,11 @@
 use std::path::Path;
 
 use tagout_catalog_sql::with_values;
+use tagout_core::DatabaseSystem;
+use tagout_database::{RowsFile, Store};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::store::{Kept, KeptTable, RowsFile, Store};
+use super::store::{Content, Kept, KeptTable, line, rows};
 use super::tables::{Column, quoted, table};
 use super::{Bound, BoundTable, DamageError, Fate, Planned, Target};
 use crate::server::{Rows, Server, Value};
@@ -42,13 +44,15 @@ pub async fn snapshot<S: AsyncRead + AsyncWrite + Unpin + Send>(
     };
     let name = server_name(server).await?;
     let mut store = Store::make(into, BUDGET)?;
-    let mut kept = Kept::new(text, planned.database, name);
+    let places = (name, planned.database.to_owned());
+    let content = Content { tables: Vec::new() };
+    let mut kept = Kept::new(DatabaseSystem::MySql, text, places, content);
     let done = async {
         for (at, bound) in bound.tables.iter().enumerate() {
             let table = keep(server, planned.database, bound, (&mut store, at)).await?;
-            kept.tables.push(table);
+            kept.content.tables.push(table);
         }
-        store.list(&kept)
+        Ok::<_, DamageError>(store.list(&kept)?)
     };
     match done.await {
         Ok(hash) => Ok(Snapshot { store, kept, hash }),
@@ -89,7 +93,7 @@ async fn keep<S: AsyncRead + AsyncWrite + Unpin + Send>(
                         "it would take more than the {most} rows of {name} that were shown"
                     )));
                 }
-                writer.add(&row)
+                Ok(writer.add(&line(&row))?)
             },
         )
         .await?;
@@ -202,6 +206,7 @@ impl Snapshot {
     /// The rows of the first table, which the server's own count of the statement is about.
     pub fn rows_of_target(&self) -> u64 {
         self.kept
+            .content
             .tables
             .first()
             .map_or(0, |table| table.before.rows)
@@ -209,7 +214,12 @@ impl Snapshot {
 
     /// All rows that are kept.
     pub fn rows(&self) -> u64 {
-        self.kept.tables.iter().map(|table| table.before.rows).sum()
+        self.kept
+            .content
+            .tables
+            .iter()
+            .map(|table| table.before.rows)
+            .sum()
     }
 
     /// SHA-256 of the list, in hexadecimal: it covers everything.
@@ -225,14 +235,14 @@ impl Snapshot {
         &mut self,
         server: &mut Server<S>,
     ) -> Result<(), DamageError> {
-        for at in 0..self.kept.tables.len() {
-            let Some(table) = self.kept.tables.get(at).cloned() else {
+        for at in 0..self.kept.content.tables.len() {
+            let Some(table) = self.kept.content.tables.get(at).cloned() else {
                 continue;
             };
             let (Fate::Changed, Some(key)) = (table.fate, &table.key) else {
                 continue;
             };
-            let before = self.store.read(&table.before)?;
+            let before = rows(self.store.read(&table.before)?)?;
             let mut after: Vec<Vec<Value>> = Vec::with_capacity(before.len());
             for part in before.chunks(AT_A_TIME) {
                 let now = by_keys(server, (&table.name, &table.columns, key), part).await?;
@@ -252,7 +262,7 @@ impl Snapshot {
                 }
             }
             let file = self.write(format!("{at}.after.rows"), &after)?;
-            if let Some(table) = self.kept.tables.get_mut(at) {
+            if let Some(table) = self.kept.content.tables.get_mut(at) {
                 table.after = Some(file);
             }
         }
@@ -263,9 +273,9 @@ impl Snapshot {
     fn write(&mut self, name: String, rows: &[Vec<Value>]) -> Result<RowsFile, DamageError> {
         let mut writer = self.store.rows(name)?;
         for row in rows {
-            writer.add(row)?;
+            writer.add(&line(row))?;
         }
-        writer.finish()
+        Ok(writer.finish()?)
     }
 
     /// Removes it: what it was made for did not happen.
@@ -273,6 +283,6 @@ impl Snapshot {
     /// # Errors
     /// When that fails; it does no harm but for its room.
     pub fn discard(self) -> Result<(), DamageError> {
-        self.store.remove()
+        Ok(self.store.remove()?)
     }
 }

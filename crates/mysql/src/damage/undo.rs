@@ -8,40 +8,17 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use tagout_database::{KeptSummary, UndoOptions, UndoReport, UndoneTable};
+use tagout_database::{UndoOptions, UndoReport, UndoneTable};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::snapshot::{AT_A_TIME, by_keys, key_of, server_name};
-use super::store::{KeptTable, LIST, Shelf};
+use super::store::{KeptTable, Shelf, rows};
 use super::tables::{Column, quoted, table};
 use super::{DamageError, Fate};
 use crate::server::{Server, ServerError, Value};
 
 /// Rows that are named in a report of conflicts.
 const MOST_NAMED: usize = 5;
-
-/// What the snapshot in `from` holds; nothing where it is not one of MySQL.
-///
-/// # Errors
-/// Where it cannot be read.
-pub fn summary(from: &Path) -> Result<Option<KeptSummary>, DamageError> {
-    if !from.join(LIST).exists() {
-        return Ok(None);
-    }
-    let shelf = Shelf::open(from)?;
-    let rows = |count| if count == 1 { "row" } else { "rows" };
-    let tables = shelf.kept.tables.iter().map(|table| {
-        let count = table.before.rows;
-        format!("{}: {count} {} {}", table.name, rows(count), table.fate)
-    });
-    Ok(Some(KeptSummary {
-        tables: tables.collect(),
-        text: shelf.kept.text.clone(),
-        at: shelf.kept.at,
-        database: shelf.kept.database.clone(),
-        is_undone: shelf.is_undone(),
-    }))
-}
 
 /// Whether `server` is the one that the snapshot in `from` is of, in the same database.
 ///
@@ -115,6 +92,7 @@ async fn put_back<S: AsyncRead + AsyncWrite + Unpin>(
     // All of them first: making a table commits.
     for kept in shelf
         .kept
+        .content
         .tables
         .iter()
         .filter(|kept| kept.fate == Fate::Dropped)
@@ -131,7 +109,7 @@ async fn put_back<S: AsyncRead + AsyncWrite + Unpin>(
     }
     report.definitions += made.len();
     server.ask("START TRANSACTION READ WRITE").await?;
-    for kept in &shelf.kept.tables {
+    for kept in &shelf.kept.content.tables {
         let now = table(server, database, &kept.name).await?;
         if now.columns != kept.columns {
             return Err(DamageError::Unseen(format!(
@@ -152,7 +130,7 @@ async fn put_back<S: AsyncRead + AsyncWrite + Unpin>(
     if report.conflicts() > 0 && !options.force {
         return Ok(());
     }
-    for kept in &shelf.kept.tables {
+    for kept in &shelf.kept.content.tables {
         verify(server, shelf, kept).await?;
     }
     Ok(())
@@ -168,9 +146,9 @@ async fn put_table_back<S: AsyncRead + AsyncWrite + Unpin>(
         name: kept.name.clone(),
         ..UndoneTable::default()
     };
-    let before = shelf.rows(&kept.before)?;
+    let before = rows(shelf.rows(&kept.before)?)?;
     let after = match &kept.after {
-        Some(file) => Some(shelf.rows(file)?),
+        Some(file) => Some(rows(shelf.rows(file)?)?),
         None => None,
     };
     let Some(key) = &kept.key else {
@@ -321,7 +299,7 @@ async fn verify<S: AsyncRead + AsyncWrite + Unpin>(
     let Some(key) = &kept.key else {
         return Ok(());
     };
-    let before = shelf.rows(&kept.before)?;
+    let before = rows(shelf.rows(&kept.before)?)?;
     for part in before.chunks(AT_A_TIME) {
         let now = by_keys(server, (&kept.name, &kept.columns, key), part).await?;
         let now: HashMap<_, _> = now
@@ -350,7 +328,7 @@ async fn triggers<S: AsyncRead + AsyncWrite + Unpin>(
     remarks: &mut Vec<String>,
 ) -> usize {
     let mut made = 0;
-    for kept in &shelf.kept.tables {
+    for kept in &shelf.kept.content.tables {
         for trigger in &kept.triggers {
             let mut done = server.ask(trigger).await;
             // `ER_SPECIFIC_ACCESS_DENIED_ERROR`: only few may make one for another user.

@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+use tagout_database::Reading;
+
 use super::{Conversation, Ended};
 use crate::gate::Stream;
-use crate::judging::{Reading, prepares};
+use crate::judging::{
+    calls, moves_routines, moves_search_path, opens_transaction, prepares, renames,
+};
 use crate::routines::{BELIEVED, Routines, unforeseen};
 use crate::{ServerError, Status};
 
@@ -29,8 +33,8 @@ impl<S: Stream> Conversation<S> {
     pub(super) async fn look_up(&mut self, reading: &Reading) -> Result<(), Ended> {
         let status = self.server.status();
         // Before a transaction rather than within it: there a driver's unnamed portal may stand in the way.
-        let opens = status == Status::Idle && reading.opens_transaction();
-        if !(reading.calls() || opens) || self.names.is_begun() || status == Status::Failed {
+        let opens = status == Status::Idle && opens_transaction(reading);
+        if !(calls(reading) || opens) || self.names.is_begun() || status == Status::Failed {
             return Ok(());
         }
         let gate = Arc::clone(&self.gate.inner);
@@ -92,7 +96,7 @@ impl<S: Stream> Conversation<S> {
 
     /// `reading` with what its calls do.
     pub(super) async fn understand(&mut self, reading: &Arc<Reading>) -> Arc<Reading> {
-        if !reading.calls() {
+        if !calls(reading) {
             return Arc::clone(reading);
         }
         let is_known =
@@ -111,11 +115,11 @@ impl<S: Stream> Conversation<S> {
     /// What a text changes of what later messages mean.
     pub(super) fn heed(&mut self, written: &Reading, reading: &Arc<Reading>) {
         self.readings.push(Arc::clone(reading));
-        if reading.moves_routines() {
+        if moves_routines(reading) {
             self.functions_move();
         }
-        self.path_may_move |= reading.moves_search_path();
-        if !reading.renames() {
+        self.path_may_move |= moves_search_path(reading);
+        if !renames(reading) {
             return;
         }
         for act in reading

@@ -6,12 +6,12 @@
 use serde_json::json;
 use tagout_authority::Permit;
 use tagout_core::{DatabaseRequest, HoldId};
+use tagout_database::{Reading, Told};
 
 use super::{Conversation, Ended};
 use crate::damage::{Bound, DamageError, Planned, Snapshot, Watch, check, snapshot, watch};
 use crate::gate::Stream;
-use crate::judging::Reading;
-use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
+use crate::refusal::{NOT_ALLOWED, Severity, error};
 use crate::{FrontendMessage, ServerError, Status};
 
 /// What an approved statement is held to.
@@ -69,7 +69,7 @@ impl<S: Stream> Conversation<S> {
             self.gate.inner.tally.looked_at(act);
         }
         self.names.asked_between();
-        let bound = self.gate.take_shown(&hold);
+        let bound = self.gate.inner.databases.take_shown(&hold);
         let is_around = self.server.status() == Status::Idle;
         let Some(bound) = bound.filter(|_| can_be_held(reading) && !steers(reading)) else {
             if is_around && self.is_protected() && !has_transactions(reading) {
@@ -151,7 +151,7 @@ impl<S: Stream> Conversation<S> {
             },
             Ok(()) => None,
         };
-        let authority = &self.gate.inner.authority;
+        let authority = self.gate.inner.databases.authority();
         let Some(why) = why else {
             let fields = json!({
                 "hold": contract.hold,
@@ -195,7 +195,13 @@ impl<S: Stream> Conversation<S> {
     }
 
     fn not_kept(&self, why: &str) -> Vec<u8> {
-        let why = self.gate.inner.authority.broker().redact_text(why);
+        let why = self
+            .gate
+            .inner
+            .databases
+            .authority()
+            .broker()
+            .redact_text(why);
         let told = Told::new(
             format!("Tagout did not run this: what it would destroy could not be kept: {why}"),
             "Nothing has changed. Ask your user to do it outside of this session, or take less at a time.",

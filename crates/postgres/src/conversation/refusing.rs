@@ -4,15 +4,15 @@
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use tagout_catalog_sql::Unreadable;
+use tagout_database::{Reading, Told};
 
 use super::{Conversation, Ended};
 use crate::FrontendMessage;
 use crate::answers::Complaint;
 use crate::gate::Stream;
-use crate::judging::Reading;
 use crate::message::framed;
 use crate::names::NamesError;
-use crate::refusal::{NOT_ALLOWED, Severity, Told, error};
+use crate::refusal::{NOT_ALLOWED, Severity, error};
 
 /// A message that no server can read, and what its error is to be replaced by.
 pub(super) struct Poison {
@@ -24,7 +24,7 @@ impl<S: Stream> Conversation<S> {
     /// What a client is told that sends a secret in a text which is not judged where it arrives: also one
     /// that is only parsed stands in the server's memory and logs.
     pub(super) fn secret_in(&self, text: &str) -> Option<Vec<u8>> {
-        let known = self.gate.inner.authority.broker().known();
+        let known = self.gate.inner.databases.authority().broker().known();
         let hit = known.find(text.as_bytes())?;
         let told = Told::new(
             format!(

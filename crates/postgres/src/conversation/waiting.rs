@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tagout_authority::{OnHold, Permit};
-use tagout_core::{DatabaseRequest, HoldId, Parameter, Refusal};
+use tagout_core::{DatabaseRequest, HoldId, Parameter};
+use tagout_database::{Database, Reading, Told, held_too_long};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -15,10 +16,9 @@ use super::contract::can_be_held;
 use super::{Conversation, Ended, MOST_WAITING, READ};
 use crate::Status;
 use crate::damage::{Bound, Planned, Preview, preview};
-use crate::database::Database;
 use crate::gate::{Gate, Soon, Stream};
-use crate::judging::{Asked, Reading, action};
-use crate::refusal::{CANCELLED, NOT_ALLOWED, Severity, Told, error, notice};
+use crate::judging::{Asked, action};
+use crate::refusal::{CANCELLED, NOT_ALLOWED, Severity, error, notice};
 
 /// How long a statement may wait within an open transaction, whose locks others wait for.
 const LONGEST_IN_TRANSACTION: Duration = Duration::from_secs(60);
@@ -48,8 +48,8 @@ impl<S: Stream> Conversation<S> {
                 tally: &inner.tally,
             },
             &self.database,
-            inner.generation(&self.database),
-            inner.authority.broker(),
+            inner.databases.generation(&self.database),
+            inner.databases.authority().broker(),
         );
         let (teller, mut told) = mpsc::unbounded_channel();
         let waiting = Waiting {
@@ -63,7 +63,7 @@ impl<S: Stream> Conversation<S> {
         };
         let cancel = Arc::clone(&self.cancel);
         let mut cancelled = std::pin::pin!(cancel.wanted.notified());
-        let mut judging = std::pin::pin!(inner.authority.judge_seen(action, &waiting));
+        let mut judging = std::pin::pin!(inner.databases.authority().judge_seen(action, &waiting));
         let longest = match self.server.status() {
             Status::Idle => Duration::MAX,
             Status::Transaction | Status::Failed => LONGEST_IN_TRANSACTION,
@@ -97,7 +97,11 @@ impl<S: Stream> Conversation<S> {
                     return Ok(Judged::Refused(error(Severity::Error, CANCELLED, &told)));
                 }
                 () = &mut too_long, if held.is_some() => {
-                    return Ok(Judged::Refused(held_too_long(held.as_ref())));
+                    return Ok(Judged::Refused(error(
+                        Severity::Error,
+                        NOT_ALLOWED,
+                        &Told::from(&held_too_long(held.as_ref())),
+                    )));
                 }
                 read = self.reader.read_buf(&mut bytes), if self.frames.waiting() < MOST_WAITING => {
                     match read {
@@ -166,7 +170,7 @@ impl Waiting {
         (!bound.tables.is_empty() || !bound.goes_along.is_empty()).then(|| {
             format!(
                 "All of that is kept before it runs, or it does not run; `tagout undo {} --database` puts it back.",
-                self.gate.inner.authority.session()
+                self.gate.inner.databases.authority().session()
             )
         })
     }
@@ -175,7 +179,7 @@ impl Waiting {
 impl OnHold for Waiting {
     fn preview(&self) -> Soon<'_, Vec<String>> {
         Box::pin(async {
-            let broker = self.gate.inner.authority.broker();
+            let broker = self.gate.inner.databases.authority().broker();
             let preview = self.look().await;
             let mut lines: Vec<_> = preview
                 .lines
@@ -201,7 +205,7 @@ impl OnHold for Waiting {
 
     fn held(&self, hold: &HoldId) {
         let bound = self.bound.lock().ok().and_then(|mut bound| bound.take());
-        self.gate.remember(hold, bound);
+        self.gate.inner.databases.remember(hold, bound);
         // A client that is gone needs no notice.
         let _ = self.teller.send(hold.clone());
     }
@@ -212,16 +216,4 @@ async fn sleep_at_most(longest: Duration) {
         Duration::MAX => std::future::pending().await,
         longest => sleep(longest).await,
     }
-}
-
-fn held_too_long(hold: Option<&HoldId>) -> Vec<u8> {
-    let hold = hold.map_or("its hold".to_owned(), ToString::to_string);
-    let refusal = Refusal::denied(
-        "the statement waits for a person, and others may wait for the locks of its transaction.",
-        format!(
-            "Roll back, ask your user to run `tagout approve {hold}` (or `tagout deny {hold}`) in another terminal, \
-             then send exactly the same statement again; it passes once. Do not look for another way."
-        ),
-    );
-    error(Severity::Error, NOT_ALLOWED, &Told::from(&refusal))
 }

@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use tagout_core::DatabaseSystem;
+use tagout_database::{RowsFile, Store};
+
 use super::definition;
 use super::reach::{Asking, Bindings, Reach, Touch, all_rows, emptied, foreign_keys};
 use super::settings::Settings;
-use super::store::{Kept, KeptColumn, KeptTable, Row, RowsFile, Store};
+use super::store::{Content, Kept, KeptColumn, KeptTable, Row};
 use super::tables::{Table, goes_along, tables};
 use super::target::{Blow, OWN_PATH, blows, cell, list, number, unseen, with_inheritors};
 use super::{Bound, DamageError, Fate, Planned};
@@ -42,7 +45,12 @@ impl Snapshot {
 
     /// How many rows are kept, of all tables.
     pub fn rows(&self) -> u64 {
-        self.kept.tables.iter().map(|table| table.before.rows).sum()
+        self.kept
+            .content
+            .tables
+            .iter()
+            .map(|table| table.before.rows)
+            .sum()
     }
 
     /// Removes it: the statement did not happen.
@@ -50,7 +58,7 @@ impl Snapshot {
     /// # Errors
     /// When its folder cannot be removed.
     pub fn discard(self) -> Result<(), DamageError> {
-        self.store.remove()
+        Ok(self.store.remove()?)
     }
 }
 
@@ -110,11 +118,18 @@ async fn take(
         .rows
         .first()
         .ok_or_else(|| unseen("the database has no name"))?;
+    let content = Content {
+        transaction: cell(row, 1).to_owned(),
+        tables: Vec::new(),
+        definitions: Vec::new(),
+        afterwards: Vec::new(),
+        sequences: Vec::new(),
+    };
     let kept = Kept::new(
-        planned.text,
-        cell(row, 2).to_owned(),
-        cell(row, 0).to_owned(),
-        cell(row, 1).to_owned(),
+        DatabaseSystem::Postgres,
+        planned.text.to_owned(),
+        (cell(row, 2).to_owned(), cell(row, 0).to_owned()),
+        content,
     );
     let mut taking = Taking {
         ask,
@@ -200,8 +215,8 @@ impl<A: Ask> Taking<'_, A> {
                     .collect();
                 self.all_of(&relations, Fate::Dropped).await?;
                 let definitions = definition::of(self.ask, &gone).await?;
-                self.kept.definitions.extend(definitions.before);
-                self.kept.afterwards.extend(definitions.afterwards);
+                self.kept.content.definitions.extend(definitions.before);
+                self.kept.content.afterwards.extend(definitions.afterwards);
                 Ok(())
             }
             Blow::Reshapes { how, .. } => Err(DamageError::Unkept(format!(
@@ -390,7 +405,7 @@ impl<A: Ask> Taking<'_, A> {
                 )));
             }
             let sequences = definition::sequences(self.ask, table.oid).await?;
-            self.kept.sequences.extend(sequences);
+            self.kept.content.sequences.extend(sequences);
         }
         Ok(())
     }
@@ -403,10 +418,10 @@ impl<A: Ask> Taking<'_, A> {
         question: &str,
     ) -> Result<u64, DamageError> {
         let key = key(self.ask, table.oid, &columns).await?;
-        let at = self.kept.tables.len();
+        let at = self.kept.content.tables.len();
         let before = write(self.ask, self.store, format!("{at}-before.rows"), question).await?;
         let rows = before.rows;
-        self.kept.tables.push(KeptTable {
+        self.kept.content.tables.push(KeptTable {
             name: table.name.clone(),
             is_partitioned: table.kind == 'p',
             fate,
@@ -442,7 +457,7 @@ async fn write(
         }
     }
     ask.ask(&format!("CLOSE {cursor}")).await?;
-    writer.finish()
+    Ok(writer.finish()?)
 }
 
 /// The table in a FROM: with its partitions, without heirs.
@@ -526,6 +541,7 @@ impl Snapshot {
     ) -> Result<(), DamageError> {
         let places = self
             .kept
+            .content
             .tables
             .iter()
             .any(|table| table.fate <= Fate::Removed);
@@ -533,9 +549,10 @@ impl Snapshot {
             return Ok(());
         }
         let settings = Settings::set(ask).await?;
-        for at in 0..self.kept.tables.len() {
+        for at in 0..self.kept.content.tables.len() {
             let Some(table) = self
                 .kept
+                .content
                 .tables
                 .get(at)
                 .filter(|table| table.fate <= Fate::Removed)
@@ -561,7 +578,7 @@ impl Snapshot {
                     table.name
                 )));
             }
-            if let Some(table) = self.kept.tables.get_mut(at) {
+            if let Some(table) = self.kept.content.tables.get_mut(at) {
                 table.after = Some(after);
             }
         }

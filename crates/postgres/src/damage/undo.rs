@@ -7,11 +7,12 @@
 
 use std::path::Path;
 
+use tagout_database::{StoreError, UndoOptions, UndoReport, UndoneTable};
+
 use super::snapshot::{columns, key, values};
 use super::store::{Kept, KeptTable, Row, Shelf};
 use super::target::{cell, number};
 use super::{DamageError, Fate};
-use tagout_database::{KeptSummary, UndoOptions, UndoReport, UndoneTable};
 
 use crate::{Ask, ServerError, quoted_name, quoted_value};
 
@@ -19,26 +20,6 @@ use crate::{Ask, ServerError, quoted_name, quoted_value};
 const AT_A_TIME: usize = 256 << 10;
 /// Rows that are named in a report of conflicts.
 const MOST_NAMED: usize = 5;
-
-/// What the snapshot in `from` holds.
-///
-/// # Errors
-/// Where it cannot be read, or is none.
-pub fn summary(from: &Path) -> Result<KeptSummary, DamageError> {
-    let shelf = Shelf::open(from)?;
-    let rows = |count| if count == 1 { "row" } else { "rows" };
-    let tables = shelf.kept.tables.iter().map(|table| {
-        let count = table.before.rows;
-        format!("{}: {count} {} {}", table.name, rows(count), table.fate)
-    });
-    Ok(KeptSummary {
-        tables: tables.collect(),
-        text: shelf.kept.text.clone(),
-        at: shelf.kept.at,
-        database: shelf.kept.database.clone(),
-        is_undone: shelf.is_undone(),
-    })
-}
 
 /// Puts back what the snapshot in `from` holds. `ask` is a connection to the same database, in no
 /// transaction; the role needs the rights to do what is done. Afterwards the connection is in no
@@ -101,9 +82,9 @@ async fn put_back(
         return Ok(());
     }
     let mut steps = Vec::new();
-    report.definitions += make_again(ask, &kept.definitions).await?;
+    report.definitions += make_again(ask, &kept.content.definitions).await?;
     let mut triggers = Vec::new();
-    for (at, table) in kept.tables.iter().enumerate() {
+    for (at, table) in kept.content.tables.iter().enumerate() {
         is_of_same_columns(ask, table).await?;
         triggers.extend(silence(ask, table).await?);
         bring(ask, shelf, at, table).await?;
@@ -121,9 +102,9 @@ async fn put_back(
     for trigger in triggers {
         ask.ask(&trigger).await?;
     }
-    report.definitions += make_again(ask, &kept.afterwards).await?;
+    report.definitions += make_again(ask, &kept.content.afterwards).await?;
     if !options.dry_run {
-        for sequence in &kept.sequences {
+        for sequence in &kept.content.sequences {
             // It only ever goes forward: others may have taken numbers since.
             ask.ask(&format!(
                 "SELECT setval({name}, {last}, {is_called}) FROM {sequence}
@@ -161,7 +142,7 @@ async fn was_rolled_back(ask: &mut impl Ask, kept: &Kept) -> Result<bool, Damage
     let status = ask
         .ask(&format!(
             "SELECT pg_xact_status({}::xid8)",
-            quoted_value(&kept.transaction)
+            quoted_value(&kept.content.transaction)
         ))
         .await;
     match status {
@@ -297,13 +278,14 @@ async fn bring(
         .await?;
         let Some(file) = file else { continue };
         let mut batch = String::new();
-        for row in shelf.rows(file)? {
-            let (n, values): Row = row?;
+        for row in shelf.rows::<Row>(file)? {
+            let (n, values) = row?;
             if !table.columns.is_empty() && values.len() != table.columns.len() {
-                return Err(DamageError::Altered(format!(
+                return Err(StoreError::Altered(format!(
                     "a row of {} has other columns",
                     table.name
-                )));
+                ))
+                .into());
             }
             batch.push_str(if batch.is_empty() { "(" } else { ", (" });
             batch.push_str(&n.to_string());
