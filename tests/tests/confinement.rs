@@ -2,7 +2,7 @@
 //! leave behind.
 
 use std::os::unix::fs::PermissionsExt;
-use tagout_tests::{World, for_each_person};
+use tagout_tests::{Person, World, finish, for_each_person};
 
 const STRIPE_KEY: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
 const GITHUB_TOKEN: &str = "ghp_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E";
@@ -115,4 +115,22 @@ for_each_person! {
         let finished = world.tagout(&["doctor"]).success();
         assert!(finished.stdout.contains("seccomp"), "{finished}");
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() {
+    let person = Person::ordinary();
+    let world = World::new(person);
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a folder of root's");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("its mode");
+    let mut command = world.tagout_command(&["run", "--", "true"]);
+    let finished = finish(command.current_dir(folder.path()));
+    assert_eq!(finished.status, 125, "{finished}");
+    assert!(
+        finished
+            .stderr
+            .contains("start in a copy of it that is yours"),
+        "{finished}"
+    );
 }

@@ -140,3 +140,14 @@ for_each_person! {
         assert!(finished.stderr.contains("is gone"), "{finished}");
     }
 }
+
+#[test]
+fn a_session_that_there_never_was_is_said_to_be_unknown() {
+    let world = World::new(Person::ordinary());
+    for command in ["log", "verify"] {
+        let finished = world.tagout(&[command, "s-aaaaaaaaaa"]);
+        assert_eq!(finished.status, 1, "{finished}");
+        let told = "there is no session s-aaaaaaaaaa; `tagout sessions` lists them";
+        assert!(finished.stderr.contains(told), "{finished}");
+    }
+}

@@ -112,7 +112,7 @@ impl Placeholders {
                 Err(error) => {
                     return Err(LaunchError::Guard {
                         path: entry.tree.join(&entry.path),
-                        why: error.to_string(),
+                        why: unmade(&error),
                     });
                 }
             }
@@ -180,6 +180,16 @@ pub(crate) fn open_beneath(root: impl AsFd, path: &Path, flags: OFlags) -> Resul
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,
         }
+    }
+}
+
+/// Why a placeholder was not made, and what to do.
+fn unmade(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
+            "{error}. Something empty is held there while a session runs, and this folder cannot be written; start in a copy of it that is yours"
+        ),
+        _ => error.to_string(),
     }
 }
 

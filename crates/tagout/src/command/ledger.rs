@@ -24,7 +24,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(crate) fn log(id: Option<String>, json: bool, follow: bool) -> anyhow::Result<u8> {
     let (home, store) = open()?;
     let id = session(id, &store)?;
-    let mut entries = Entries::open(&ledger_path(home.path(), &id))?;
+    let path = ledger_path(home.path(), &id);
+    if !path.exists() {
+        // Who mistypes an id is told so, and not of a file.
+        store.session(&id)?;
+    }
+    let mut entries = Entries::open(&path)?;
     loop {
         // Asked before reading: what a session writes last is read before it counts as gone.
         let lives = lives(&home, &id);
@@ -45,7 +50,11 @@ pub(crate) fn verify(
 ) -> anyhow::Result<u8> {
     let (home, store) = open()?;
     let (path, id) = subject(what, &home, &store)?;
-    let status = id.as_ref().and_then(|id| store.session(id).ok());
+    let status = match &id {
+        Some(id) if !path.exists() => Some(store.session(id)?),
+        Some(id) => store.session(id).ok(),
+        None => None,
+    };
     if let Some(status) = &status
         && !path.exists()
         && checkpoint.is_none()
