@@ -26,6 +26,9 @@ use crate::key::{InstallKey, SessionKey};
 use crate::receipt::{Completion, Receipt, pair};
 use crate::tree::{Tree, leaf};
 use crate::{LedgerError, ledger_path};
+use inbox::{Inbox, inbox};
+
+mod inbox;
 
 /// The most entries that share one fsync: bounds how long a batch takes and what it holds in memory.
 const LARGEST_BATCH: usize = 4096;
@@ -39,7 +42,7 @@ const BETWEEN_MARKS: Duration = Duration::from_secs(1);
 /// verifiable and says that it is unfinished.
 pub struct Ledger {
     path: PathBuf,
-    messages: Option<Sender<Message>>,
+    messages: Option<inbox::Sender>,
     writer: Option<JoinHandle<()>>,
     progress: Arc<Progress>,
 }
@@ -130,7 +133,7 @@ impl Ledger {
         // A message that cannot be sent is dropped, and its completion then says so.
         if let Some(messages) = &self.messages {
             self.progress.unsettled.fetch_add(1, Ordering::AcqRel);
-            let _ = messages.send(message);
+            messages.send(message);
         }
     }
 
@@ -168,7 +171,7 @@ impl Ledger {
             marks: Some((marks, marker)),
             progress: Arc::clone(&progress),
         };
-        let (messages, inbox) = channel();
+        let (messages, inbox) = inbox();
         let writer = thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&inbox))
@@ -253,27 +256,8 @@ impl Default for Progress {
 }
 
 impl Writer {
-    fn run(mut self, inbox: &Receiver<Message>) {
-        while let Ok(first) = inbox.recv() {
-            let mut awaited = first.awaited;
-            let mut batch = vec![first];
-            let due = Instant::now() + LINGERING;
-            while batch.len() < LARGEST_BATCH {
-                let next = match awaited {
-                    true => inbox.try_recv().ok(),
-                    // The end of the session ends the waiting, too.
-                    false => inbox
-                        .recv_timeout(due.saturating_duration_since(Instant::now()))
-                        .ok(),
-                };
-                match next {
-                    Some(message) => {
-                        awaited |= message.awaited;
-                        batch.push(message);
-                    }
-                    None => break,
-                }
-            }
+    fn run(mut self, inbox: &Inbox) {
+        while let Some(batch) = inbox.receive(LARGEST_BATCH, LINGERING) {
             let settled = batch.len();
             self.commit(batch);
             self.progress.unsettled.fetch_sub(settled, Ordering::AcqRel);
