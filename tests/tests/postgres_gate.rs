@@ -182,6 +182,35 @@ for_each_person! {
     }
 }
 
+#[test]
+fn invariant_7_what_cannot_be_kept_is_said_before_and_runs_when_approved() {
+    let server = Postgres::start(&format!(
+        "{SCHEMA} CREATE AGGREGATE most(int) (SFUNC = int4larger, STYPE = int); CREATE SCHEMA s;
+            CREATE TABLE s.one (id int); CREATE AGGREGATE s.most(int) (SFUNC = int4larger, STYPE = int)"
+    ));
+    let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
+    for (statement, why) in [
+        (
+            "ALTER TABLE people DROP COLUMN name",
+            "copy the table first",
+        ),
+        ("DROP SCHEMA s CASCADE", "function s.most(integer)"),
+    ] {
+        let line = format!("psql -X \"$DATABASE_URL\" -c '{statement}'");
+        let session = run(&world, &server, "localhost", &["--hold-wait", "60"], &line);
+        let hold = world.hold_in("pending");
+        let shown = world.tagout(&["approve", id(&hold), "--yes"]).success();
+        let told = shown.everything();
+        assert!(told.contains("Nothing of what it takes is kept"), "{shown}");
+        assert!(told.contains(why), "{shown}");
+        session.end().success();
+    }
+    let columns =
+        "SELECT count(*) FROM information_schema.columns WHERE table_name IN ('people', 'one')";
+    assert_eq!(server.value(columns), "1");
+    world.verify_all();
+}
+
 /// What reaches further than it looks (docs/sql.md), each as a program inside would send it.
 const DISGUISED: &[&str] = &[
     "SELECT 1; COMMIT; DELETE FROM people",

@@ -7,7 +7,7 @@
 //! never an empty preview. What was approved is tables by their OIDs with the most rows of each; what
 //! runs against it is compared with what the server itself counted. And a snapshot that lacks a row is
 //! no snapshot: either everything that the statement takes is kept, or [`DamageError::Unkept`] says
-//! what is not.
+//! what is not. Where that is known beforehand ([`Bound::unkept`]) the person is told, and decides.
 
 mod contract;
 mod definition;
@@ -67,6 +67,8 @@ pub struct Bound {
     pub tables: Vec<BoundTable>,
     /// Views, sequences and other relations that go along or begin anew, by OID.
     pub goes_along: Vec<u32>,
+    /// Why nothing of it is kept, where something of it cannot be; whoever approves it is told.
+    pub unkept: Option<String>,
 }
 
 /// How much of one table an approval covers.

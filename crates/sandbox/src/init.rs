@@ -19,6 +19,7 @@ use crate::command::{self, Prepared};
 use crate::control_group::Joinable;
 use crate::mediation::Mediator;
 use crate::network;
+use crate::readers;
 use crate::sandbox::{Exit, LaunchReport};
 use crate::spec::{Spec, Stream};
 use crate::stage::die_with_parent;
@@ -166,13 +167,13 @@ impl<'a> Init<'a> {
                 self.thaw();
                 wire::send(self.channel, &Event::Done(Ok(())), &[])?;
             }
-            Order::Pause | Order::Resume | Order::HasMade { .. } => {
+            Order::Pause | Order::Resume | Order::Origin { .. } => {
                 let done = match (self.view.mediator(), order) {
-                    (None, Order::HasMade { .. }) => Err(io::ErrorKind::NotFound.into()),
+                    (None, Order::Origin { .. }) => Err(io::ErrorKind::NotFound.into()),
                     (None, _) => Ok(()),
                     (Some(mediator), Order::Pause) => mediator.pause(),
-                    (Some(mediator), Order::HasMade { tree, path }) => {
-                        mediator.has_made(tree, &path)
+                    (Some(mediator), Order::Origin { tree, path, asked }) => {
+                        mediator.origin(tree, &path, asked)
                     }
                     (Some(mediator), _) => mediator.resume(),
                 };
@@ -199,6 +200,11 @@ impl<'a> Init<'a> {
                     .mount_over(tree, &path, &cover)
                     .map(drop)
                     .map_err(|error| error.to_string());
+                wire::send(self.channel, &Event::Done(done), &[])?;
+            }
+            Order::EndReaders { tree, path } => {
+                let done = self.view.identify(tree, &path).and_then(readers::end);
+                let done = done.map_err(|error| error.to_string());
                 wire::send(self.channel, &Event::Done(done), &[])?;
             }
             Order::OpenTwin { tree, path } => {
@@ -302,7 +308,7 @@ fn signal_all(signal: i32) {
 }
 
 /// Every process inside but this one, with its state as /proc/PID/stat gives it.
-fn processes() -> io::Result<Vec<(i32, u8)>> {
+pub(crate) fn processes() -> io::Result<Vec<(i32, u8)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(id) = entry?

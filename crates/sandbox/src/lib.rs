@@ -32,6 +32,7 @@ mod network;
 pub mod path_octets;
 mod placeholder;
 mod probe;
+mod readers;
 mod roots;
 mod sandbox;
 mod seccomp;
@@ -58,5 +59,5 @@ pub use spec::{
     Guard, Mediation, OverlayFile, Placeholder, PrivateFolder, Spec, Stream, Streams, Tree, Twin,
 };
 pub use stage::{STAGE_ARGUMENT, Stage, stage_main, stage_main_with};
-pub use watch::{HostReplaced, Watch};
-pub use writers::is_being_written;
+pub use watch::{HostReplaced, Noticed, Watch};
+pub use writers::{is_being_written, is_open_elsewhere};

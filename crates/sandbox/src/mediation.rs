@@ -34,7 +34,8 @@ use crate::spec::{Mediation, Spec};
 use crate::stage::{die_with_parent, unshare};
 use crate::step::{Named, Step, failed};
 use crate::view;
-use crate::wire;
+use crate::wire::{self, Asked};
+use crate::writers::is_being_written;
 
 mod caller;
 mod change;
@@ -64,11 +65,12 @@ enum Say {
     /// Make no change until `Resume`.
     Pause,
     Resume,
-    /// Did the file at a path of a tree come into being inside? An error says no.
-    HasMade {
+    /// Where does the file at a path of a tree come from? An error says no.
+    Origin {
         tree: usize,
         #[serde(with = "crate::path_octets")]
         path: PathBuf,
+        asked: Asked,
     },
 }
 
@@ -162,10 +164,10 @@ impl Mediator {
         self.ask(&Say::Resume, None)
     }
 
-    /// Whether the file at a path of a tree came into being inside.
-    pub(crate) fn has_made(&self, tree: usize, path: &Path) -> io::Result<()> {
+    /// Answers a question about the file at a path of a tree; an error says no.
+    pub(crate) fn origin(&self, tree: usize, path: &Path, asked: Asked) -> io::Result<()> {
         let path = path.to_path_buf();
-        self.ask(&Say::HasMade { tree, path }, None)
+        self.ask(&Say::Origin { tree, path, asked }, None)
     }
 
     fn ask(&self, say: &Say, mount: Option<&OwnedFd>) -> io::Result<()> {
@@ -226,7 +228,14 @@ fn run(
                 paused = None;
                 Ok(())
             }
-            Say::HasMade { tree, path } => has_made(mediated, roots.get(tree), &path),
+            Say::Origin { tree, path, asked } => match (mediated, roots.get(tree)) {
+                (Some(mediated), Some(root)) => {
+                    // Nothing is opened for writing between the look and the answer.
+                    let _still = paused.is_none().then(|| mediated.pause());
+                    origin(mediated, root, &path, asked)
+                }
+                _ => Err(io::ErrorKind::NotFound.into()),
+            },
             Say::Listen => {
                 let (Some(descriptor), Some(keeper), Some(proc), Some(answers)) = (
                     descriptors.next(),
@@ -243,6 +252,7 @@ fn run(
                     keeper: Mutex::new(keeper),
                     uncovered: AtomicU64::new(0),
                     made: Mutex::new(HashSet::new()),
+                    written: Mutex::new(HashSet::new()),
                     parked: Parked::default(),
                     umask: spec.umask & 0o777,
                     umasks_differ: AtomicBool::new(false),
@@ -262,11 +272,26 @@ fn run(
     Ok(())
 }
 
-fn has_made(mediated: Option<&Mediated>, root: Option<&OwnedFd>, path: &Path) -> io::Result<()> {
-    let root = root.ok_or(io::ErrorKind::InvalidInput)?;
+/// Where the file at a path comes from. No change is made meanwhile.
+fn origin(mediated: &Mediated, root: &OwnedFd, path: &Path, asked: Asked) -> io::Result<()> {
     let file = open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
     let found = caller::found(&file)?;
-    match mediated.is_some_and(|mediated| mediated.has_made(&found.identity)) {
+    let holds = match asked {
+        Asked::Made => mediated.has_made(&found.identity),
+        Asked::Written => mediated.has_written(&found.identity),
+        Asked::Forget => {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+            let file = std::fs::File::from(open_beneath(root, path, flags)?);
+            let same = caller::found(&file)?.is(&found);
+            let left_alone =
+                same && file.metadata()?.is_file() && is_being_written(&file) == Some(false);
+            if left_alone {
+                mediated.forget_writing(&found.identity);
+            }
+            left_alone
+        }
+    };
+    match holds {
         true => Ok(()),
         false => Err(io::ErrorKind::NotFound.into()),
     }

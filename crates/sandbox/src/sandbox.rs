@@ -22,7 +22,7 @@ use crate::placeholder::Placeholders;
 use crate::spec::Tree;
 use crate::stage::StageProcess;
 use crate::watch::Watch;
-use crate::wire::{self, Cover, Event, Order};
+use crate::wire::{self, Asked, Cover, Event, Order};
 
 /// A built sandbox. The command runs from [`Sandbox::start`] or [`Sandbox::attach`] on.
 pub struct Sandbox {
@@ -248,11 +248,36 @@ impl Control {
 
     /// Whether the file at `path` of the host (absolute, in one of the trees) came into being inside, where the trees are mediated.
     pub fn has_made(&self, path: &Path) -> bool {
+        self.origin(path, Asked::Made)
+    }
+
+    /// Whether the file at `path` of the host (absolute, in one of the trees) was opened for writing inside, where the trees are mediated,
+    /// since [`Control::forget_writing`]. What came into being inside counts as written there.
+    pub fn has_written(&self, path: &Path) -> bool {
+        self.origin(path, Asked::Written)
+    }
+
+    /// Forgets that the file at `path` of the host (absolute, in one of the trees) was opened for writing inside, unless somebody has it
+    /// open for writing now. Whatever is written to it from then on, without [`Control::has_written`], was written outside.
+    pub fn forget_writing(&self, path: &Path) -> bool {
+        self.origin(path, Asked::Forget)
+    }
+
+    /// Without an answer it is the host's: then more is hidden than need be.
+    fn origin(&self, path: &Path, asked: Asked) -> bool {
         let Ok((tree, path)) = self.place(path) else {
             return false;
         };
-        self.order("say what it made", &Order::HasMade { tree, path })
+        self.order("say what it made", &Order::Origin { tree, path, asked })
             .is_ok()
+    }
+
+    /// Ends every process inside that has what is to be seen at `path` of the host (absolute, in one of the trees) open or mapped, and
+    /// returns when they are gone. The inside must stand still.
+    pub fn end_readers(&self, path: &Path) -> Result<(), LaunchError> {
+        let (tree, path) = self.place(path)?;
+        let order = Order::EndReaders { tree, path };
+        self.order("end who reads a file", &order)
     }
 
     /// Undoes [`Control::freeze`].

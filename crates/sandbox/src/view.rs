@@ -631,6 +631,14 @@ pub(crate) fn cover_with(root: &OwnedFd, path: &Path, mount: Option<OwnedFd>) ->
 }
 
 impl View {
+    /// Device and inode of what is to be seen at a path of a tree.
+    pub(crate) fn identify(&self, tree: usize, path: &Path) -> io::Result<(u64, u64)> {
+        let root = self.trees.get(tree).ok_or(io::ErrorKind::InvalidInput)?;
+        let file = open_beneath(root, path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let status = rustix::fs::fstat(&file)?;
+        Ok((status.st_dev, status.st_ino))
+    }
+
     /// What the last [`Cover::Editable`] put over a path of a tree, for reading.
     pub(crate) fn open_twin(&self, tree: usize, path: &Path) -> io::Result<OwnedFd> {
         let name = self

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,17 @@ pub struct HostReplaced {
     pub path: PathBuf,
     /// Something else stands there, so that the mount is gone; otherwise the file's contents were written in place, under the mount.
     pub detached: bool,
+}
+
+/// What [`Watch::next_beside`] waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// The host replaced something.
+    Replaced(HostReplaced),
+    /// The other descriptor is readable.
+    Beside,
+    /// Nothing yet.
+    Quiet,
 }
 
 /// A blocking iterator over what the host replaces. Ends when the sandbox does.
@@ -70,6 +81,35 @@ impl Watch {
         self.add_folders()
     }
 
+    /// Whether this very path is watched.
+    pub fn watches(&self, path: &Path) -> bool {
+        self.paths.iter().any(|watched| watched == path)
+    }
+
+    /// As the iterator, but that it says as well when `other` is readable, which comes first; and without waiting unless `waits`.
+    pub fn next_beside(
+        &mut self,
+        other: BorrowedFd<'_>,
+        waits: bool,
+    ) -> Option<io::Result<Noticed>> {
+        let mut polled = [PollFd::from_borrowed_fd(other, PollFlags::IN)];
+        let now = rustix::event::Timespec::default();
+        if matches!(poll(&mut polled, Some(&now)), Ok(1..)) {
+            return Some(Ok(Noticed::Beside));
+        }
+        if let Some(change) = self.pending.pop_front() {
+            return Some(Ok(Noticed::Replaced(change)));
+        }
+        match self.fill(Some(other), waits) {
+            Ok(true) if self.pending.is_empty() => None,
+            Ok(_) => Some(Ok(self
+                .pending
+                .pop_front()
+                .map_or(Noticed::Quiet, Noticed::Replaced))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Ends the iteration when `process` (a pidfd) has ended.
     pub(crate) fn until(mut self, process: OwnedFd) -> Watch {
         self.until = Some(process);
@@ -103,22 +143,21 @@ impl Watch {
         Ok(())
     }
 
-    /// Reads what is there; whether the sandbox has ended.
-    fn fill(&mut self) -> io::Result<bool> {
-        let mut polled = vec![PollFd::from_borrowed_fd(
-            self.inotify.as_fd(),
-            PollFlags::IN,
-        )];
-        if let Some(process) = &self.until {
-            polled.push(PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN));
-        }
-        match poll(&mut polled, None) {
+    /// Reads what is there, or comes before `other` is readable; whether the sandbox has ended.
+    fn fill(&mut self, other: Option<BorrowedFd<'_>>, waits: bool) -> io::Result<bool> {
+        let process = self.until.as_ref().map(AsFd::as_fd);
+        let watched = [Some(self.inotify.as_fd()), process, other];
+        let mut polled: Vec<_> = watched
+            .into_iter()
+            .flatten()
+            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+            .collect();
+        let now = rustix::event::Timespec::default();
+        match poll(&mut polled, (!waits).then_some(&now)) {
             Err(Errno::INTR) => return Ok(false),
             other => other?,
         };
-        let ended = polled
-            .get(1)
-            .is_some_and(|process| !process.revents().is_empty());
+        let ended = process.is_some() && polled.get(1).is_some_and(|end| !end.revents().is_empty());
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
         let mut touched: Vec<(PathBuf, bool)> = Vec::new();
@@ -187,7 +226,7 @@ impl Iterator for Watch {
             if let Some(change) = self.pending.pop_front() {
                 return Some(Ok(change));
             }
-            match self.fill() {
+            match self.fill(None, true) {
                 Ok(true) if self.pending.is_empty() => return None,
                 Ok(_) => {}
                 Err(error) => return Some(Err(error)),

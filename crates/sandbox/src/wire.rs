@@ -52,8 +52,15 @@ pub(crate) enum Order {
     Pause,
     /// Undo `Pause`.
     Resume,
-    /// Say whether the file at `path` of a tree came into being inside; an error says no.
-    HasMade {
+    /// Say something of where the file at `path` of a tree comes from; an error says no.
+    Origin {
+        tree: usize,
+        #[serde(with = "crate::path_octets")]
+        path: PathBuf,
+        asked: Asked,
+    },
+    /// End every process inside that has the file at `path` of a tree open or mapped.
+    EndReaders {
         tree: usize,
         #[serde(with = "crate::path_octets")]
         path: PathBuf,
@@ -73,6 +80,17 @@ pub(crate) enum Order {
         #[serde(with = "crate::path_octets")]
         path: PathBuf,
     },
+}
+
+/// What is asked of where a file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Asked {
+    /// Did it come into being inside?
+    Made,
+    /// Was it opened for writing inside since that was forgotten last?
+    Written,
+    /// Forget that it was, if nobody has it open for writing now.
+    Forget,
 }
 
 /// What stands over a path of a tree.
@@ -109,7 +127,7 @@ pub(crate) enum Event {
     Stopped(i32),
     /// The command ended, and with it everything inside.
     Exited(Exit),
-    /// Answer to `Freeze`, `Thaw`, `Pause`, `Resume`, `HasMade`, `MountOver` and `Socket`. Descriptors: the socket, where there is one.
+    /// Answer to `Freeze`, `Thaw`, `Pause`, `Resume`, `Origin`, `EndReaders`, `MountOver` and `Socket`. Descriptors: the socket, where there is one.
     Done(Result<(), String>),
 }
 

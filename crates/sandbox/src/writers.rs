@@ -1,4 +1,4 @@
-//! Whether anybody has a file open for writing.
+//! Whether anybody has a file open, for writing or at all.
 
 use std::fs::File;
 use std::io;
@@ -12,15 +12,27 @@ const F_SETSIG: libc::c_int = 10;
 ///
 /// Asks for a read lease, which the kernel gives only on a file that nobody can write (fcntl(2)), and hands it back.
 pub fn is_being_written(file: &File) -> Option<bool> {
+    is_refused(file, libc::F_RDLCK)
+}
+
+/// Whether this file, opened for reading alone, is open a second time: in any process, mapped, or on its way between two. `None` where the
+/// file system cannot say, or the file is not this user's.
+///
+/// Asks for a write lease, which the kernel gives only on a file that nobody else has open (fcntl(2)), and hands it back.
+pub fn is_open_elsewhere(file: &File) -> Option<bool> {
+    is_refused(file, libc::F_WRLCK)
+}
+
+fn is_refused(file: &File, lease: libc::c_int) -> Option<bool> {
     let descriptor = file.as_raw_fd();
-    // Who opens the file for writing while we have the lease waits until it is handed back, and we are sent a signal: not the usual one,
-    // which would end this process, but one that is ignored.
+    // Who opens the file in a way that the lease forbids waits until it is handed back, and we are sent a signal: not the usual one, which
+    // would end this process, but one that is ignored.
     // SAFETY: these calls take numbers; the descriptor is open throughout.
     let asked = unsafe {
         if libc::fcntl(descriptor, F_SETSIG, libc::SIGURG) != 0 {
             return None;
         }
-        libc::fcntl(descriptor, libc::F_SETLEASE, libc::F_RDLCK)
+        libc::fcntl(descriptor, libc::F_SETLEASE, lease)
     };
     if asked == 0 {
         // SAFETY: as above.
@@ -48,6 +60,12 @@ mod tests {
             assert!(is_written);
             drop(written);
             assert_eq!(is_being_written(&read), Some(false));
+            assert_eq!(is_open_elsewhere(&read), Some(false));
+            let again = File::open(&path).unwrap();
+            assert_eq!(is_being_written(&read), Some(false));
+            assert_eq!(is_open_elsewhere(&read), Some(true));
+            drop(again);
+            assert_eq!(is_open_elsewhere(&read), Some(false));
             // The lease is gone again.
             assert!(File::options().append(true).open(&path).is_ok());
         }

@@ -18,7 +18,8 @@ use crate::{FrontendMessage, ServerError, Status};
 pub(super) struct Contract {
     bound: Bound,
     watch: Watch,
-    snapshot: Snapshot,
+    /// Of a statement that was shown with a way back.
+    snapshot: Option<Snapshot>,
     /// The transaction is the gate's own, around this statement.
     is_around: bool,
     /// Where its answer begins in what goes to the client.
@@ -93,7 +94,10 @@ impl<S: Stream> Conversation<S> {
         let kept = async {
             let into = self.gate.kept().join(hold.as_str());
             let watch = watch(&mut self.server).await?;
-            let snapshot = snapshot(&mut self.server, &bound, &planned, &into).await?;
+            let snapshot = match bound.unkept {
+                None => Some(snapshot(&mut self.server, &bound, &planned, &into).await?),
+                Some(_) => None,
+            };
             Ok::<_, DamageError>((watch, snapshot))
         };
         let (watch, snapshot) = match kept.await {
@@ -140,7 +144,7 @@ impl<S: Stream> Conversation<S> {
             &mut self.server,
             &contract.bound,
             &contract.watch,
-            Some(&mut contract.snapshot),
+            contract.snapshot.as_mut(),
         );
         let why = match checked.await {
             Err(breach) => Some(breach.to_string()),
@@ -153,13 +157,15 @@ impl<S: Stream> Conversation<S> {
         };
         let authority = self.gate.inner.databases.authority();
         let Some(why) = why else {
-            let fields = json!({
-                "hold": contract.hold,
-                "hash": contract.snapshot.hash(),
-                "rows": contract.snapshot.rows(),
-            });
-            // It has happened and is kept; a ledger that fails now refuses the next statement.
-            let _ = authority.record().append("database_kept", fields).await;
+            if let Some(snapshot) = contract.snapshot {
+                let fields = json!({
+                    "hold": contract.hold,
+                    "hash": snapshot.hash(),
+                    "rows": snapshot.rows(),
+                });
+                // It has happened and is kept; a ledger that fails now refuses the next statement.
+                let _ = authority.record().append("database_kept", fields).await;
+            }
             return Ok(());
         };
         let why = authority.broker().redact_text(&why);
@@ -189,9 +195,9 @@ impl<S: Stream> Conversation<S> {
         }
     }
 
-    fn discard(&self, snapshot: Snapshot) {
+    fn discard(&self, snapshot: Option<Snapshot>) {
         // A snapshot of what did not happen does no harm but for its room.
-        let _ = snapshot.discard();
+        let _ = snapshot.map(Snapshot::discard);
     }
 
     fn not_kept(&self, why: &str) -> Vec<u8> {

@@ -167,6 +167,11 @@ impl Waiting {
                     .to_owned(),
             );
         };
+        if let Some(why) = &bound.unkept {
+            return Some(format!(
+                "Nothing of what it takes is kept: {why}. Approved, it runs all the same."
+            ));
+        }
         (!bound.tables.is_empty() || !bound.goes_along.is_empty()).then(|| {
             format!(
                 "All of that is kept before it runs, or it does not run; `tagout undo {} --database` puts it back.",

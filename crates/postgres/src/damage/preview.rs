@@ -87,6 +87,7 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
         lines: Vec::new(),
         bound: BTreeMap::new(),
         goes_along: BTreeSet::new(),
+        unkept: None,
         remarked: BTreeSet::new(),
     };
     for blow in &blows {
@@ -102,6 +103,7 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
         lines,
         bound,
         goes_along,
+        unkept,
         ..
     } = view;
     Ok(Preview {
@@ -109,6 +111,7 @@ async fn look(ask: &mut impl Ask, planned: &Planned<'_>) -> Result<Preview, Dama
         bound: Some(Bound {
             tables: bound.into_values().collect(),
             goes_along: goes_along.into_iter().collect(),
+            unkept,
         }),
     })
 }
@@ -123,6 +126,8 @@ struct View<'a, A> {
     bound: BTreeMap<u32, BoundTable>,
     /// See [`Bound::goes_along`].
     goes_along: BTreeSet<u32>,
+    /// See [`Bound::unkept`].
+    unkept: Option<String>,
     /// Tables whose triggers and so on have been told.
     remarked: BTreeSet<u32>,
 }

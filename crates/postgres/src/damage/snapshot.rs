@@ -220,7 +220,7 @@ impl<A: Ask> Taking<'_, A> {
                 Ok(())
             }
             Blow::Reshapes { how, .. } => Err(DamageError::Unkept(format!(
-                "a statement that {how} is not kept: copy the table first (CREATE TABLE … AS TABLE …), or have it approved without a way back"
+                "a statement that {how} is not kept"
             ))),
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Mediated {
     pub(super) uncovered: AtomicU64,
     /// What came into being inside.
     pub(super) made: Mutex<HashSet<Identity>>,
+    /// What was opened for writing inside, or came into being there, since that was forgotten.
+    pub(super) written: Mutex<HashSet<Identity>>,
     /// Calls that the keeper lets wait.
     pub(super) parked: Parked,
     /// The mask with which the command starts.
@@ -78,7 +80,30 @@ impl Mediated {
         made.contains(identity)
     }
 
+    /// Whether a file was opened for writing inside since [`Mediated::forget_writing`].
+    pub(super) fn has_written(&self, identity: &Identity) -> bool {
+        let written = self.written.lock();
+        let written = written.unwrap_or_else(PoisonError::into_inner);
+        written.contains(identity)
+    }
+
+    /// Whoever writes to the file without opening it anew is not inside.
+    pub(super) fn forget_writing(&self, identity: &Identity) {
+        let written = self.written.lock();
+        let mut written = written.unwrap_or_else(PoisonError::into_inner);
+        written.remove(identity);
+    }
+
+    fn note_writing(&self, found: &Found) {
+        let written = self.written.lock();
+        let mut written = written.unwrap_or_else(PoisonError::into_inner);
+        written.insert(found.identity);
+    }
+
     fn remember(&self, found: Option<&Found>) {
+        if let Some(found) = found {
+            self.note_writing(found);
+        }
         let made = self.made.lock();
         let mut made = made.unwrap_or_else(PoisonError::into_inner);
         made.extend(found.map(|found| found.identity));

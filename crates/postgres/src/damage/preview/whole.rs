@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::definition;
 use super::super::reach::{Asking, emptied, foreign_keys};
 use super::super::tables::{Gone, goes_along, tables};
 use super::super::target::{Addressed, number, with_inheritors};
@@ -55,6 +56,9 @@ impl<A: Ask> View<'_, A> {
         let heirs = with_inheritors(self.ask, &[table]).await?;
         self.whole(&heirs, Fate::Reshaped, &[table]).await?;
         self.lines.push(format!("  it {how}"));
+        self.unkept = Some(format!(
+            "it {how}, which is not put back by itself; copy the table first (CREATE TABLE … AS TABLE …) if that matters"
+        ));
         Ok(())
     }
 
@@ -116,7 +120,13 @@ impl<A: Ask> View<'_, A> {
             self.lines
                 .push(format!("  and {} objects more", others.len() - MOST_NAMED));
         }
-        Ok(())
+        match definition::of(self.ask, &gone).await {
+            Err(DamageError::Unkept(why)) => {
+                self.unkept = Some(why);
+                Ok(())
+            }
+            definitions => definitions.map(|_| ()),
+        }
     }
 
     /// Tables that are about to be lost as a whole, with their rows.

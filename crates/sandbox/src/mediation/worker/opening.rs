@@ -96,6 +96,8 @@ impl Call<'_> {
         )?;
         if reading {
             rustix::fs::access(link.as_c_str(), Access::WRITE_OK)?;
+        } else {
+            self.worker.shared.note_writing(&node.found);
         }
         self.change(&mut keeper, &Change::Write(node.target()), || {
             if !cutting {
