@@ -238,6 +238,16 @@ const DISGUISED: &[&str] = &[
     "SELECT pg_read_file('postgresql.conf')",
     "SELECT pg_terminate_backend(pg_backend_pid())",
     "SELECT lo_unlink(1)",
+    // What resets send: Rails, Prisma, database cleaners, provisioners, everybody's own script.
+    "DROP TABLE IF EXISTS \"people\" CASCADE",
+    "DROP DATABASE IF EXISTS app WITH (FORCE)",
+    "DROP SCHEMA IF EXISTS \"public\" CASCADE; CREATE SCHEMA \"public\"",
+    "TRUNCATE TABLE \"people\" RESTART IDENTITY CASCADE",
+    "REASSIGN OWNED BY app TO postgres",
+    "DROP OWNED BY app",
+    "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+    "DROP ROLE app",
+    "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$",
     "DELETE FROM people; this is no SQL",
 ];
 
