@@ -47,11 +47,15 @@ const HARMLESS_WINDOW_OPERATIONS: &[&[u8]] = &[b"8", b"14", b"16", b"18", b"19",
 pub(crate) struct EscapeFilter {
     /// Whether the clipboard may be written.
     clipboard: bool,
+    /// Whether the terminal reads another encoding than UTF-8, where each byte from 0x80 to 0x9f is a control character.
+    other_encoding: bool,
     state: State,
     /// The sequence so far, from its ESC on.
     held: Vec<u8>,
-    /// Continuation bytes that the UTF-8 character at hand still needs.
+    /// Continuation bytes that the UTF-8 character at hand still needs, and the least that the next one may be: a smaller one
+    /// would write a control character in a longer form.
     continuation: u8,
+    least: u8,
     /// What passed and is not undone.
     left: Left,
 }
@@ -85,6 +89,7 @@ impl EscapeFilter {
     pub(crate) fn of_this_process() -> Self {
         Self {
             clipboard: std::env::var_os(CLIPBOARD_VARIABLE).is_some_and(|value| value == "write"),
+            other_encoding: is_other_encoding(|name| std::env::var(name).ok()),
             ..Self::default()
         }
     }
@@ -173,9 +178,12 @@ impl EscapeFilter {
     }
 
     fn text(&mut self, byte: u8, output: &mut Vec<u8>) {
-        if self.continuation > 0 && (0x80..0xc0).contains(&byte) {
+        if self.continuation > 0 && (self.least..0xc0).contains(&byte) {
             self.continuation -= 1;
-            output.push(byte);
+            self.least = 0x80;
+            if !(self.other_encoding && byte < 0xa0) {
+                output.push(byte);
+            }
             return;
         }
         self.continuation = 0;
@@ -194,6 +202,11 @@ impl EscapeFilter {
                     0xe0..=0xef => 2,
                     0xf0..=0xf4 => 3,
                     _ => 0,
+                };
+                self.least = match byte {
+                    0xe0 => 0xa0,
+                    0xf0 => 0x90,
+                    _ => 0x80,
                 };
                 output.push(byte);
             }
@@ -308,12 +321,20 @@ impl EscapeFilter {
             Some(number) => HARMLESS_COMMANDS.contains(&number),
             None => false,
         };
-        if harmless {
+        if harmless && self.is_plain(body) {
             self.left.note(&self.held);
             output.append(&mut self.held);
             output.extend(end);
         }
         self.abandon();
+    }
+
+    /// Whether a terminal reads a string to the end that it has here: the control characters of one byte, in UTF-8 of two, end it
+    /// sooner, and begin others.
+    fn is_plain(&self, body: &[u8]) -> bool {
+        let is_control = |byte: &u8| (0x80..0xa0).contains(byte);
+        std::str::from_utf8(body).is_ok_and(|text| !text.chars().any(char::is_control))
+            && !(self.other_encoding && body.iter().any(is_control))
     }
 
     fn hold(&mut self, byte: u8, most: usize) {
@@ -334,6 +355,18 @@ impl EscapeFilter {
         self.held.clear();
         self.state = State::Text;
     }
+}
+
+/// Whether the locale outside is of another encoding than UTF-8 (POSIX, "Environment Variables"). One that says nothing is taken
+/// for UTF-8, as terminals are.
+fn is_other_encoding(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    set.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        !(locale.contains("utf-8") || locale.contains("utf8"))
+    })
 }
 
 /// `52 ; selection ; text`, where the text is base64 and nothing else, so that no terminal takes it for a question.
@@ -428,6 +461,16 @@ mod tests {
             b"\x1b];x\x07",
             b"\x9d52;c;?\x07",
             "\u{9d}52;c;?\u{9c}".as_bytes(),
+            // An end of string in a string that passes, and what then begins in it.
+            "\x1b]0;a\u{9c}\u{90}$qm\u{9c}\x07".as_bytes(),
+            "\x1b]0;a\u{9c}\u{9b}1;1;1;1;1;1*y\x07".as_bytes(),
+            "\x1b]8;;https://example.com/\u{9c}\u{9d}52;c;aGk=\u{9c}\x1b\\".as_bytes(),
+            b"\x1b]7;file://h/\x9c\x9d52;c;aGk=\x9c\x07",
+            b"\x1b]133;A\x9c\x9d52;c;aGk=\x1b\\",
+            b"\x1b]4;1;a\x7f\x07",
+            // Control characters in longer forms than theirs.
+            b"\xe0\x82\x9d52;c;?\x07",
+            b"\xf0\x80\x82\x9d52;c;?\x07",
         ] {
             let rest = passed(&[harmful, &b"after"[..]].concat());
             // An end of string without a string does nothing.
@@ -509,6 +552,33 @@ mod tests {
     }
 
     #[test]
+    fn invariant_9_a_terminal_of_another_encoding_gets_no_half_of_a_letter() {
+        let mut filter = EscapeFilter {
+            other_encoding: true,
+            ..EscapeFilter::default()
+        };
+        let mut output = Vec::new();
+        for text in [
+            "Ý52;c;aGk=\x07”52;c;aGk=\x07",
+            "\x1b]0;”52;c;aGk=\x07",
+            "größe 漢字 🦀\r\n",
+        ] {
+            filter.pass(text.as_bytes(), &mut output);
+        }
+        assert!(!output.iter().any(|byte| (0x80..0xa0).contains(byte)));
+        let locale = |of: &'static [(&str, &str)]| {
+            is_other_encoding(|name| {
+                let value = of.iter().find(|(known, _)| *known == name);
+                value.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(locale(&[("LC_ALL", "C"), ("LANG", "C.UTF-8")]));
+        assert!(locale(&[("LANG", "de_DE.ISO-8859-1")]));
+        assert!(!locale(&[("LC_ALL", ""), ("LANG", "de_DE.utf8")]));
+        assert!(!locale(&[]));
+    }
+
+    #[test]
     fn an_endless_string_keeps_no_memory() {
         let mut filter = EscapeFilter::default();
         let mut output = Vec::new();
@@ -523,7 +593,7 @@ mod tests {
 
     fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![
-            3 => prop::sample::select(b"\x1b\x1b\x1b[]P_^Xk\\\x07\x18;?0125q+t$\xc2\x9d\x90\x9c\xe2\xf0".to_vec()),
+            3 => prop::sample::select(b"\x1b\x1b\x1b[]]P_^Xk\\\x07\x18;;?00125q+t$\xc2\xc2\x9d\x9b\x90\x9c\xe2\xe0\xf0".to_vec()),
             1 => any::<u8>(),
         ];
         prop::collection::vec(byte, 0..60)
@@ -552,6 +622,10 @@ mod tests {
             for forbidden in [&b"\x1b_"[..], b"\x1b^", b"\x1bX", b"\x1bk", b"\x1bP$", b"\x1b]1337"] {
                 prop_assert!(!output.windows(forbidden.len()).any(|window| window == forbidden));
             }
+            // As a terminal decodes it, no control character of one byte is left.
+            let read = String::from_utf8_lossy(&output);
+            let has_control = read.chars().any(|letter| ('\u{80}'..'\u{a0}').contains(&letter));
+            prop_assert!(!has_control);
         }
 
         #[test]
