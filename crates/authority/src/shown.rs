@@ -78,7 +78,7 @@ pub(crate) fn text(facts: &Facts<'_>) -> String {
         );
     }
     for other in others(facts) {
-        line("together with", &other);
+        line("as well as", &other);
     }
     text.push_str("\nwhat will be lost or changed\n");
     if facts.preview.is_empty() {

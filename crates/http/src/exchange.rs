@@ -118,8 +118,12 @@ impl Gate {
         let room = &self.inner.room;
         let taken = match take(asking, answering, understood, need, room).await {
             Err(ClientError::Malformed(what)) => {
-                let target = understood.request.target.clone();
-                *understood = Understood::malformed(what, &target);
+                let read = &understood.request;
+                let (target, method, path) = (&read.target, &read.method, &read.path);
+                let mut malformed = Understood::malformed(what, target);
+                malformed.request.method = method.clone();
+                malformed.request.path = path.clone();
+                *understood = malformed;
                 take(asking, answering, understood, need, room).await
             }
             taken => taken,

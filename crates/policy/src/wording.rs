@@ -256,10 +256,15 @@ fn host_entry(host: &str, port: u16) -> String {
 fn request_entry(question: &Question<'_>) -> String {
     let mut entry = host_entry(question.target.host.as_str(), question.target.port);
     let path = grantable_path(question.path);
+    // Who copies the line should see where it grants more than was asked.
+    let any = match question.path.as_str().contains('*') {
+        true => " # `*` stands for any name there",
+        false => "",
+    };
     // Writing to a String cannot fail.
     let _ = write!(
         entry,
-        "\nmethods = [\"{}\"]\npaths = [\"{path}\"]",
+        "\nmethods = [\"{}\"]\npaths = [\"{path}\"]{any}",
         question.method
     );
     entry

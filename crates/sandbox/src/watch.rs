@@ -92,9 +92,18 @@ impl Watch {
         other: BorrowedFd<'_>,
         waits: bool,
     ) -> Option<io::Result<Noticed>> {
-        let mut polled = [PollFd::from_borrowed_fd(other, PollFlags::IN)];
+        let process = self.until.as_ref().map(AsFd::as_fd);
+        let mut polled: Vec<_> = [Some(other), process]
+            .into_iter()
+            .flatten()
+            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+            .collect();
         let now = rustix::event::Timespec::default();
-        if matches!(poll(&mut polled, Some(&now)), Ok(1..)) {
+        let ready = poll(&mut polled, Some(&now)).is_ok();
+        let is_ready = |at: usize| {
+            ready && polled.get(at).is_some_and(|found| !found.revents().is_empty())
+        };
+        if is_ready(0) && !is_ready(1) {
             return Some(Ok(Noticed::Beside));
         }
         if let Some(change) = self.pending.pop_front() {

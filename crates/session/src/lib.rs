@@ -5,6 +5,7 @@
 //! came; whatever fails before the command starts is a refusal, never a run with less.
 
 mod agent_state;
+mod appearing;
 mod caches;
 pub mod check;
 pub mod control;

@@ -251,6 +251,7 @@ fn govern(
         .collect();
     let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
     let scanned = Scanned::open(home.path(), &workspace.path, &held);
+    let scanned_at = SystemTime::now();
     let mut scan = scan_again(&workspace.path, &decoy_key, &held, &scanned, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
@@ -386,7 +387,7 @@ fn govern(
         .map_err(|error| RunError::Option(error.to_string()))?;
     let watching = watcher::start(
         &sandbox,
-        (&workspace, looked),
+        (&workspace, looked, scanned_at),
         decoy_key,
         &broker,
         (&runtime, &ledger),
@@ -452,11 +453,17 @@ impl Session {
         &self,
         ended: &Result<tagout_sandbox::Ended, tagout_sandbox::LaunchError>,
         runtime: Runtime,
-        remarks: Vec<String>,
+        mut remarks: Vec<String>,
         changes: impl FnOnce() -> Changes,
     ) -> Report {
         // What still streams has lost its client already.
         runtime.shutdown_timeout(Duration::from_millis(500));
+        if self.ledger.unsettled().is_none() {
+            remarks.push(
+                "the ledger could not be written any more (is the disk full?): everything that was asked for since was refused, and none of it is below"
+                    .to_owned(),
+            );
+        }
         let changes = changes();
         let report = match self.store.lock() {
             Ok(store) => Report::of(&report::Sources {

@@ -83,6 +83,8 @@ pub struct KnownValue {
     pub value: Vec<u8>,
     /// Whether it is matched in credential slots only.
     pub guessable: bool,
+    /// Whether it has a shape that only credentials have.
+    pub certain: bool,
 }
 
 /// A credential's value and the decoy that stands for it.
@@ -196,6 +198,7 @@ fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue>
                     label: label.to_owned(),
                     value,
                     guessable: finding.guessable,
+                    certain: finding.confidence == Confidence::High,
                 })
         })
         .collect()

@@ -448,6 +448,26 @@ impl Shared {
         }
     }
 
+    /// Shows a file that appeared at `path` (absolute) as `bytes`, its twin, which may be edited where those of a launch may be. The
+    /// inside stands still.
+    pub(crate) fn appear(&self, path: &Path, bytes: Vec<u8>) -> Result<(), LaunchError> {
+        let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
+        let mut state = self.lock();
+        if state.twins.len() < MOST {
+            state.former.entry(relative.to_owned()).or_default();
+        }
+        drop(state);
+        self.show(path, bytes, None)
+    }
+
+    /// Says something to the person at the end, once.
+    pub(crate) fn remark(&self, remark: String) {
+        let mut state = self.lock();
+        if !state.remarks.contains(&remark) {
+            state.remarks.push(remark);
+        }
+    }
+
     /// Whether the twin at `path` (absolute) may be edited.
     pub(crate) fn has(&self, path: &Path) -> bool {
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);

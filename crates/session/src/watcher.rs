@@ -1,5 +1,6 @@
 //! What may change around a running session: answers to holds, and files that the host replaces.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Write};
@@ -7,19 +8,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use serde_json::json;
 use tagout_credentials::{Broker, Decoy};
 use tagout_ledger::Ledger;
-use tagout_sandbox::{Control, Placeholder, Sandbox};
+use tagout_sandbox::{Control, HostReplaced, Noticed, Placeholder, Sandbox, Watch};
 use tagout_secrets::DecoyKey;
 use tagout_store::Store;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::appearing::{Appearing, Around, Lost};
 use crate::notify::Notifier;
 use crate::run::RunError;
 use crate::scan::{FoundFile, find_in};
@@ -89,141 +91,67 @@ pub(crate) async fn watch_store(home: PathBuf, changed: watch::Sender<u64>, noti
     }
 }
 
-/// Watches guarded and twin paths. When the host replaces one, the inside is frozen, the new file is
-/// looked at, mounted over anew, and the inside goes on. When that fails, it stays frozen no longer
-/// than it lives: it is ended.
+/// Watches guarded and twin paths, and the workspace's folders for what appears there. When the host replaces one, or puts a file with a
+/// secret there, the inside is frozen, the new file is looked at, mounted over, and the inside goes on. When that fails, it stays frozen
+/// no longer than it lives: it is ended. What did not change since `known` was looked at before.
 pub(crate) fn start(
     sandbox: &Sandbox,
-    (workspace, looked): (&Workspace, Looked),
+    (workspace, looked, known): (&Workspace, Looked, SystemTime),
     key: DecoyKey,
     broker: &Arc<Broker>,
     (runtime, ledger): (&Runtime, &Arc<Ledger>),
     twins: Arc<Twins>,
 ) -> Result<Watching, RunError> {
     let mut watch = sandbox.watch()?;
-    let control = sandbox.control();
-    let guards = view::guards(workspace, &looked).map_err(|source| RunError::Io {
+    let failed = |source| RunError::Io {
         doing: "looking at the protected places",
         source,
-    })?;
-    let (root, broker, ledger) = (
-        workspace.path.clone(),
-        Arc::clone(broker),
-        Arc::clone(ledger),
-    );
+    };
+    let mut protected = Protected {
+        guards: view::guards(workspace, &looked).map_err(failed)?,
+        made: Vec::new(),
+    };
+    let mut appearing = Appearing::new(&workspace.path, known).map_err(failed)?;
+    let around = Around {
+        workspace: workspace.path.clone(),
+        control: sandbox.control(),
+        key,
+        broker: Arc::clone(broker),
+        ledger: Arc::clone(ledger),
+        twins,
+        looked,
+    };
     // A thread, not a task: it blocks for as long as the session lives.
     let _entered = runtime.enter();
     let (cleared, clear) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || {
-            // Guarded places that the host emptied, and what stands there since.
-            let mut made: Vec<(PathBuf, Placeholder)> = Vec::new();
-            while let Some(replaced) = watch.next() {
-                // Without events nobody would notice a replaced twin.
-                let Ok(replaced) = replaced else {
-                    control.kill();
-                    break;
+            while let Some(noticed) = watch.next_beside(appearing.descriptor(), appearing.is_idle())
+            {
+                let done = match noticed {
+                    Ok(Noticed::Beside) => appearing.take_in().map_err(Lost::from),
+                    Ok(Noticed::Replaced(replaced)) => {
+                        protected.cover_anew(replaced, &around, &mut watch)
+                    }
+                    Ok(Noticed::Quiet) => appearing.step(&around, &mut watch),
+                    // Without events nobody would notice a replaced twin.
+                    Err(error) => Err(error.into()),
                 };
-                let (path, detached) = (replaced.path, replaced.detached);
-                // Where twins are by now.
-                let followed = twins.moved().and_then(|moved| {
-                    let place = twins.follow(&path);
-                    let mut places = moved.into_iter().chain(place);
-                    places.try_for_each(|place| watch.add(place))
-                });
-                if followed.is_err() {
-                    control.kill();
-                    break;
-                }
-                // What an edit of its twin put there, or what was looked at for an earlier event; or nothing.
-                twins.arrive(&path);
-                let gone = is_absent(&path) && !guards.contains_key(&path);
-                if gone || twins.is_as_left(&path) {
-                    continue;
-                }
-                // What cannot be stopped would read the new file meanwhile.
-                if control.freeze().is_err() {
-                    control.kill();
-                    break;
-                }
-                // Now it moves no more. What the inside made holds nothing that it does not know.
-                twins.arrive(&path);
-                let from_inside = twins.has(&path) && control.has_made(&path);
-                let unfinished = from_inside && twins.is_unfinished(&path, detached);
-                if unfinished || twins.is_as_left(&path) {
-                    if control.thaw().is_err() {
-                        control.kill();
-                        break;
-                    }
-                    continue;
-                }
-                // All of them at once: between two events the inside would run.
-                let emptied = guards.iter().filter(|(path, _)| is_absent(path));
-                for (path, placeholder) in stay_away(emptied) {
-                    if put_back(path, placeholder).is_ok() {
-                        made.push((path.clone(), placeholder.clone()));
-                    }
-                    // What fails here is found absent again below, or ends the session there.
-                    let _ = control.guard_again(path);
-                }
-                let relative = path.strip_prefix(&root).unwrap_or(&path);
-                let read = read_file(&path).map(|bytes| {
-                    let restored = twins.restore(&path, &bytes, from_inside).ok().flatten();
-                    (bytes, restored)
-                });
-                let mounted = match read {
-                    _ if looked.hides(relative) => control.hide(&path),
-                    // What the inside wrote stays what it sees.
-                    Ok((bytes, Some(restored))) => twins.show(&path, bytes, Some(restored)),
-                    Ok((bytes, None)) => match find_in(relative, &bytes, &key) {
-                        Some((file, known)) => {
-                            broker.learn(
-                                known
-                                    .into_iter()
-                                    .map(|known| (known.label, known.value, known.guessable)),
-                                file_decoys(std::slice::from_ref(&file)),
-                            );
-                            twins.show(&path, file.twin, None)
-                        }
-                        // Nothing to hide any more: it is its own twin.
-                        None if twins.has(&path) => twins.show(&path, bytes, None),
-                        None => control.guard_again(&path),
-                    },
-                    // A folder, a link, or nothing: nothing of the host's stands there.
-                    Err(_) if from_inside => Ok(()),
-                    // A file that cannot be judged is shown empty. A protected place, or a folder: as it
-                    // is now, it must not be changed from inside.
-                    Err(_) if guards.contains_key(&path) || path.is_dir() => {
-                        control.guard_again(&path)
-                    }
-                    Err(_) => control.mount_bytes_over(&path, Vec::new()),
-                };
-                let outcome = mounted.as_ref().err().map(ToString::to_string);
-                let recorded = ledger.append(
-                    if from_inside {
-                        "twin_replaced"
-                    } else {
-                        "host_replaced"
-                    },
-                    json!({"path": relative.display().to_string(), "error": outcome}),
-                );
-                // Waiting for the disk would keep the inside frozen; the ledger writes it all the same.
-                drop(recorded);
-                // Nothing can be mounted over a link, and it holds nothing: it is read as what it names.
-                let link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
-                let absent = (is_absent(&path) || link) && !guards.contains_key(&path);
-                if (mounted.is_err() && !absent) || control.thaw().is_err() {
-                    control.kill();
+                if done.is_err() {
+                    around.control.kill();
                     break;
                 }
             }
-            for (path, placeholder) in made.iter().rev() {
+            for (path, placeholder) in protected.made.iter().rev() {
                 take_away(path, placeholder);
+            }
+            if let Some(remark) = appearing.remark() {
+                around.twins.remark(remark);
             }
             // Closing an inotify descriptor waits for the kernel, tens of milliseconds: behind this, where nobody waits for it.
             drop(cleared);
-            drop(watch);
+            drop((watch, appearing));
         })
         .map_err(|source| RunError::Io {
             doing: "watching the workspace",
@@ -233,6 +161,114 @@ pub(crate) fn start(
         control: sandbox.control(),
         clear,
     })
+}
+
+/// The guarded places, with what stands there when nothing does.
+struct Protected {
+    guards: HashMap<PathBuf, Placeholder>,
+    /// Those that the host emptied, and what stands there since.
+    made: Vec<(PathBuf, Placeholder)>,
+}
+
+impl Protected {
+    /// Looks at what the host replaced, and mounts over it anew.
+    ///
+    /// # Errors
+    /// The inside may stand still, or see what it must not: it must end.
+    fn cover_anew(
+        &mut self,
+        HostReplaced { path, detached }: HostReplaced,
+        around: &Around,
+        watch: &mut Watch,
+    ) -> Result<(), Lost> {
+        let Around {
+            control,
+            twins,
+            broker,
+            looked,
+            ..
+        } = around;
+        // Where twins are by now.
+        for place in twins.moved()?.into_iter().chain(twins.follow(&path)) {
+            watch.add(place)?;
+        }
+        // What an edit of its twin put there, or what was looked at for an earlier event; or nothing.
+        twins.arrive(&path);
+        let gone = is_absent(&path) && !self.guards.contains_key(&path);
+        if gone || twins.is_as_left(&path) {
+            return Ok(());
+        }
+        // What cannot be stopped would read the new file meanwhile.
+        control.freeze()?;
+        // Now it moves no more. What the inside made holds nothing that it does not know.
+        twins.arrive(&path);
+        let from_inside = twins.has(&path) && control.has_made(&path);
+        let unfinished = from_inside && twins.is_unfinished(&path, detached);
+        if unfinished || twins.is_as_left(&path) {
+            return Ok(control.thaw()?);
+        }
+        // All of them at once: between two events the inside would run.
+        let emptied = self.guards.iter().filter(|(path, _)| is_absent(path));
+        for (path, placeholder) in stay_away(emptied) {
+            if put_back(path, placeholder).is_ok() {
+                self.made.push((path.clone(), placeholder.clone()));
+            }
+            // What fails here is found absent again below, or ends the session there.
+            let _ = control.guard_again(path);
+        }
+        let relative = path.strip_prefix(&around.workspace).unwrap_or(&path);
+        let read = read_file(&path).map(|bytes| {
+            let restored = twins.restore(&path, &bytes, from_inside).ok().flatten();
+            (bytes, restored)
+        });
+        let mounted = match read {
+            _ if looked.hides(relative) => control.hide(&path),
+            // What the inside wrote stays what it sees.
+            Ok((bytes, Some(restored))) => twins.show(&path, bytes, Some(restored)),
+            Ok((bytes, None)) => match find_in(relative, &bytes, &around.key) {
+                Some((file, known)) => {
+                    broker.learn(
+                        known
+                            .into_iter()
+                            .map(|known| (known.label, known.value, known.guessable)),
+                        file_decoys(std::slice::from_ref(&file)),
+                    );
+                    twins.show(&path, file.twin, None)
+                }
+                // Nothing to hide any more, or not yet: it is its own twin.
+                None if twins.has(&path) || !self.guards.contains_key(&path) => {
+                    twins.show(&path, bytes, None)
+                }
+                None => control.guard_again(&path),
+            },
+            // A folder, a link, or nothing: nothing of the host's stands there.
+            Err(_) if from_inside => Ok(()),
+            // A file that cannot be judged is shown empty. A protected place, or a folder: as it
+            // is now, it must not be changed from inside.
+            Err(_) if self.guards.contains_key(&path) || path.is_dir() => {
+                control.guard_again(&path)
+            }
+            Err(_) => control.mount_bytes_over(&path, Vec::new()),
+        };
+        let outcome = mounted.as_ref().err().map(ToString::to_string);
+        let recorded = around.ledger.append(
+            if from_inside {
+                "twin_replaced"
+            } else {
+                "host_replaced"
+            },
+            json!({"path": relative.display().to_string(), "error": outcome}),
+        );
+        // Waiting for the disk would keep the inside frozen; the ledger writes it all the same.
+        drop(recorded);
+        // Nothing can be mounted over a link, and it holds nothing: it is read as what it names.
+        let link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+        let absent = (is_absent(&path) || link) && !self.guards.contains_key(&path);
+        if !absent {
+            mounted?;
+        }
+        Ok(control.thaw()?)
+    }
 }
 
 /// The thread that watches. Dropped with the session, it ends the sandbox, should that still be there,

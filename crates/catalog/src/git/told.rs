@@ -30,11 +30,11 @@ pub(crate) fn told(operation: &Operation) -> Vec<String> {
         "git.push" => format!("The {kind} {name} goes on from {old} to {new}; nothing is lost."),
         "git.create_ref" => format!("A new {kind} {name} at {new}."),
         "git.delete_ref" => format!(
-            "The {kind} {name} is deleted; it is at {old}. Whoever has that commit can bring it back: git push {} {}:{}",
+            "The {kind} {name} is deleted; it is at {old}. Whoever has that commit can bring it back: git push https://{} {}:{}",
             push.repository, push.old, push.name
         ),
         _ => format!(
-            "The {kind} {name} is set from {old} to {new}. That {new} keeps what {old} has is not proved: commits may be lost. Back: git push --force {} {}:{}",
+            "The {kind} {name} is set from {old} to {new}. That {new} keeps what {old} has is not proved: commits may be lost. Back: git push --force https://{} {}:{}",
             push.repository, push.old, push.name
         ),
     }];
@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn what_is_lost_comes_with_the_way_back() {
         let deleted = lines("git.delete_ref", json!({"new": "0000000000000000"}));
-        assert!(deleted[0].ends_with("git push git.example/a 1111111111111111:refs/heads/main"));
+        assert!(
+            deleted[0].ends_with("git push https://git.example/a 1111111111111111:refs/heads/main")
+        );
         let forced = lines("git.push_force", json!({"commits": 0}));
         assert!(forced[0].contains("commits may be lost") && forced[1].contains("has it already"));
         assert!(lines("http.POST", json!({})).is_empty());
