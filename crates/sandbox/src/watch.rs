@@ -101,7 +101,10 @@ impl Watch {
         let now = rustix::event::Timespec::default();
         let ready = poll(&mut polled, Some(&now)).is_ok();
         let is_ready = |at: usize| {
-            ready && polled.get(at).is_some_and(|found| !found.revents().is_empty())
+            ready
+                && polled
+                    .get(at)
+                    .is_some_and(|found| !found.revents().is_empty())
         };
         if is_ready(0) && !is_ready(1) {
             return Some(Ok(Noticed::Beside));

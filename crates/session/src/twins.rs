@@ -85,19 +85,26 @@ impl Behind {
     /// `None` where the file may not be written, has further names, or is no file that `twin` is a twin of.
     fn open(workspace: &Path, path: &Path, twin: &[u8]) -> Option<Self> {
         let folder = File::open(workspace).ok()?;
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let opened = rustix::fs::openat2(&folder, path, flags, Mode::empty(), resolve).ok()?;
-        let file = File::from(opened);
-        let metadata = file.metadata().ok()?;
+        let looked = File::from(opened);
+        let metadata = looked.metadata().ok()?;
         if !metadata.is_file() || metadata.nlink() != 1 {
             return None;
         }
-        let real = read(&file).ok()?;
+        let real = read(&looked).ok()?;
         let mut edits = Edits::default();
-        edits.learn(path, &real, twin).then(|| Self {
-            file,
+        if !edits.learn(path, &real, twin) {
+            return None;
+        }
+        // Not before: who closes a file that was open for writing tells everybody who watches it, and would be told here again.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let place = format!("/proc/self/fd/{}", looked.as_raw_fd());
+        let opened = rustix::fs::open(place, flags, Mode::empty()).ok()?;
+        Some(Self {
+            file: File::from(opened),
             edits,
             real: Digest::of(&real),
             twin: Digest::of(twin),
