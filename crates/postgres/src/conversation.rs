@@ -84,6 +84,8 @@ pub(crate) struct Conversation<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     frames: Frames,
+    /// Where the client's bytes arrive.
+    incoming: BytesMut,
     /// What goes to the client next.
     out: Vec<u8>,
     server: Server<Link>,
@@ -140,6 +142,7 @@ impl<S: Stream> Conversation<S> {
             reader,
             writer,
             frames,
+            incoming: BytesMut::new(),
             out: Vec::new(),
             server,
             names: Names::default(),
@@ -251,7 +254,9 @@ impl<S: Stream> Conversation<S> {
                 return self.take(FrontendMessage::read(&frame)?).await;
             }
         }
-        let mut bytes = BytesMut::with_capacity(READ);
+        self.server.push().await?;
+        self.incoming.clear();
+        self.incoming.reserve(READ);
         tokio::select! {
             biased;
             answer = self.server.answers.next(&mut self.server.stream) => {
@@ -266,12 +271,12 @@ impl<S: Stream> Conversation<S> {
                     None => self.flush().await,
                 }
             }
-            read = self.reader.read_buf(&mut bytes),
+            read = self.reader.read_buf(&mut self.incoming),
                 if may_take || self.frames.waiting() < MOST_WAITING => {
                 match read {
                     Ok(0) | Err(_) => Err(Ended::Client),
                     Ok(_) => {
-                        self.frames.push(&bytes);
+                        self.frames.push(&self.incoming);
                         Ok(())
                     }
                 }
@@ -444,11 +449,8 @@ impl<S: Stream> Conversation<S> {
     }
 
     async fn write(&mut self, message: &FrontendMessage) -> Result<(), Ended> {
-        let mut out = Vec::new();
-        message.write(&mut out);
-        self.sent += out.len() as u64;
-        self.server.stream.write_all(&out).await.map_err(lost)?;
-        self.server.stream.flush().await.map_err(lost)
+        self.sent += self.server.queue(message).await? as u64;
+        Ok(())
     }
 
     /// Passes what the server says.

@@ -77,7 +77,12 @@ pub struct Server<S> {
     /// `NotificationResponse`s that came while a question of Tagout's own was answered: whoever listens
     /// still has to get them.
     pub(crate) notified: Vec<u8>,
+    /// Messages that go out together, before anybody waits for an answer.
+    unsent: Vec<u8>,
 }
+
+/// Bytes of messages that are not kept back any longer.
+const MOST_UNSENT: usize = 64 << 10;
 
 /// What a question gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             key: None,
             status: Status::Idle,
             notified: Vec::new(),
+            unsent: Vec::new(),
         };
         timeout(STARTUP, server.log_in(login))
             .await
@@ -275,6 +281,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         Ok(())
     }
 
+    /// Adds a message of the client's to what goes out with the next [`Server::push`]; its length in bytes.
+    ///
+    /// # Errors
+    /// [`ServerError::Connection`], where there was enough to go out at once.
+    pub(crate) async fn queue(
+        &mut self,
+        message: &message::FrontendMessage,
+    ) -> Result<usize, ServerError> {
+        let before = self.unsent.len();
+        message.write(&mut self.unsent);
+        let length = self.unsent.len() - before;
+        if self.unsent.len() >= MOST_UNSENT {
+            self.push().await?;
+        }
+        Ok(length)
+    }
+
+    /// Sends what is queued.
+    ///
+    /// # Errors
+    /// [`ServerError::Connection`].
+    pub(crate) async fn push(&mut self) -> Result<(), ServerError> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        self.stream.write_all(&self.unsent).await?;
+        self.unsent.clear();
+        Ok(self.stream.flush().await?)
+    }
+
     /// Runs one or more statements in the simple protocol and gives the rows of the last one that has
     /// any. To be called between the client's messages only, when the server is ready.
     ///
@@ -284,10 +320,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         if sql.contains('\0') {
             return Err(ServerError::Protocol("a question with a NUL"));
         }
-        let mut out = Vec::with_capacity(sql.len() + 6);
-        message::FrontendMessage::Query(sql.to_owned()).write(&mut out);
-        self.stream.write_all(&out).await?;
-        self.stream.flush().await?;
+        message::FrontendMessage::Query(sql.to_owned()).write(&mut self.unsent);
+        self.push().await?;
         let mut rows = Rows::default();
         let mut kept = 0;
         let mut failure = None;
@@ -332,16 +366,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         &mut self,
         text: &str,
     ) -> Result<Option<Bytes>, ServerError> {
-        let mut out = Vec::with_capacity(text.len() + 16);
         let parse = message::FrontendMessage::Parse {
             name: String::new(),
             text: text.to_owned(),
             parameter_types: Vec::new(),
         };
-        parse.write(&mut out);
-        message::FrontendMessage::Sync.write(&mut out);
-        self.stream.write_all(&out).await?;
-        self.stream.flush().await?;
+        parse.write(&mut self.unsent);
+        message::FrontendMessage::Sync.write(&mut self.unsent);
+        self.push().await?;
         let mut complaint = None;
         loop {
             let (kind, message) = self.whole().await?;

@@ -230,6 +230,7 @@ impl<S: Stream> Conversation<S> {
         }
         self.silent = true;
         self.forward(&FrontendMessage::Sync).await?;
+        self.server.push().await?;
         while self.silent {
             let answer = self.server.answers.next(&mut self.server.stream).await;
             self.pass(answer.map_err(super::lost)?).await?;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tagout_authority::{OnHold, Permit};
 use tagout_core::{DatabaseRequest, HoldId, Parameter};
 use tagout_database::{Database, Reading, Told, held_too_long};
@@ -71,7 +70,8 @@ impl<S: Stream> Conversation<S> {
         let mut held = None;
         let mut too_long = std::pin::pin!(sleep_at_most(longest));
         loop {
-            let mut bytes = BytesMut::with_capacity(READ);
+            self.incoming.clear();
+            self.incoming.reserve(READ);
             tokio::select! {
                 biased;
                 verdict = &mut judging => return Ok(match verdict {
@@ -86,6 +86,8 @@ impl<S: Stream> Conversation<S> {
                         format!("Your user can run `tagout approve {hold}` in another terminal."),
                     );
                     held = Some(hold);
+                    // What is in front of it is not kept back by a statement that waits.
+                    self.server.push().await?;
                     self.out.extend_from_slice(&notice(&told));
                     self.flush().await?;
                 }
@@ -103,11 +105,11 @@ impl<S: Stream> Conversation<S> {
                         &Told::from(&held_too_long(held.as_ref())),
                     )));
                 }
-                read = self.reader.read_buf(&mut bytes), if self.frames.waiting() < MOST_WAITING => {
+                read = self.reader.read_buf(&mut self.incoming), if self.frames.waiting() < MOST_WAITING => {
                     match read {
                         // An approval must not release a statement whose answer nobody reads.
                         Ok(0) | Err(_) => return Err(Ended::Client),
-                        Ok(_) => self.frames.push(&bytes),
+                        Ok(_) => self.frames.push(&self.incoming),
                     }
                 }
             }
