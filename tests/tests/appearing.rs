@@ -138,3 +138,19 @@ for_each_person! {
         assert_eq!(world.read("test.env"), Some(format!("DATABASE_URL={own}\n")));
     }
 }
+
+for_each_person! {
+    fn invariant_3_what_the_manifest_hides_is_hidden_when_it_appears(person: Person) {
+        let world = World::new(person);
+        world.manifest("[task]\nname = \"t\"\n[workspace]\nhidden = [\"ops/**\", \"**/*.secret\"]\n");
+        let line = "echo mine > own.secret; touch ready; until test -e go; do sleep 0.05; done; cat own.secret; cat ops/plan; cat deep/a.secret; true";
+        let session = world.start(&mut world.run_command(&[], line));
+        eventually("the command", || world.read("ready").is_some());
+        world.write("ops/plan", "the plan\n");
+        world.write("deep/a.secret", "the secret\n");
+        hidden(&world, &["ops", "deep/a.secret"]);
+        world.write("go", "");
+        let finished = session.end();
+        assert_eq!(finished.stdout, "mine\n", "{finished}");
+    }
+}

@@ -213,6 +213,13 @@ impl Appearing {
             return self.look_at(&arrival, around, watch);
         }
         if let Some((folder, since)) = self.unentered.pop() {
+            let unseen = around.looked.hides(&folder) && !around.looked.is_hidden(&folder);
+            if unseen && !around.control.has_made(&around.workspace.join(&folder)) {
+                around.control.freeze()?;
+                self.hide(&folder, around, watch)?;
+                around.control.thaw()?;
+                return Ok(());
+            }
             self.enter(folder, since, around);
         } else if let Some(arrival) = self.next_of(false) {
             self.look_at(&arrival, around, watch)?;
@@ -236,7 +243,7 @@ impl Appearing {
 
     /// Watches a folder, and notes what is news in it.
     fn enter(&mut self, folder: PathBuf, since: Option<SystemTime>, around: &Around) {
-        if around.looked.hides(&folder) {
+        if around.looked.is_hidden(&folder) {
             return;
         }
         let Ok(opened) = self.open(&folder, OFlags::RDONLY | OFlags::DIRECTORY) else {
@@ -304,8 +311,11 @@ impl Appearing {
     ) -> Result<(), Lost> {
         let path = around.workspace.join(&arrival.path);
         // What is there already is looked after by its own watch.
-        if watch.watches(&path) || around.looked.hides(&arrival.path) {
+        if watch.watches(&path) || around.looked.is_hidden(&arrival.path) {
             return Ok(());
+        }
+        if around.looked.hides(&arrival.path) && !around.control.has_made(&path) {
+            return self.hide_all(arrival, around, watch);
         }
         let Ok(found) = fs::symlink_metadata(&path) else {
             return Ok(());
@@ -407,6 +417,12 @@ impl Appearing {
             return Ok(());
         };
         let kind = found.file_type();
+        // What the manifest hides, whatever it is. Nothing is mounted over a link, and what it names has a name of its own.
+        if around.looked.hides(relative) && !kind.is_symlink() {
+            around.control.hide(&path)?;
+            tell(around, relative);
+            return Ok(watch.add(path)?);
+        }
         if kind.is_socket() || kind.is_fifo() {
             around.control.mount_bytes_over(&path, Vec::new())?;
             tell(around, relative);
@@ -417,7 +433,9 @@ impl Appearing {
             // Nothing there, or a link, or not readable: then inside neither.
             Err(_) => return Ok(()),
         };
-        let is_written = self.await_written(relative, &file);
+        // What else is still being written will be looked at when it is closed.
+        let is_written =
+            file_kind(relative) == FileKind::Plain || self.await_written(relative, &file);
         let (judged, found) = match is_written {
             true => judge(relative, &file, &around.key),
             false => (Judged::Unknown, None),
@@ -510,13 +528,14 @@ impl Appearing {
             self.enter(folder, Some(since), around);
             open.extend(self.unentered.drain(..).map(|(folder, _)| folder));
         }
-        loop {
-            let Some(next) = self.next_of(true).or_else(|| self.next_of(false)) else {
-                break;
-            };
+        while let Some(next) = self.next_of(true).or_else(|| self.next_of(false)) {
             let path = around.workspace.join(&next.path);
-            let known = watch.watches(&path) || around.looked.hides(&next.path);
-            if !known && !around.control.has_made(&path) {
+            let known = watch.watches(&path) || around.looked.is_hidden(&next.path);
+            // Whether it is new nobody knows by now.
+            let plain = file_kind(&next.path) == FileKind::Plain;
+            let of_inside =
+                || around.control.has_written(&path) && (plain || around.control.has_made(&path));
+            if !known && !of_inside() {
                 self.hide(&next.path, around, watch)?;
             }
         }

@@ -80,6 +80,7 @@ pub(crate) fn trees(
 }
 
 /// Globs of the manifest's `[workspace]`.
+#[derive(Default)]
 struct Globs {
     whole: GlobSet,
 }
@@ -131,7 +132,7 @@ fn guarded_trees(workspace: &Workspace, looked: &Looked) -> io::Result<(Tree, Ve
     }
     for guard in control_files::guards(&tree.path, &looked.control) {
         let known = tree.guards.iter().any(|known| known.path == guard.path);
-        if !known && !looked.hides(&guard.path) {
+        if !known && !looked.is_hidden(&guard.path) {
             tree.guards.push(guard);
         }
     }
@@ -150,6 +151,8 @@ pub(crate) struct Looked {
     /// What the manifest hides, and what it keeps as it is.
     hidden: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
+    /// What the manifest hides, where it is not there yet.
+    hides: Globs,
 }
 
 impl Looked {
@@ -157,6 +160,7 @@ impl Looked {
     pub(crate) fn at(workspace: &Workspace, task: &Task) -> Self {
         let (hidden, read_only) = (Globs::of(&task.hidden), Globs::of(&task.read_only));
         let mut looked = look(&workspace.path, &hidden, &read_only);
+        looked.hides = hidden;
         for paths in [
             &mut looked.control,
             &mut looked.hidden,
@@ -167,8 +171,13 @@ impl Looked {
         looked
     }
 
-    /// Whether the manifest hides `path`, relative to the workspace.
+    /// Whether the manifest hides `path`, relative to the workspace, were it there before or not.
     pub(crate) fn hides(&self, path: &Path) -> bool {
+        self.is_hidden(path) || path.ancestors().any(|folder| self.hides.match_here(folder))
+    }
+
+    /// Whether `path`, relative to the workspace, was there, and the manifest hid it.
+    pub(crate) fn is_hidden(&self, path: &Path) -> bool {
         self.hidden.iter().any(|hidden| path.starts_with(hidden))
     }
 }
