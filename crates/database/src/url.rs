@@ -33,6 +33,11 @@ pub enum UrlError {
     /// No scheme, or one of another system.
     #[error("it does not begin with {}", schemes())]
     Scheme,
+    /// MongoDB's.
+    #[error(
+        "MongoDB has no gate, so nothing of it is reached from inside; let the task work on one that it may lose, with `local = PORT` in tagout.toml, which passes unread"
+    )]
+    Mongo,
     /// More than one host.
     #[error("it names several hosts; name one")]
     Hosts,
@@ -96,6 +101,9 @@ fn schemes() -> String {
 /// [`UrlError::Scheme`].
 pub fn system_of(text: &str) -> Result<DatabaseSystem, UrlError> {
     let (scheme, _) = text.trim().split_once("://").ok_or(UrlError::Scheme)?;
+    if ["mongodb", "mongodb+srv"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        return Err(UrlError::Mongo);
+    }
     let scheme = scheme.strip_prefix("jdbc:").unwrap_or(scheme);
     // The driver of SQLAlchemy's stands behind the plus sign.
     let scheme = scheme.split('+').next().unwrap_or(scheme);
@@ -275,7 +283,8 @@ mod tests {
             ("postgres://a", Ok(DatabaseSystem::Postgres)),
             ("jdbc:postgresql://a", Ok(DatabaseSystem::Postgres)),
             ("PostgreSQL+psycopg://a", Ok(DatabaseSystem::Postgres)),
-            ("mongodb://a", Err(UrlError::Scheme)),
+            ("mongodb+srv://a", Err(UrlError::Mongo)),
+            ("oracle://a", Err(UrlError::Scheme)),
             ("postgres:a", Err(UrlError::Scheme)),
         ] {
             assert_eq!(system_of(text), system, "{text}");
