@@ -154,3 +154,21 @@ for_each_person! {
         assert_eq!(finished.stdout, "mine\n", "{finished}");
     }
 }
+
+for_each_person! {
+    fn a_commit_with_a_decoy_of_a_file_that_appeared_is_named(person: Person) {
+        let world = World::new(person);
+        world.write("readme", "one\n");
+        world.commit("first");
+        let line = "touch ready; until test -e go; do sleep 0.05; done; git add -f .env; git commit -qm second";
+        let session = world.start(&mut world.run_command(&[], line));
+        eventually("the command", || world.read("ready").is_some());
+        world.write(".env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        hidden(&world, &[".env"]);
+        world.write("go", "");
+        let finished = session.end();
+        assert!(finished.stderr.contains("with a decoy, which serves nobody outside"), "{finished}");
+        let told = world.git(&["show", "HEAD:.env"]).stdout;
+        assert!(told.starts_with("STRIPE_SECRET_KEY=sk_live_") && !told.contains(STRIPE_KEY), "{told}");
+    }
+}

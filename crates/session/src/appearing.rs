@@ -10,9 +10,11 @@
 //!   it since.
 //! - A file in which nothing is found stops nobody.
 
+mod judged;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,17 +31,13 @@ use serde_json::json;
 use tagout_credentials::Broker;
 use tagout_ledger::Ledger;
 use tagout_sandbox::{Control, LaunchError, Watch, is_being_written, is_open_elsewhere};
-use tagout_secrets::{DecoyKey, FileKind, file_kind, is_utf16};
+use tagout_secrets::{DecoyKey, FileKind, file_kind};
 
-use crate::scan::{DEPENDENCIES, find_in};
+use self::judged::{Judged, LARGEST_SCANNED, judge};
+use crate::scan::DEPENDENCIES;
 use crate::twins::Shared as Twins;
 use crate::view::Looked;
-use crate::watcher::file_decoys;
 
-/// The largest file that is hidden by a twin; a larger one whose name promises credentials is shown empty.
-const LARGEST_TWIN: u64 = 16 * 1024 * 1024;
-/// Larger files are not read, unless their name promises credentials.
-const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
 /// Files up to this are read before the inside is stopped for them.
 const READ_AT_ONCE: u64 = 64 * 1024;
 /// How long the inside stands still for whoever is still writing a file.
@@ -47,6 +45,8 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// Folders that are watched, and how many of them are not for folders that the inside made.
 const MOST_FOLDERS: usize = 32_768;
 const NOT_OF_INSIDE: usize = 24_576;
+/// Files of promising names that may wait to be looked at while the inside runs.
+const MOST_WAITING: usize = 64;
 /// Times of files are those of the last tick of the kernel's clock, a hundredth of a second at the most.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -59,6 +59,14 @@ pub(crate) struct Around {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) twins: Arc<Twins>,
     pub(crate) looked: Looked,
+}
+
+impl Around {
+    /// Whether what a file holds was written inside, as far as anybody can tell: what came from elsewhere is the host's, whoever opened it
+    /// since.
+    fn has_written(&self, arrival: &Arrival, path: &Path) -> bool {
+        self.control.has_written(path) && (!arrival.new || self.control.has_made(path))
+    }
 }
 
 /// The folders of a workspace, and what came to stand in them. Paths are relative to the workspace.
@@ -85,16 +93,6 @@ struct Arrival {
     path: PathBuf,
     /// It came to stand there; otherwise what stood there was written.
     new: bool,
-}
-
-/// What became of a look at a file.
-enum Judged {
-    /// There is nothing to hide, or nothing there.
-    Clean,
-    /// Bytes to show instead, and what is known by it.
-    Secret(Vec<u8>),
-    /// It cannot be told.
-    Unknown,
 }
 
 impl Appearing {
@@ -209,6 +207,10 @@ impl Appearing {
         if std::mem::take(&mut self.lost) {
             return self.look_at_everything(around, watch);
         }
+        // Whoever makes more of them than can be looked at stands still meanwhile, so that nothing of the host's waits behind.
+        if self.urgent.len() > MOST_WAITING {
+            return self.hide_all(None, around, watch);
+        }
         if let Some(arrival) = self.next_of(true) {
             return self.look_at(&arrival, around, watch);
         }
@@ -315,26 +317,23 @@ impl Appearing {
             return Ok(());
         }
         if around.looked.hides(&arrival.path) && !around.control.has_made(&path) {
-            return self.hide_all(arrival, around, watch);
+            return self.hide_all(Some(arrival), around, watch);
         }
         let Ok(found) = fs::symlink_metadata(&path) else {
             return Ok(());
-        };
-        let of_inside = || {
-            around.control.has_written(&path) && (!arrival.new || around.control.has_made(&path))
         };
         let kind = found.file_type();
         if kind.is_socket() || kind.is_fifo() {
             // A program of the host may listen behind it.
             if !around.control.has_made(&path) {
-                self.hide_all(arrival, around, watch)?;
+                self.hide_all(Some(arrival), around, watch)?;
             }
             return Ok(());
         }
         if !kind.is_file() {
             return Ok(());
         }
-        if of_inside() {
+        if around.has_written(arrival, &path) {
             self.look_at_what_is_known(&arrival.path, around);
             return Ok(());
         }
@@ -353,7 +352,7 @@ impl Appearing {
             };
             drop(file);
             if stops {
-                self.hide_all(arrival, around, watch)?;
+                self.hide_all(Some(arrival), around, watch)?;
             }
         }
         Ok(())
@@ -386,25 +385,29 @@ impl Appearing {
         }
     }
 
-    /// Stops the inside, hides a file and whatever else comes meanwhile, and lets the inside go on.
+    /// Stops the inside, hides a file and whatever else waits whose name promises credentials, and lets the inside go on: between two of
+    /// them it would run.
     fn hide_all(
         &mut self,
-        arrival: &Arrival,
+        first: Option<&Arrival>,
         around: &Around,
         watch: &mut Watch,
     ) -> Result<(), Lost> {
         around.control.freeze()?;
-        self.hide(&arrival.path, around, watch)?;
-        // Once for all that came in the meantime: the inside would run between them.
+        if let Some(first) = first {
+            self.hide(&first.path, around, watch)?;
+        }
         for _ in 0..self.urgent.len() {
             let Some(next) = self.next_of(true) else {
                 break;
             };
             let path = around.workspace.join(&next.path);
-            let of_inside =
-                around.control.has_written(&path) && (!next.new || around.control.has_made(&path));
-            if !of_inside && !watch.watches(&path) {
-                self.hide(&next.path, around, watch)?;
+            if watch.watches(&path) || around.looked.is_hidden(&next.path) {
+                continue;
+            }
+            match around.has_written(&next, &path) {
+                true => self.look_at_what_is_known(&next.path, around),
+                false => self.hide(&next.path, around, watch)?,
             }
         }
         Ok(around.control.thaw()?)
@@ -446,6 +449,10 @@ impl Appearing {
             Judged::Unknown => Vec::new(),
         };
         if let Some(found) = found {
+            let decoys = found.decoys.iter();
+            around
+                .twins
+                .note_decoys(decoys.map(|(decoy, _)| decoy.as_str().as_bytes().to_vec()));
             around.broker.learn(found.known, found.decoys);
         }
         if is_open_elsewhere(&file) != Some(false) {
@@ -577,55 +584,6 @@ fn tell(around: &Around, name: &Path) {
     let about = json!({"path": name.display().to_string()});
     // Waiting for the disk would keep the inside still; the ledger writes it all the same.
     drop(around.ledger.append("host_appeared", about));
-}
-
-/// What was found in a file.
-struct Found {
-    known: Vec<(String, Vec<u8>, bool)>,
-    decoys: Vec<(tagout_credentials::Decoy, String)>,
-    /// Values of a shape that only credentials have.
-    certain: Vec<Vec<u8>>,
-}
-
-/// What a launch would make of a file.
-fn judge(path: &Path, file: &File, key: &DecoyKey) -> (Judged, Option<Found>) {
-    let promising = file_kind(path) != FileKind::Plain;
-    let largest = match promising {
-        true => LARGEST_TWIN,
-        false => LARGEST_SCANNED,
-    };
-    let mut bytes = Vec::new();
-    let read = file.take(largest + 1).read_to_end(&mut bytes);
-    let _ = io::Seek::rewind(&mut &*file);
-    if read.is_err() || bytes.len() as u64 > largest {
-        let unknown = match promising {
-            true => Judged::Unknown,
-            false => Judged::Clean,
-        };
-        return (unknown, None);
-    }
-    let binary = bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes);
-    if !promising && binary {
-        return (Judged::Clean, None);
-    }
-    match find_in(path, &bytes, key) {
-        None => (Judged::Clean, None),
-        Some((file, known)) => {
-            let found = Found {
-                decoys: file_decoys(std::slice::from_ref(&file)),
-                certain: known
-                    .iter()
-                    .filter(|known| known.certain)
-                    .map(|known| known.value.clone())
-                    .collect(),
-                known: known
-                    .into_iter()
-                    .map(|known| (known.label, known.value, known.guessable))
-                    .collect(),
-            };
-            (Judged::Secret(file.twin), Some(found))
-        }
-    }
 }
 
 /// Whether a launch looks into a folder for files of any name, as far as its path says: not into what package managers and git keep.

@@ -412,18 +412,20 @@ fn govern(
     *begun = None;
     let ended = sandbox.attach();
     drop(watching);
+    let appeared = twins.shared();
     let mut remarks = twins.finish();
     remarks.extend(undo::finish(&home, &id));
     remarks.extend(control_files::remarks(&workspace.path, since, |paths| {
         let redact = |line: &str| broker.redact_text(line);
         undo::differences(&home, &id, (&workspace.path, paths), &redact)
     }));
-    let made = commits.map(|commits| commits.remarks(&decoys(&scan, &broker)));
+    let decoys = [decoys(&scan, &broker), appeared.decoys()].concat();
+    let made = commits.map(|commits| commits.remarks(&decoys));
     remarks.extend(made.into_iter().flatten());
     drop(pane);
     let report = session.end(&ended, runtime, remarks, || {
         let twins: Vec<PathBuf> = scan.twins.iter().map(|file| file.path.clone()).collect();
-        before.compare(&ours, &twins, &decoys(&scan, &broker))
+        before.compare(&ours, &twins, &decoys)
     });
     for left in laid.iter().flat_map(Laid::give_back) {
         screen.say(&format!("history that stays behind: {left}"));

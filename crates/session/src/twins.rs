@@ -145,6 +145,8 @@ struct State {
     watches: HashMap<i32, PathBuf>,
     /// What a person should know, in order.
     remarks: Vec<String>,
+    /// Decoys of files that appeared.
+    decoys: Vec<Vec<u8>>,
 }
 
 impl State {
@@ -465,6 +467,16 @@ impl Shared {
         }
         drop(state);
         self.show(path, bytes, None)
+    }
+
+    /// Keeps decoys that are shown since the launch.
+    pub(crate) fn note_decoys(&self, decoys: impl Iterator<Item = Vec<u8>>) {
+        self.lock().decoys.extend(decoys);
+    }
+
+    /// The decoys that are shown since the launch.
+    pub(crate) fn decoys(&self) -> Vec<Vec<u8>> {
+        self.lock().decoys.clone()
     }
 
     /// Says something to the person at the end, once.
