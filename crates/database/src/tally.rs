@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use tagout_catalog_sql::{Act, Class};
+use tagout_catalog_sql::{Act, Class, WhereKind};
 
 /// Rows of one table that may be removed by their keys in a session before a person is asked.
 const MOST_REMOVED: u64 = 100;
@@ -31,6 +31,10 @@ impl Done {
         match act.name.as_str() {
             "delete" if act.class == Class::Write => Some(Self::Removed),
             "update" if act.class == Class::Write => Some(Self::Changed),
+            // That overwrite rows which they name one by one.
+            "insert" | "merge" if act.class == Class::Write && act.rows == Some(WhereKind::Key) => {
+                Some(Self::Changed)
+            }
             _ => None,
         }
     }

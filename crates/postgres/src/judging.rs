@@ -91,7 +91,7 @@ pub(crate) fn action(
     let mut too_much = asked.tally.too_much(asked.reading.acts());
     for act in asked.reading.acts() {
         match executed(act, asked.prepared) {
-            None if matches!(act.name.as_str(), "delete" | "update") => {
+            None if matches!(act.name.as_str(), "delete" | "insert" | "merge" | "update") => {
                 operations.push(tallied(operation(act), too_much.take()));
             }
             None => operations.push(operation(act)),

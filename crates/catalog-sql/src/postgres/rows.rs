@@ -90,6 +90,73 @@ pub(super) fn where_kind(condition: &Value, target: &Message, joined: bool) -> W
     }
 }
 
+/// Whether each row of a MERGE's source meets at most one row of `target`, as far as names tell: they are compared by
+/// a column that tells the target's rows apart.
+pub(super) fn meets_by_key(condition: &Value, target: &Message) -> bool {
+    let alias = target.message("alias").map(|alias| alias.text("aliasname"));
+    let target = Target {
+        name: alias.unwrap_or_else(|| target.text("relname")),
+        relation: target.text("relname"),
+        joined: true,
+    };
+    conjuncts(condition).any(|part| {
+        part.kind("AExpr").is_some_and(|compared| {
+            let (left, right) = (compared.get("lexpr"), compared.get("rexpr"));
+            matches!(compared.list("name"), [name] if name.string() == Some("="))
+                && target.is_key_column(left) != target.is_key_column(right)
+        })
+    })
+}
+
+/// Whether the rows that a source gives are those that stand in the text or in its parameters, and not whatever a table
+/// holds: values, a SELECT without FROM, or one from functions that unfold a parameter.
+pub(super) fn is_listed(source: Option<&Message>) -> bool {
+    /// Functions that give the rows of their arguments.
+    const UNFOLDS: &[&str] = &[
+        "json_array_elements",
+        "json_populate_recordset",
+        "json_to_recordset",
+        "jsonb_array_elements",
+        "jsonb_populate_recordset",
+        "jsonb_to_recordset",
+        "unnest",
+    ];
+    let Some(source) = source else {
+        return true;
+    };
+    match source.kind {
+        "SelectStmt" => {
+            // Both arms of a UNION are SELECTs themselves.
+            let arms = [source.message("larg"), source.message("rarg")];
+            let from = source.list("from_clause").iter();
+            let is_simple = from
+                .map(Value::as_message)
+                .all(|from| from.is_some() && is_listed(from));
+            is_simple && arms.into_iter().flatten().all(|arm| is_listed(Some(arm)))
+        }
+        "RangeSubselect" => source
+            .message("subquery")
+            .is_some_and(|query| is_listed(Some(query))),
+        "RangeFunction" => source.list("functions").iter().all(|function| {
+            let mut is_other = false;
+            function.any(&mut |message| {
+                is_other |= match message.kind {
+                    "SubLink" => true,
+                    "FuncCall" => !message
+                        .list("funcname")
+                        .last()
+                        .and_then(Value::string)
+                        .is_some_and(|name| UNFOLDS.contains(&name)),
+                    _ => false,
+                };
+                is_other
+            });
+            !is_other
+        }),
+        _ => false,
+    }
+}
+
 /// Whether an UPDATE fills in only what is empty: each column that it sets is required to be NULL, so
 /// that no value is overwritten.
 pub(super) fn fills_in(condition: &Value, sets: &[Value]) -> bool {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tagout_core::Flag;
 
-use super::rows::{constant_text, fills_in, where_kind};
+use super::rows::{constant_text, fills_in, is_listed, meets_by_key, where_kind};
 use super::tree::{Message, Value};
 use super::{Walk, definitions, is_system, names, object, relation_of};
 use crate::statement::{Act, Class, Object, Unreadable, WhereKind};
@@ -96,7 +96,21 @@ impl Walk<'_> {
     }
 
     fn insert(&mut self, insert: &Message) -> Result<(), Unreadable> {
-        let act = Act::new("insert", Class::Write);
+        use pg_query::protobuf::OnConflictAction;
+        let mut act = Act::new("insert", Class::Write);
+        let overwrites = insert.message("on_conflict_clause").is_some_and(|clause| {
+            clause.number("action") == OnConflictAction::OnconflictUpdate as i32
+        });
+        if overwrites {
+            act.rows = Some(match is_listed(insert.message("select_stmt")) {
+                true => WhereKind::Key,
+                false => WhereKind::Other,
+            });
+            if act.rows == Some(WhereKind::Other) {
+                act.class = Class::Destructive;
+                act = act.because("overwrites whatever rows a query finds");
+            }
+        }
         self.change(insert, act);
         self.with_names(insert, &["relation"])
     }
@@ -135,6 +149,10 @@ impl Walk<'_> {
         use pg_query::protobuf::{CmdType, MergeMatchKind};
         let mut class = Class::Write;
         let mut because = None;
+        let by_key = is_listed(merge.message("source_relation"))
+            && merge
+                .message("relation")
+                .is_some_and(|target| meets_by_key(merge.get("join_condition"), target));
         for when in merge
             .list("merge_when_clauses")
             .iter()
@@ -144,14 +162,15 @@ impl Walk<'_> {
             let by_target = when.number("match_kind") == MergeMatchKind::MergeWhenMatched as i32;
             if command == CmdType::CmdDelete as i32 {
                 (class, because) = (Class::Destructive, Some("MERGE removes rows"));
-            } else if command == CmdType::CmdUpdate as i32
-                && (!by_target || !has_equality(merge.get("join_condition")))
-            {
+            } else if command == CmdType::CmdUpdate as i32 && !(by_target && by_key) {
                 (class, because) = (Class::Destructive, Some("MERGE overwrites rows"));
             }
         }
         let mut act = Act::new("merge", class);
-        act.rows = Some(WhereKind::Other);
+        act.rows = Some(match by_key {
+            true => WhereKind::Key,
+            false => WhereKind::Other,
+        });
         act.because = because.map(ToOwned::to_owned);
         self.change(merge, act);
         // MergeWhenClause holds expressions only.
@@ -447,22 +466,6 @@ fn is_off(value: &Value) -> bool {
         _ => return false,
     };
     matches!(text.as_str(), "off" | "false" | "0" | "no")
-}
-
-/// Whether a join condition compares two things with `=`.
-fn has_equality(condition: &Value) -> bool {
-    match condition.as_message() {
-        Some(message) if message.kind == "AExpr" => {
-            matches!(message.list("name"), [name] if name.string() == Some("="))
-                && message.get("lexpr").kind("ColumnRef").is_some()
-                && message.get("lexpr") != message.get("rexpr")
-        }
-        Some(message) if message.kind == "BoolExpr" => {
-            message.number("boolop") == pg_query::protobuf::BoolExprType::AndExpr as i32
-                && message.list("args").iter().any(has_equality)
-        }
-        _ => false,
-    }
 }
 
 fn overwrites(class: Class, rows: WhereKind, verb: &str) -> Option<String> {

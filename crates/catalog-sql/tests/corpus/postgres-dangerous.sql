@@ -58,6 +58,12 @@ UPDATE users SET password = 'x' WHERE id::text LIKE '%'
 UPDATE users SET email = NULL WHERE id >= 1
 UPDATE users SET a = b FROM other WHERE other.id = 1
 MERGE INTO users u USING gone g ON u.id = g.id WHEN MATCHED THEN DELETE
+INSERT INTO users SELECT * FROM users ON CONFLICT (id) DO UPDATE SET name = ''
+INSERT INTO users SELECT id, '' FROM unnest(ARRAY(SELECT id FROM users)) i (id) ON CONFLICT (id) DO UPDATE SET name = ''
+INSERT INTO users SELECT i, '' FROM generate_series(1, 100000) i ON CONFLICT (id) DO UPDATE SET name = ''
+WITH a AS (SELECT * FROM users) INSERT INTO users SELECT * FROM a ON CONFLICT (id) DO UPDATE SET name = ''
+MERGE INTO users u USING users o ON u.id = o.id WHEN MATCHED THEN UPDATE SET name = ''
+MERGE INTO users u USING (VALUES (1)) i (x) ON u.age = i.x WHEN MATCHED THEN UPDATE SET name = ''
 MERGE INTO users u USING gone g ON true WHEN MATCHED THEN UPDATE SET name = ''
 MERGE INTO users u USING gone g ON u.id = g.id WHEN NOT MATCHED BY SOURCE THEN DELETE
 WITH gone AS (DELETE FROM users RETURNING *) SELECT count(*) FROM gone

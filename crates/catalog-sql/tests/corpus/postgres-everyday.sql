@@ -94,7 +94,11 @@ DELETE FROM sessions WHERE token = $1
 DELETE FROM cart_items WHERE cart_id = 5 AND product_id = 9
 DELETE FROM "Post" WHERE "id" IN ($1, $2)
 DELETE FROM schema_migrations WHERE version = '20240101'
-MERGE INTO users u USING incoming i ON u.id = i.id WHEN MATCHED THEN UPDATE SET name = i.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (i.id, i.name)
+INSERT INTO users (id, name) SELECT * FROM unnest($1::int[], $2::text[]) ON CONFLICT (id) DO UPDATE SET name = excluded.name
+INSERT INTO users (id, name) SELECT $1, $2 ON CONFLICT (id) DO UPDATE SET name = excluded.name
+INSERT INTO users (id, name) SELECT id, name FROM incoming ON CONFLICT DO NOTHING
+MERGE INTO users u USING incoming i ON u.id = i.id WHEN NOT MATCHED THEN INSERT (id, name) VALUES (i.id, i.name)
+MERGE INTO users u USING (VALUES (1, 'x')) i (id, name) ON u.id = i.id WHEN MATCHED THEN UPDATE SET name = i.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (i.id, i.name)
 BEGIN
 BEGIN ISOLATION LEVEL SERIALIZABLE
 START TRANSACTION READ ONLY
