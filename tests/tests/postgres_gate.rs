@@ -234,6 +234,8 @@ const DISGUISED: &[&str] = &[
     "ALTER TABLE people DROP COLUMN name",
     "UPDATE people SET name = NULL",
     "MERGE INTO people p USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
+    "MERGE INTO people p USING people q ON p.id = q.id WHEN MATCHED THEN UPDATE SET name = NULL",
+    "INSERT INTO people SELECT * FROM people ON CONFLICT (id) DO UPDATE SET name = NULL",
     "GRANT ALL ON people TO PUBLIC",
     "SELECT pg_read_file('postgresql.conf')",
     "SELECT pg_terminate_backend(pg_backend_pid())",
