@@ -45,7 +45,7 @@ fn postgres() {
             assert!(length <= bytes.len());
             if let Opening::Startup(startup) = opening {
                 let rebuilt = startup
-                    .rebuilt("app", "shop", None)
+                    .rebuilt("app", "shop", None, false)
                     .expect("names that fit");
                 assert!(rebuilt.ends_with(b"standard_conforming_strings\0on\0\0"));
             }

@@ -305,22 +305,26 @@ fn invariant_5_nothing_disguised_gets_past() {
 #[test]
 fn invariant_5_removing_row_by_row_asks_in_the_end() {
     let server = Postgres::start(&format!(
-        "{SCHEMA} INSERT INTO people SELECT n, 'more' FROM generate_series(51, 500) n; CREATE TABLE others AS SELECT * FROM people"
+        "{SCHEMA} INSERT INTO people SELECT n, 'more' FROM generate_series(51, 500) n; CREATE TABLE others AS SELECT * FROM people; CREATE TABLE thirds AS SELECT * FROM people"
     ));
     let world = world(Person::ordinary(), &server, "localhost", WITH_DATABASE);
     let line = "for n in $(seq 500); do echo \"DELETE FROM people WHERE id = $n;\"; done > each.sql; \
         psql -X -q -v ON_ERROR_STOP=1 \"$DATABASE_URL\" -f each.sql; \
         psql -X -q \"$DATABASE_URL\" -c 'DELETE FROM public.people WHERE id IN (200, 201)'; \
-        psql -X -q \"$DATABASE_URL\" -c \"$(sed s/people/others/ each.sql)\"; true";
+        psql -X -q \"$DATABASE_URL\" -c \"$(sed s/people/others/ each.sql)\"; \
+        { echo 'PREPARE d (int) AS DELETE FROM thirds WHERE id = $1;'; for n in $(seq 500); do echo \"EXECUTE d ($n);\"; done; } > run.sql; \
+        psql -X -q -v ON_ERROR_STOP=1 \"$DATABASE_URL\" -f run.sql; true";
     let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], line)
         .end()
         .success();
     assert_eq!(
         finished.stderr.matches("Tagout held this").count(),
-        3,
+        4,
         "{finished}"
     );
     assert_eq!(server.value("SELECT count(*) FROM people"), "400");
+    // Its PREPARE counts as one.
+    assert_eq!(server.value("SELECT count(*) FROM thirds"), "401");
     let holds = world.json(&["holds"]);
     let shown = |hold: &Value| {
         hold["preview"]

@@ -77,6 +77,11 @@ fn invariant_5_a_protected_database_cannot_be_made_writable() {
         format!("SELECT set_config('transaction_read_only', 'off', true); {insert}"),
         format!("START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE; {insert}; COMMIT"),
         format!("COMMIT; BEGIN READ WRITE; {insert}; COMMIT"),
+        format!("RESET ALL; {insert}"),
+        format!("RESET ALL; COMMIT; {insert}"),
+        format!("DISCARD ALL; {insert}"),
+        format!("RESET default_transaction_read_only; {insert}"),
+        format!("SET default_transaction_read_only TO DEFAULT; {insert}"),
     ];
     let mut script = String::new();
     for (number, text) in texts.iter().enumerate() {

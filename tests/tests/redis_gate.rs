@@ -174,6 +174,17 @@ fn a_protected_redis_is_read_only() {
         "{finished}"
     );
     assert_eq!(server.value("GET greeting"), "hello");
+    // The same where the task itself is in that environment, where a person may let a change pass.
+    let manifest = MANIFEST.replace("environment = \"staging\"", "environment = \"production\"");
+    let world = self::world(Person::ordinary(), &server, "localhost", &manifest);
+    let lines = "r GET greeting; r SET greeting bye; r DEL greeting; r RENAME greeting jobs; r SORT jobs ALPHA STORE greeting";
+    let finished = run(&world, &server, "localhost", &["--hold-wait", "0"], lines)
+        .end()
+        .success();
+    assert!(finished.stdout.starts_with("hello"), "{finished}");
+    let held = finished.everything().matches("NOPERM Tagout held").count();
+    assert_eq!(held, 4, "{finished}");
+    assert_eq!(server.value("GET greeting"), "hello");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub struct Reading {
 
 impl Reading {
     /// What they do, in order.
-    pub fn acts(&self) -> impl Iterator<Item = &Act> {
+    pub fn acts(&self) -> impl Iterator<Item = &Act> + Clone {
         self.statements.iter().flat_map(|statement| &statement.acts)
     }
 

@@ -61,6 +61,14 @@ fn tables(act: &Act) -> impl Iterator<Item = &String> {
 }
 
 impl Tally {
+    /// Adds a row of each table for statements that are about to run: what is in front of others in a pipeline
+    /// counts before any of it has run. What they did beyond it is [added](Tally::add) once it is known.
+    pub fn reserve<'a>(&self, acts: impl Iterator<Item = &'a Act> + Clone) {
+        for kind in [Done::Removed, Done::Changed] {
+            self.add(acts.clone(), kind, 1);
+        }
+    }
+
     /// Adds what statements with `acts` did to `rows` rows.
     pub fn add<'a>(&self, acts: impl Iterator<Item = &'a Act>, kind: Done, rows: u64) {
         // Entries are put in whole.

@@ -211,11 +211,6 @@ impl<S: Stream> Conversation<S> {
 
     /// What a server says to somebody whom it let in.
     async fn welcome(&mut self, id: (u32, u32)) -> Result<(), Ended> {
-        if self.is_protected() {
-            self.server
-                .run("SET default_transaction_read_only = on")
-                .await?;
-        }
         let out = &mut self.out;
         framed(out, b'R', |out| out.extend_from_slice(&0_u32.to_be_bytes()));
         for (name, value) in &self.server.parameters {
@@ -515,7 +510,11 @@ impl<S: Stream> Conversation<S> {
                 let tag = text(&mut &*body).unwrap_or_default();
                 if let Some((kind, rows)) = of_tag(&tag) {
                     let acts = self.readings.iter().flat_map(|reading| reading.acts());
-                    self.gate.inner.tally.add(acts, kind, rows);
+                    // One was counted before it ran.
+                    self.gate
+                        .inner
+                        .tally
+                        .add(acts, kind, rows.saturating_sub(1));
                 }
             }
             b'A' | b'D' | b'H' | b'I' | b'N' | b'T' | b'V' | b'c' | b'd' | b'n' | b's' | b't' => {}

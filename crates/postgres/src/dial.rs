@@ -86,13 +86,15 @@ impl Way {
         self,
         database: &Database,
         startup: &Startup,
+        reads_only: bool,
     ) -> Result<Server<Link>, DialError> {
         let packet = startup.rebuilt(
             &database.user,
             &database.endpoint.database,
             database.options.as_deref(),
+            reads_only,
         )?;
-        let server = Server::start(
+        let mut server = Server::start(
             self.link,
             &Login {
                 startup: &packet,
@@ -106,6 +108,18 @@ impl Way {
             },
         )
         .await?;
+        if reads_only {
+            // A pooler may keep what a connection starts with to itself.
+            let back = server
+                .run("RESET default_transaction_read_only; SHOW default_transaction_read_only")
+                .await?;
+            if back.single() != Some("on") {
+                return Err(ServerError::Protocol(
+                    "its connections do not stay read-only, as those to a protected database have to; let its URL lead to the server and not to a pooler",
+                )
+                .into());
+            }
+        }
         match unpinned(&server) {
             Some(why) => Err(ServerError::Protocol(why).into()),
             None => Ok(server),
@@ -130,5 +144,5 @@ pub async fn connect_in_person(
     let reached = reach_in_person(upstream, database, |folder| socket(database, folder)).await?;
     let way = Way::over(upstream, database, reached).await?;
     let startup = Startup::of_tagout(&database.user, &database.endpoint.database);
-    way.log_in(database, &startup).await
+    way.log_in(database, &startup, false).await
 }

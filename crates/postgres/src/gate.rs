@@ -280,7 +280,9 @@ impl Gate {
         database: &Arc<Database>,
         startup: &Startup,
     ) -> Result<Server<Link>, DialError> {
-        self.dial(database).await?.log_in(database, startup).await
+        let reads_only = self.inner.databases.is_protected(database);
+        let way = self.dial(database).await?;
+        way.log_in(database, startup, reads_only).await
     }
 
     /// A connection of Tagout's own to the same database, for questions about it.

@@ -91,6 +91,7 @@ pub(crate) fn action(
     let mut too_much = asked.tally.too_much(asked.reading.acts());
     for act in asked.reading.acts() {
         match executed(act, asked.prepared) {
+            // Those of which more is known stand there already.
             None if matches!(act.name.as_str(), "delete" | "insert" | "merge" | "update") => {
                 operations.push(tallied(operation(act), too_much.take()));
             }
@@ -137,6 +138,28 @@ fn executed<'p>(
             reason: "what EXECUTE runs is not told by its text".to_owned(),
             how_to_proceed: "Send the statement itself instead of PREPARE and EXECUTE.".to_owned(),
         }),
+    })
+}
+
+/// `reading` with what its `EXECUTE`s run in their places; nothing where there are none that are known.
+pub(crate) fn with_executed(
+    reading: &Reading,
+    prepared: &HashMap<String, Vec<Act>>,
+) -> Option<Reading> {
+    if !has(reading, &["execute"]) {
+        return None;
+    }
+    let statements = reading.statements.iter().cloned().map(|mut statement| {
+        let acts = statement.acts.into_iter();
+        let acts = acts.flat_map(|act| match executed(&act, prepared) {
+            Some(Ok(run)) => run.to_vec(),
+            None | Some(Err(_)) => vec![act],
+        });
+        statement.acts = acts.collect();
+        statement
+    });
+    Some(Reading {
+        statements: statements.collect(),
     })
 }
 

@@ -210,6 +210,7 @@ impl Startup {
 
     /// The `StartupMessage` for the upstream: the role and database that the manifest binds, the
     /// client's harmless settings, `options` of the operator's own, and the settings under which the classifier's reading is the server's.
+    /// `reads_only` for a protected database.
     ///
     /// # Errors
     /// A role or database whose name the server would cut or end early.
@@ -218,6 +219,7 @@ impl Startup {
         user: &str,
         database: &str,
         options: Option<&str>,
+        reads_only: bool,
     ) -> Result<Vec<u8>, ProtocolError> {
         let mut body = (3_u32 << 16).to_be_bytes().to_vec();
         let mut put = |name: &str, value: &str| {
@@ -240,6 +242,10 @@ impl Startup {
         }
         put("client_encoding", "UTF8");
         put("standard_conforming_strings", "on");
+        if reads_only {
+            // Here and not by SET: it is what RESET ALL and DISCARD ALL go back to.
+            put("default_transaction_read_only", "on");
+        }
         body.push(0);
         let length = body.len() as u32 + 4;
         Ok([&length.to_be_bytes()[..], &body].concat())
@@ -356,7 +362,9 @@ mod tests {
             ("database", "other"),
             ("application_name", "x"),
         ]);
-        let bytes = startup.expect("a startup").rebuilt("app", "shop", None);
+        let bytes = startup
+            .expect("a startup")
+            .rebuilt("app", "shop", None, false);
         let bytes = bytes.expect("names");
         assert_eq!(
             &bytes[8..],

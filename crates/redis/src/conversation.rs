@@ -485,7 +485,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
         let action = action(
             batch,
             (&inner.tally, &inner.scripts),
-            &self.database,
+            (&self.database, inner.databases.is_protected(&self.database)),
             inner.databases.generation(&self.database),
             inner.databases.authority().broker(),
         );

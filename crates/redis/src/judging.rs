@@ -13,6 +13,8 @@ use crate::tally::Tally;
 
 /// Keys that are named in an operation.
 const MOST_NAMED: usize = 100;
+/// Redis has no transactions that only read, so each change of a protected database waits for a person.
+const PROTECTED: &str = "the database is of a protected environment";
 
 /// Commands that reach the server together, each with what it does.
 pub(crate) struct Batch {
@@ -58,7 +60,7 @@ impl Batch {
 pub(crate) fn action(
     batch: &Batch,
     (tally, scripts): (&Tally, &Scripts),
-    database: &Database,
+    (database, is_protected): (&Database, bool),
     generation: u64,
     broker: &Broker,
 ) -> Action<DatabaseRequest> {
@@ -79,7 +81,8 @@ pub(crate) fn action(
             _ => None,
         };
         let is_approved = scripts.is_approved(command);
-        operation(command, meaning, too_much, is_approved)
+        let because = too_much.or(is_protected.then_some(PROTECTED));
+        operation(command, meaning, because, is_approved)
     });
     let mut operations: Vec<_> = operations.collect();
     if operations.is_empty() {
@@ -96,7 +99,7 @@ pub(crate) fn action(
 fn operation(
     command: &Command,
     meaning: &Meaning,
-    too_much: Option<&str>,
+    because: Option<&str>,
     is_approved: bool,
 ) -> Operation {
     // Nothing of what is removed is kept, so nothing that waits for a person can be taken back.
@@ -106,9 +109,10 @@ fn operation(
         | Meaning::Gate
         | Meaning::Selects(_)
         | Meaning::Subscribes => Effect::Read,
-        Meaning::Write | Meaning::LoadsScript => Effect::Write,
-        Meaning::Removes(_) if too_much.is_none() => Effect::Write,
-        Meaning::Script if is_approved => Effect::Write,
+        Meaning::Write | Meaning::LoadsScript if because.is_none() => Effect::Write,
+        Meaning::Write | Meaning::LoadsScript => Effect::Destructive,
+        Meaning::Removes(_) if because.is_none() => Effect::Write,
+        Meaning::Script if is_approved && because.is_none() => Effect::Write,
         Meaning::Removes(_) | Meaning::Script | Meaning::Opaque => Effect::Irreversible,
         Meaning::Empties | Meaning::EmptiesAll => Effect::Irreversible,
     };
@@ -118,7 +122,7 @@ fn operation(
         let named: Vec<_> = named.map(|key| String::from_utf8_lossy(key)).collect();
         arguments.insert("keys".to_owned(), json!(named));
     }
-    if let Some(why) = too_much {
+    if let Some(why) = because.filter(|_| effect != Effect::Read) {
         arguments.insert("because".to_owned(), why.into());
     }
     let name = match command.name().as_str() {

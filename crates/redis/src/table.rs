@@ -16,6 +16,8 @@ enum Class {
     Removes(Keys),
     /// The same, where the option of that name is among its arguments.
     RemovesWith(&'static str, Keys),
+    /// The same, of the key that stands behind an option of one of these names.
+    RemovesBehind(&'static [&'static str]),
     /// The same, where the time in that place is over.
     Expires,
     /// All keys of the database, or of all databases.
@@ -39,8 +41,8 @@ enum Class {
 }
 
 use Class::{
-    Expires, Flushes, Gate, LoadsScript, Never, Opaque, Read, Removes, RemovesWith, Script,
-    Selects, Session, Settings, Subscribes, Write,
+    Expires, Flushes, Gate, LoadsScript, Never, Opaque, Read, Removes, RemovesBehind, RemovesWith,
+    Script, Selects, Session, Settings, Subscribes, Write,
 };
 
 /// Which arguments are keys.
@@ -50,9 +52,14 @@ enum Keys {
     First,
     /// The second: what a result is written to.
     Second,
+    /// The first two.
+    FirstTwo,
     /// All of them.
     All,
 }
+
+/// Options of commands that write what they find to a key.
+const STORES: &[&str] = &["store", "storedist"];
 
 const ADMIN: &str = "it administers the server";
 const STREAM: &str = "its answers never end, or tell what other clients do";
@@ -87,7 +94,7 @@ const TABLE: &[(&str, i32, Class)] = &[
     ("function load", -3, Opaque), ("function delete", 3, Opaque), ("function flush", -2, Opaque), ("function restore", -3, Opaque),
     ("function kill", 2, Never(ADMIN)), ("function", -2, Never(ADMIN)),
     ("geoadd", -5, Write), ("geodist", -4, Read), ("geohash", -2, Read), ("geopos", -2, Read),
-    ("georadius", -6, Write), ("georadius_ro", -6, Read), ("georadiusbymember", -5, Write), ("georadiusbymember_ro", -5, Read),
+    ("georadius", -6, RemovesBehind(STORES)), ("georadius_ro", -6, Read), ("georadiusbymember", -5, RemovesBehind(STORES)), ("georadiusbymember_ro", -5, Read),
     ("geosearch", -7, Read), ("geosearchstore", -8, Removes(Keys::First)),
     ("get", 2, Read), ("getbit", 3, Read), ("getdel", 2, Removes(Keys::First)), ("getex", -2, Expires), ("getrange", 4, Read), ("getset", 3, Write),
     ("hdel", -3, Write), ("hello", -1, Gate), ("hexists", 3, Read), ("hget", 3, Read), ("hgetall", 2, Read), ("hincrby", 4, Write),
@@ -104,7 +111,7 @@ const TABLE: &[(&str, i32, Class)] = &[
     ("pfdebug", 3, Never(ADMIN)), ("pfmerge", -2, Write), ("pfselftest", 1, Never(ADMIN)), ("ping", -1, Read), ("psetex", 4, Write),
     ("psubscribe", -2, Subscribes), ("psync", -3, Never(STREAM)), ("pttl", 2, Read), ("publish", 3, Write), ("pubsub", -2, Read), ("punsubscribe", -1, Subscribes),
     ("quit", -1, Gate), ("randomkey", 1, Read), ("readonly", 1, Never(ELSEWHERE)), ("readwrite", 1, Never(ELSEWHERE)),
-    ("rename", 3, Removes(Keys::Second)), ("renamenx", 3, Write), ("replconf", -1, Never(STREAM)), ("replicaof", 3, Never(ADMIN)),
+    ("rename", 3, Removes(Keys::FirstTwo)), ("renamenx", 3, Removes(Keys::First)), ("replconf", -1, Never(STREAM)), ("replicaof", 3, Never(ADMIN)),
     ("reset", 1, Never(REPLIES)), ("restore", -4, RemovesWith("replace", Keys::First)), ("restore-asking", -4, Never(ELSEWHERE)), ("role", 1, Read),
     ("rpop", -2, Write), ("rpoplpush", 3, Write), ("rpush", -3, Write), ("rpushx", -3, Write),
     ("sadd", -3, Write), ("save", 1, Never(ADMIN)), ("scan", -2, Read), ("scard", 2, Read),
@@ -113,7 +120,7 @@ const TABLE: &[(&str, i32, Class)] = &[
     ("set", -3, Write), ("setbit", 4, Write), ("setex", 4, Write), ("setnx", 3, Write), ("setrange", 4, Write), ("shutdown", -1, Never(ADMIN)),
     ("sinter", -2, Read), ("sintercard", -3, Read), ("sinterstore", -3, Removes(Keys::First)), ("sismember", 3, Read), ("slaveof", 3, Never(ADMIN)),
     ("slowlog reset", 2, Never(ADMIN)), ("slowlog", -2, Read), ("smembers", 2, Read), ("smismember", -3, Read), ("smove", 4, Write),
-    ("sort", -2, Write), ("sort_ro", -2, Read), ("spop", -2, Write), ("spublish", 3, Write), ("srandmember", -2, Read), ("srem", -3, Write),
+    ("sort", -2, RemovesBehind(STORES)), ("sort_ro", -2, Read), ("spop", -2, Write), ("spublish", 3, Write), ("srandmember", -2, Read), ("srem", -3, Write),
     ("sscan", -3, Read), ("ssubscribe", -2, Subscribes), ("strlen", 2, Read), ("subscribe", -2, Subscribes), ("substr", 4, Read),
     ("sunion", -2, Read), ("sunionstore", -3, Removes(Keys::First)), ("sunsubscribe", -1, Subscribes), ("swapdb", 3, Never(ELSEWHERE)), ("sync", 1, Never(STREAM)),
     ("time", 1, Read), ("touch", -2, Read), ("ttl", 2, Read), ("type", 2, Read), ("unlink", -2, Removes(Keys::All)), ("unsubscribe", -1, Subscribes),
@@ -210,6 +217,7 @@ pub fn meaning(command: &Command) -> Result<Meaning, Unmeant> {
     let keys = |keys: Keys| match keys {
         Keys::First => words.get(1..2),
         Keys::Second => words.get(2..3),
+        Keys::FirstTwo => words.get(1..3),
         Keys::All => words.get(1..),
     };
     let keys = |which: Keys| Meaning::Removes(keys(which).unwrap_or_default().to_vec());
@@ -226,6 +234,18 @@ pub fn meaning(command: &Command) -> Result<Meaning, Unmeant> {
         RemovesWith(..) if name == "copy" && has("db") => return Err(Unmeant::Never(ELSEWHERE)),
         RemovesWith(option, which) if has(option) => keys(*which),
         RemovesWith(..) => Meaning::Write,
+        RemovesBehind(options) => {
+            let is_option = |word: &Vec<u8>| {
+                let mut options = options.iter();
+                options.any(|option| word.eq_ignore_ascii_case(option.as_bytes()))
+            };
+            // A word that only looks like the option counts as one: another key is counted as well then.
+            let behind = words.windows(2).skip(2).filter(|pair| is_option(&pair[0]));
+            match behind.map(|pair| pair[1].clone()).collect::<Vec<_>>() {
+                keys if keys.is_empty() => Meaning::Write,
+                keys => Meaning::Removes(keys),
+            }
+        }
         // It may take any time, in any form.
         Expires if name == "getex" && words.len() == 2 => Meaning::Read,
         Expires if name == "getex" => keys(Keys::First),
@@ -297,7 +317,12 @@ mod tests {
             ("get a b", Err(Unmeant::Arguments)),
             ("SET a b", Ok(Meaning::Write)),
             ("DEL a b", removes(&["a", "b"])),
-            ("RENAME a b", removes(&["b"])),
+            ("RENAME a b", removes(&["a", "b"])),
+            ("RENAMENX a b", removes(&["a"])),
+            ("SORT a BY x", Ok(Meaning::Write)),
+            ("SORT a STORE b", removes(&["b"])),
+            ("sort a by store store b", removes(&["store", "b"])),
+            ("GEORADIUS a 0 0 1 m storedist b", removes(&["b"])),
             ("COPY a b", Ok(Meaning::Write)),
             ("COPY a b REPLACE", removes(&["b"])),
             ("COPY a b db 2 replace", Err(Unmeant::Never(ELSEWHERE))),

@@ -132,7 +132,11 @@ pub(super) fn is_listed(source: Option<&Message>) -> bool {
             let is_simple = from
                 .map(Value::as_message)
                 .all(|from| from.is_some() && is_listed(from));
-            is_simple && arms.into_iter().flatten().all(|arm| is_listed(Some(arm)))
+            let unfolds = |value: &Value| value.any(&mut |message| calls_for_rows(message));
+            let has_more = ["values_lists", "target_list"]
+                .iter()
+                .any(|field| unfolds(source.get(field)));
+            is_simple && !has_more && arms.into_iter().flatten().all(|arm| is_listed(Some(arm)))
         }
         "RangeSubselect" => source
             .message("subquery")
@@ -155,6 +159,39 @@ pub(super) fn is_listed(source: Option<&Message>) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether a call gives several rows where one value stands.
+fn calls_for_rows(message: &Message) -> bool {
+    /// Functions of PostgreSQL's own that give sets (`pg_proc.proretset`), by their beginnings.
+    const SETS: &[&str] = &[
+        "aclexplode",
+        "generate_",
+        "json_array_elements",
+        "json_each",
+        "json_object_keys",
+        "json_populate_recordset",
+        "json_to_recordset",
+        "jsonb_array_elements",
+        "jsonb_each",
+        "jsonb_object_keys",
+        "jsonb_path_query",
+        "jsonb_populate_recordset",
+        "jsonb_to_recordset",
+        "pg_",
+        "regexp_matches",
+        "regexp_split_to_table",
+        "string_to_table",
+        "ts_",
+        "txid_snapshot_xip",
+        "unnest",
+    ];
+    message.kind == "FuncCall"
+        && message
+            .list("funcname")
+            .last()
+            .and_then(Value::string)
+            .is_none_or(|name| SETS.iter().any(|set| name.starts_with(set)))
 }
 
 /// Whether an UPDATE fills in only what is empty: each column that it sets is required to be NULL, so

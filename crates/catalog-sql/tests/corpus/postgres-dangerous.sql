@@ -62,6 +62,8 @@ INSERT INTO users SELECT * FROM users ON CONFLICT (id) DO UPDATE SET name = ''
 INSERT INTO users SELECT id, '' FROM unnest(ARRAY(SELECT id FROM users)) i (id) ON CONFLICT (id) DO UPDATE SET name = ''
 INSERT INTO users SELECT i, '' FROM generate_series(1, 100000) i ON CONFLICT (id) DO UPDATE SET name = ''
 WITH a AS (SELECT * FROM users) INSERT INTO users SELECT * FROM a ON CONFLICT (id) DO UPDATE SET name = ''
+INSERT INTO users VALUES (generate_series(1, 5000), NULL) ON CONFLICT (id) DO UPDATE SET name = NULL
+INSERT INTO users SELECT unnest($1::int[]), generate_series(1, 9) ON CONFLICT (id) DO UPDATE SET name = NULL
 MERGE INTO users u USING users o ON u.id = o.id WHEN MATCHED THEN UPDATE SET name = ''
 MERGE INTO users u USING (VALUES (1)) i (x) ON u.age = i.x WHEN MATCHED THEN UPDATE SET name = ''
 MERGE INTO users u USING gone g ON true WHEN MATCHED THEN UPDATE SET name = ''

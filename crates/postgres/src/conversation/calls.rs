@@ -8,7 +8,7 @@ use tagout_database::Reading;
 use super::{Conversation, Ended};
 use crate::gate::Stream;
 use crate::judging::{
-    calls, moves_routines, moves_search_path, opens_transaction, prepares, renames,
+    calls, moves_routines, moves_search_path, opens_transaction, prepares, renames, with_executed,
 };
 use crate::routines::{BELIEVED, Routines, unforeseen};
 use crate::{ServerError, Status};
@@ -96,6 +96,8 @@ impl<S: Stream> Conversation<S> {
 
     /// `reading` with what its calls do.
     pub(super) async fn understand(&mut self, reading: &Arc<Reading>) -> Arc<Reading> {
+        let executed = with_executed(reading, &self.prepared).map(Arc::new);
+        let reading = executed.as_ref().unwrap_or(reading);
         if !calls(reading) {
             return Arc::clone(reading);
         }
@@ -114,6 +116,7 @@ impl<S: Stream> Conversation<S> {
 
     /// What a text changes of what later messages mean.
     pub(super) fn heed(&mut self, written: &Reading, reading: &Arc<Reading>) {
+        self.gate.inner.tally.reserve(reading.acts());
         self.readings.push(Arc::clone(reading));
         if moves_routines(reading) {
             self.functions_move();
@@ -144,7 +147,11 @@ impl<S: Stream> Conversation<S> {
             let understood = prepares(reading)
                 .into_iter()
                 .find(|(other, _)| *other == name);
-            acts.extend(understood.into_iter().flat_map(|(_, acts)| acts));
+            for act in understood.into_iter().flat_map(|(_, acts)| acts) {
+                if !acts.contains(&act) {
+                    acts.push(act);
+                }
+            }
             self.preparing.push((name, acts));
         }
     }
