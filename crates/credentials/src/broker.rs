@@ -133,6 +133,9 @@ impl Broker {
                 .into_iter()
                 .map(|(decoy, label)| (decoy.as_str().to_owned(), label)),
         );
+        // A decoy that somebody wrote to a file is none of them: it has to go on standing for its value.
+        let values = values.into_iter();
+        let values = values.filter(|(_, value, _)| learned.decoys.find(value).is_none());
         let known = learned.known.with(values);
         *learned = Arc::new(learned.next(
             Arc::clone(&learned.credentials),

@@ -334,7 +334,7 @@ impl Appearing {
             return Ok(());
         }
         if around.has_written(arrival, &path) {
-            self.look_at_what_is_known(&arrival.path, around);
+            self.forget_if_clean(&arrival.path, around);
             return Ok(());
         }
         let promising = file_kind(&arrival.path) != FileKind::Plain;
@@ -358,9 +358,9 @@ impl Appearing {
         Ok(())
     }
 
-    /// A file that was written inside. What looks like nothing else than a credential is known from then on, since the agent may have got
-    /// it where it should not; and when nothing is in it, whoever writes there next without the inside opening it is the host.
-    fn look_at_what_is_known(&self, path: &Path, around: &Around) {
+    /// A file that was written inside, whose content the agent knows. When nothing is in it, whoever writes there next without the
+    /// inside opening it is the host.
+    fn forget_if_clean(&self, path: &Path, around: &Around) {
         let Ok(file) = self.open_file(path) else {
             return;
         };
@@ -370,18 +370,8 @@ impl Appearing {
         {
             return;
         }
-        match judge(path, &file, &around.key) {
-            (Judged::Clean, _) => {
-                around.control.forget_writing(&around.workspace.join(path));
-            }
-            (_, found) => {
-                let certain = found.into_iter().flat_map(|found| found.certain);
-                let label = path.display().to_string();
-                around.broker.learn(
-                    certain.map(|value| (label.clone(), value, false)),
-                    std::iter::empty(),
-                );
-            }
+        if let (Judged::Clean, _) = judge(path, &file, &around.key) {
+            around.control.forget_writing(&around.workspace.join(path));
         }
     }
 
@@ -406,7 +396,7 @@ impl Appearing {
                 continue;
             }
             match around.has_written(&next, &path) {
-                true => self.look_at_what_is_known(&next.path, around),
+                true => self.forget_if_clean(&next.path, around),
                 false => self.hide(&next.path, around, watch)?,
             }
         }

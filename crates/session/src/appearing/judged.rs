@@ -29,8 +29,6 @@ pub(super) enum Judged {
 pub(super) struct Found {
     pub(super) known: Vec<(String, Vec<u8>, bool)>,
     pub(super) decoys: Vec<(Decoy, String)>,
-    /// Values of a shape that only credentials have.
-    pub(super) certain: Vec<Vec<u8>>,
 }
 
 /// What a launch would make of a file.
@@ -59,11 +57,6 @@ pub(super) fn judge(path: &Path, file: &File, key: &DecoyKey) -> (Judged, Option
         Some((file, known)) => {
             let found = Found {
                 decoys: file_decoys(std::slice::from_ref(&file)),
-                certain: known
-                    .iter()
-                    .filter(|known| known.certain)
-                    .map(|known| known.value.clone())
-                    .collect(),
                 known: known
                     .into_iter()
                     .map(|known| (known.label, known.value, known.guessable))
