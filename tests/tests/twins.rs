@@ -233,6 +233,46 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_3_nobody_reads_a_file_while_its_twin_is_replaced_or_removed(person: Person) {
+        let world = World::new(person);
+        let env = format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n");
+        world.write(".env", &env);
+        world.write("folder/.env", &env);
+        world.write("race.py", "\
+            import os\n\
+            names = ['.env', 'next', 'folder/.env']\n\
+            text = open('.env').read()\n\
+            def read(parent):\n    \
+                seen = set()\n    \
+                while os.getppid() == parent:\n        \
+                    for name in names:\n            \
+                        try:\n                \
+                            with open(name) as file: seen.add(file.read().split('#')[0])\n            \
+                        except OSError: pass\n    \
+                with open(f'/tmp/seen.{os.getpid()}', 'w') as file: file.write(''.join(sorted(seen)))\n    \
+                os._exit(0)\n\
+            if os.fork() == 0:\n    \
+                parent = os.getpid()\n    \
+                readers = [pid for pid in (os.fork() for _ in range(2)) if pid or read(parent)]\n    \
+                for n in range(40):\n        \
+                    for name in ['.env', 'folder/.env']:\n            \
+                        with open('next', 'w') as file: file.write(text + f'#{n}\\n')\n            \
+                        if n % 2: os.unlink(name)\n            \
+                        os.rename('next', name)\n    \
+                os._exit(0)\n\
+            os.wait()\n");
+        let line = "python3 race.py; until [ $(ls /tmp/seen.* | wc -l) = 2 ]; do sleep 0.05; done; cat /tmp/seen.*";
+        let finished = world.run(&[], line).success();
+        assert!(finished.stdout.contains("STRIPE_SECRET_KEY=sk_live_"), "{finished}");
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        let last = format!("{env}#39\n");
+        assert_eq!(world.read(".env"), Some(last.clone()), "{finished}");
+        assert_eq!(world.read("folder/.env"), Some(last), "{finished}");
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
     fn git_puts_other_versions_of_a_twin_in_its_place(person: Person) {
         let world = repository(person);
         let (one, two) = (

@@ -51,6 +51,7 @@ pub use error::LaunchError;
 pub use launch::{launch, launch_on};
 pub use mediation::{
     Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Stop, Target, can_mediate,
+    is_aside,
 };
 pub use placeholder::sweep_placeholders;
 pub use probe::{Needed, Outcome, Probe, probe};

@@ -22,6 +22,7 @@ use rustix::process::Pid;
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::aside::is_aside;
 pub use self::change::{
     Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Stop, Target,
 };
@@ -37,6 +38,7 @@ use crate::view;
 use crate::wire::{self, Asked};
 use crate::writers::is_being_written;
 
+mod aside;
 mod caller;
 mod change;
 mod listener;
@@ -340,7 +342,10 @@ fn keep_only_looking() -> io::Result<()> {
             effective: looking,
             // Not in effect: a keeper takes up the one for the moment in which it copies what is about to be lost, a worker the other to
             // move the mount of a twin.
-            permitted: looking | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_ADMIN,
+            permitted: looking
+                | CapabilitySet::DAC_READ_SEARCH
+                | CapabilitySet::DAC_OVERRIDE
+                | CapabilitySet::SYS_ADMIN,
             inheritable: CapabilitySet::empty(),
         },
     )?;

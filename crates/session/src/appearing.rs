@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use serde_json::json;
 use tagout_credentials::Broker;
 use tagout_ledger::Ledger;
-use tagout_sandbox::{Control, LaunchError, Watch, is_being_written, is_open_elsewhere};
+use tagout_sandbox::{Control, LaunchError, Watch, is_aside, is_being_written, is_open_elsewhere};
 use tagout_secrets::{DecoyKey, FileKind, file_kind};
 
 use self::judged::{Judged, LARGEST_SCANNED, judge};
@@ -252,6 +252,11 @@ impl Appearing {
             // It went, or cannot be read, inside neither.
             return;
         };
+        if rustix::fs::fstat(&opened)
+            .is_ok_and(|found| is_aside(folder.file_name().unwrap_or_default(), found.st_mode))
+        {
+            return;
+        }
         let full = self.folders.len() >= MOST_FOLDERS
             || self.folders.len() >= NOT_OF_INSIDE
                 && around.control.has_made(&around.workspace.join(&folder));
@@ -295,6 +300,7 @@ impl Appearing {
                 UNIX_EPOCH + Duration::new(seconds, status.st_ctime_nsec as u32) >= since
             });
             match FileType::from_raw_mode(status.st_mode) {
+                FileType::Directory if is_aside(name, status.st_mode) => {}
                 FileType::Directory if is_searched(&path) => self.unentered.push((path, since)),
                 FileType::RegularFile | FileType::Socket | FileType::Fifo if news => {
                     self.note(path, true);
@@ -385,7 +391,12 @@ impl Appearing {
     ) -> Result<(), Lost> {
         around.control.freeze()?;
         if let Some(first) = first {
-            self.hide(&first.path, around, watch)?;
+            let path = around.workspace.join(&first.path);
+            // It may have become another while the inside still ran.
+            match around.has_written(first, &path) && !around.looked.hides(&first.path) {
+                true => self.forget_if_clean(&first.path, around),
+                false => self.hide(&first.path, around, watch)?,
+            }
         }
         for _ in 0..self.urgent.len() {
             let Some(next) = self.next_of(true) else {

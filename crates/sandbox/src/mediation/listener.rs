@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// `_IOC(direction, '!', number, size)` of linux/seccomp.h.
 const fn request(direction: u64, number: u64, size: usize) -> libc::c_ulong {
     (direction << 30) | ((size as u64) << 16) | ((b'!' as u64) << 8) | number
@@ -49,7 +51,8 @@ impl Listener {
         Listener(descriptor)
     }
 
-    /// Waits for a call.
+    /// Waits for a call. Once nothing is left whose calls could come it waits for good: the mediator ends with the
+    /// sandbox, and not before it, so that how the command ended is told first.
     pub(super) fn receive(&self) -> io::Result<Notification> {
         loop {
             // SAFETY: all zeroes are a valid value of this structure of numbers, and the kernel wants them.
@@ -65,11 +68,22 @@ impl Listener {
                 });
             }
             match io::Error::last_os_error().raw_os_error() {
-                // Interrupted; or the caller died before it was read.
-                Some(libc::EINTR | libc::ENOENT) => {}
+                Some(libc::EINTR) => {}
+                // The caller died before it was read; or, since Linux 6.11, the last one did, again and again.
+                Some(libc::ENOENT) if self.is_abandoned() => loop {
+                    std::thread::park();
+                },
+                Some(libc::ENOENT) => {}
                 _ => return Err(io::Error::last_os_error()),
             }
         }
+    }
+
+    /// Whether no process is left under the filter that this descriptor listens to.
+    fn is_abandoned(&self) -> bool {
+        let mut asked = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut asked, Some(&Timespec::default())).is_ok()
+            && asked[0].revents().contains(PollFlags::HUP)
     }
 
     /// Whether the caller still waits, so that what was read of its memory and its folder in /proc was its own.

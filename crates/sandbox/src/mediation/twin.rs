@@ -4,9 +4,11 @@
 //! the file, or goes when the file does. So the mediator takes its own mount away first and, where the file lives on, puts it back.
 //!
 //! What must stay true: between the two the file itself can be opened in this view. Nobody hands it out, since whoever resolved a path
-//! before or meanwhile resolves it again ([`super::worker::Mediated::uncovered`]); and a twin that cannot be put back ends the mediator.
+//! before or meanwhile resolves it again ([`super::worker::Mediated::uncovered`]); and a twin that cannot be put back ends the mediator. How a
+//! file goes without being open to the command's view is [`super::aside`]'s.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -42,8 +44,7 @@ pub(super) fn take_off(entry: Entry<'_>) -> Result<Option<TakenOff>, Errno> {
 }
 
 fn take_one_off(entry: Entry<'_>) -> Result<Option<TakenOff>, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(shown) = rustix::fs::openat(entry.folder, entry.name, flags, Mode::empty()) else {
+    let Ok(shown) = open_path(entry.folder, entry.name) else {
         return Ok(None);
     };
     let (twin, folder) = (found(&shown)?, found(entry.folder)?);
@@ -70,9 +71,8 @@ fn take_one_off(entry: Entry<'_>) -> Result<Option<TakenOff>, Errno> {
 impl TakenOff {
     /// Mounts it at `entry`, where the file behind it is now. When that fails, nothing here may go on.
     pub(super) fn put_on(self, entry: Entry<'_>) {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let put = with(CapabilitySet::SYS_ADMIN, || {
-            let file = rustix::fs::openat(entry.folder, entry.name, flags, Mode::empty())?;
+            let file = open_path(entry.folder, entry.name)?;
             mounts::attach_onto(self.0.as_fd(), &file).map_err(number)
         });
         if put.is_err() {
@@ -82,8 +82,17 @@ impl TakenOff {
     }
 }
 
+/// What has a name, neither followed nor opened for reading.
+pub(super) fn open_path(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
 /// Does something with one more of the capabilities that this thread may take up.
-fn with<T>(capability: CapabilitySet, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(super) fn with<T>(
+    capability: CapabilitySet,
+    act: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
     let mut sets = rustix::thread::capabilities(None)?;
     let usual = sets.effective;
     sets.effective |= capability;

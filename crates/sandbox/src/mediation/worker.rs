@@ -23,6 +23,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::aside;
 use super::caller::{Caller, found};
 use super::change::{Change, Entry, Found, Identity, Keeper, Stop, Target};
 use super::listener::{Answer, Listener, Notification};

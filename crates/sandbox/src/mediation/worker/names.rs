@@ -88,11 +88,15 @@ impl Call<'_> {
         let place = self.mediated_place(&at)?;
         let mut keeper = self.alone()?;
         let flags = AtFlags::from_bits_retain(flags as u32);
-        let make = || rustix::fs::unlinkat(&place.folder, place.name.as_c_str(), flags).map(|()| 0);
         let as_folder = flags.contains(AtFlags::REMOVEDIR);
         let twin = match as_folder {
             false => self.uncover(&place)?,
             true => None,
+        };
+        let hidden = twin.is_some();
+        let make = || match hidden {
+            true => aside::remove(place.entry()).map(|()| 0),
+            false => rustix::fs::unlinkat(&place.folder, place.name.as_c_str(), flags).map(|()| 0),
         };
         let removed = match place.look() {
             Ok(found) if (found.kind() == FileType::Directory) == as_folder => {
@@ -133,7 +137,7 @@ impl Call<'_> {
         let mut keeper = self.alone()?;
         let (from_twin, to_twin) = (self.uncover(&from)?, self.uncover(&to)?);
         let had_twin = from_twin.is_some() || to_twin.is_some();
-        let renamed = self.rename_alone(&mut keeper, &from, &to, flags);
+        let renamed = self.rename_alone(&mut keeper, &from, &to, to_twin.is_some(), flags);
         let exchanged = flags.contains(RenameFlags::EXCHANGE);
         // Each goes where its file is now; that of a replaced file is gone with it.
         let (from_at, to_at) = match (renamed.is_ok(), exchanged) {
@@ -149,11 +153,13 @@ impl Call<'_> {
         renamed
     }
 
+    /// `hidden` says that a twin hides what is at `to`.
     pub(super) fn rename_alone(
         &self,
         keeper: &mut MutexGuard<'_, Box<dyn Keeper>>,
         from: &Place,
         to: &Place,
+        hidden: bool,
         flags: RenameFlags,
     ) -> Made {
         let make = || {
@@ -188,7 +194,13 @@ impl Call<'_> {
             to: to.entry(),
             replaced: replaced.as_ref(),
         };
-        self.change(keeper, &change, make)
+        // What replaces a file is none either when it is a folder, and the kernel says so.
+        match hidden && from_found.kind() != FileType::Directory {
+            true => self.change(keeper, &change, || {
+                aside::replace(from.entry(), to.entry()).map(|()| 0)
+            }),
+            false => self.change(keeper, &change, make),
+        }
     }
 
     pub(super) fn bind(&self, descriptor: i32, address: u64, length: u64) -> Made {
