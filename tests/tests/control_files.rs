@@ -47,6 +47,59 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_9_what_git_outside_would_run_cannot_be_changed(person: Person) {
+        let world = World::new(person);
+        world.git(&["init", "-q"]).success();
+        world.git(&["init", "-q", "vendor/inner"]).success();
+        world.git(&["init", "-q", "--bare", "mirrors/bare.git"]).success();
+        world.git(&["init", "-q", "--separate-git-dir=mirrors/apart", "apart"]).success();
+        std::fs::remove_dir_all(world.workspace().join("mirrors/bare.git/hooks")).expect("hooks");
+        let named = ["team.gitconfig", "tools/watch.sh", "tools/hooks/pre-commit", "clean.py"];
+        for path in named.iter().chain(&["tools/free.sh"]) {
+            world.write(path, "# as before\n");
+        }
+        for (key, value) in [
+            ("include.path", "../team.gitconfig"),
+            ("include.path", "../later/team.gitconfig"),
+            ("core.fsmonitor", "./tools/watch.sh --fast"),
+            ("core.hooksPath", "./tools/hooks"),
+            ("filter.x.clean", "python3 clean.py"),
+            ("diff.y.textconv", "./absent.sh"),
+        ] {
+            world.git(&["config", "--add", key, value]).success();
+        }
+        let line = "w() { echo evil > /tmp/e; echo evil > \"$1\"; mv /tmp/e \"$1\"; ln -sf /tmp/e \"$1\"; rm -f \"$1\"; }; \
+             for f in team.gitconfig tools/watch.sh tools/hooks/pre-commit tools/hooks/post-commit clean.py absent.sh later/team.gitconfig \
+                      mirrors/bare.git/config mirrors/bare.git/hooks/post-update vendor/inner/.git/commondir vendor/inner/.git/config.worktree \
+                      mirrors/apart/config mirrors/apart/hooks/pre-commit apart/.git; do \
+                mkdir -p $(dirname $f); w $f; done; \
+             for f in tools tools/hooks mirrors mirrors/bare.git vendor vendor/inner vendor/inner/.git apart; do \
+                python3 -c \"import os; os.rename('$f', 'away')\" 2>/dev/null && echo renamed $f; done; \
+             git -C vendor/inner -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m works && \
+             git clone -q mirrors/bare.git clone && git -C clone -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m pushed && \
+             git -C clone push -q origin HEAD && git -C mirrors/bare.git log --format=%s && git -C vendor/inner log --format=%s; \
+             echo changed > tools/free.sh";
+        let finished = world.run(&[], line).success();
+        assert_eq!(finished.stdout, "pushed\nworks\n", "{finished}");
+        for path in named {
+            assert_eq!(world.read(path).as_deref(), Some("# as before\n"), "{path}: {finished}");
+        }
+        assert_eq!(world.read("tools/free.sh").as_deref(), Some("changed\n"), "{finished}");
+        for path in [
+            "absent.sh", "later", "tools/hooks/post-commit", "mirrors/bare.git/hooks", "away",
+            "vendor/inner/.git/commondir", "vendor/inner/.git/config.worktree", "mirrors/apart/hooks/pre-commit",
+        ] {
+            let left = std::fs::symlink_metadata(world.workspace().join(path));
+            assert!(left.is_err(), "{path} is left behind: {finished}");
+        }
+        for path in ["mirrors/bare.git/config", "mirrors/apart/config", "apart/.git"] {
+            assert!(!world.read(path).expect("there before").contains("evil"), "{path}: {finished}");
+        }
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
     fn what_a_session_writes_for_programs_outside_is_named(person: Person) {
         let world = World::new(person);
         world.write("package.json", "{}\n");
@@ -66,6 +119,17 @@ for_each_person! {
         world.tagout(&["undo", &id, ".github/workflows/ci.yml", "AGENTS.md", "package.json"]).success();
         assert_eq!(world.read("package.json").as_deref(), Some("{}\n"));
         assert_eq!(world.read("AGENTS.md"), None);
+    }
+}
+
+for_each_person! {
+    fn the_log_names_all_that_the_report_has_no_room_for(person: Person) {
+        let world = World::new(person);
+        let line = "for n in 1 2 3 4 5 6 7 8; do mkdir d$n; echo all: > d$n/GNUmakefile; done";
+        let finished = world.run(&[], line).success();
+        assert!(finished.stderr.contains("d6/GNUmakefile and 2 more"), "{finished}");
+        let log = world.tagout(&["log", &world.sessions()[0]]).success();
+        assert!(log.stdout.contains("control_files_written") && log.stdout.contains("d8/GNUmakefile"), "{log}");
     }
 }
 

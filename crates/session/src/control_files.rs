@@ -41,6 +41,7 @@ const TABLE: &[(&str, Protection, &str)] = &[
     (".codex", Held, "Codex"),
     (".cursor", Held, "Cursor"),
     (".gemini", Held, "Gemini CLI"),
+    (".qwen", Kept, "Qwen Code"),
     (".opencode", Kept, "OpenCode"),
     ("opencode.json", Kept, "OpenCode"),
     ("opencode.jsonc", Kept, "OpenCode"),
@@ -61,10 +62,14 @@ const TABLE: &[(&str, Protection, &str)] = &[
     (".devcontainer", Kept, "development containers"),
     (".devcontainer.json", Kept, "development containers"),
     (".exrc", Kept, "vi"),
+    (".vimrc", Kept, "vi"),
     (".nvimrc", Kept, "Neovim"),
     (".nvim.lua", Kept, "Neovim"),
     (".lvimrc", Kept, "Vim"),
     (".dir-locals.el", Kept, "Emacs"),
+    // Debuggers that start in the folder.
+    (".gdbinit", Kept, "GDB"),
+    (".lldbinit", Kept, "LLDB"),
     // A shell that enters the folder.
     (".envrc", Kept, "direnv"),
     ("mise.toml", Named, "mise"),
@@ -77,15 +82,26 @@ const TABLE: &[(&str, Protection, &str)] = &[
     (".windsurfrules", Named, "agents"),
     (".clinerules", Named, "agents"),
     (".github/copilot-instructions.md", Named, "agents"),
+    (".github/agents", Named, "agents"),
     // What a commit outside runs.
     (".husky", Named, "git hooks"),
     (".githooks", Named, "git hooks"),
     (".pre-commit-config.yaml", Named, "git hooks"),
     ("lefthook.yml", Named, "git hooks"),
+    ("lefthook.yaml", Named, "git hooks"),
+    (".lefthook.yml", Named, "git hooks"),
+    (".gitattributes", Named, "git"),
+    (".gitmodules", Named, "git"),
     // What a push makes others run.
     (".github/workflows", Named, "CI"),
     (".github/actions", Named, "CI"),
     (".gitlab-ci.yml", Named, "CI"),
+    (".gitea/workflows", Named, "CI"),
+    (".forgejo/workflows", Named, "CI"),
+    (".travis.yml", Named, "CI"),
+    (".drone.yml", Named, "CI"),
+    (".woodpecker.yml", Named, "CI"),
+    (".woodpecker", Named, "CI"),
     (".circleci", Named, "CI"),
     (".buildkite", Named, "CI"),
     ("jenkinsfile", Named, "CI"),
@@ -95,14 +111,41 @@ const TABLE: &[(&str, Protection, &str)] = &[
     ("package.json", Named, "npm"),
     (".pnpmfile.cjs", Named, "pnpm"),
     (".yarnrc.yml", Named, "Yarn"),
+    (".yarnrc", Named, "Yarn"),
+    (".yarn/releases", Named, "Yarn"),
+    (".yarn/plugins", Named, "Yarn"),
+    (".npmrc", Named, "npm"),
     ("build.rs", Named, "cargo"),
     (".cargo/config.toml", Named, "cargo"),
     (".cargo/config", Named, "cargo"),
     ("setup.py", Named, "pip"),
+    ("pyproject.toml", Named, "pip"),
+    ("tox.ini", Named, "tox"),
+    ("noxfile.py", Named, "nox"),
     ("conftest.py", Named, "pytest"),
     ("sitecustomize.py", Named, "Python"),
     ("usercustomize.py", Named, "Python"),
     ("makefile", Named, "make"),
+    ("gnumakefile", Named, "make"),
+    ("taskfile.yml", Named, "Task"),
+    ("rakefile", Named, "rake"),
+    ("gemfile", Named, "Bundler"),
+    ("build.gradle", Named, "Gradle"),
+    ("build.gradle.kts", Named, "Gradle"),
+    ("settings.gradle", Named, "Gradle"),
+    ("settings.gradle.kts", Named, "Gradle"),
+    ("gradlew", Named, "Gradle"),
+    ("gradle/wrapper", Named, "Gradle"),
+    (".mvn", Named, "Maven"),
+    ("mvnw", Named, "Maven"),
+    ("flake.nix", Named, "Nix"),
+    ("shell.nix", Named, "Nix"),
+    (".bazelrc", Named, "Bazel"),
+    ("dockerfile", Named, "Docker"),
+    ("docker-compose.yml", Named, "Docker"),
+    ("docker-compose.yaml", Named, "Docker"),
+    ("compose.yml", Named, "Docker"),
+    ("compose.yaml", Named, "Docker"),
     ("justfile", Named, "just"),
     // Shells that take the folder for a home.
     (".bashrc", Named, "bash"),
@@ -116,6 +159,14 @@ const TABLE: &[(&str, Protection, &str)] = &[
 #[rustfmt::skip]
 const ENDINGS: &[(&str, Protection, &str)] = &[
     (".code-workspace", Kept, "Visual Studio Code"),
+    (".config.js", Named, "JavaScript's build tools"),
+    (".config.mjs", Named, "JavaScript's build tools"),
+    (".config.cjs", Named, "JavaScript's build tools"),
+    (".config.ts", Named, "JavaScript's build tools"),
+    (".config.mts", Named, "JavaScript's build tools"),
+    (".eslintrc.js", Named, "ESLint"),
+    (".eslintrc.cjs", Named, "ESLint"),
+    (".babelrc.js", Named, "Babel"),
     (".pth", Named, "Python"),
 ];
 
@@ -167,9 +218,9 @@ fn protection_within(path: &Path) -> Option<Protection> {
 }
 
 /// Guards for control files, given what lies in a workspace: `found` are paths at which [`protection`]
-/// says something, or git folders. What is absent at the root is held by an empty folder, which git
-/// neither lists nor commits.
-pub(crate) fn guards(workspace: &Path, found: &[PathBuf]) -> Vec<Guard> {
+/// says something. What is absent at the root is held by an empty folder, which git neither lists nor
+/// commits.
+pub(crate) fn guards(found: &[PathBuf]) -> Vec<Guard> {
     let mut guards = Vec::new();
     for (name, _, _) in TABLE
         .iter()
@@ -182,15 +233,11 @@ pub(crate) fn guards(workspace: &Path, found: &[PathBuf]) -> Vec<Guard> {
             guards.push(Guard::folder(*name));
         }
     }
+    // Those at the root first: what is beyond the limit lies deep.
+    let mut found: Vec<&PathBuf> = found.iter().collect();
+    found.sort_by_key(|path| path.components().count());
     for path in found {
-        if path.ends_with(".git") {
-            // Of a repository in the workspace: its place can be moved, its contents not be changed.
-            guards.extend(present(
-                workspace,
-                path,
-                &["hooks", "config", "config.worktree", "commondir"],
-            ));
-        } else if matches!(protection(path), Some(Held | Kept)) {
+        if matches!(protection(path), Some(Held | Kept)) {
             let guard = Guard::folder(path);
             guards.push(if path.components().count() == 1 {
                 guard
@@ -199,41 +246,8 @@ pub(crate) fn guards(workspace: &Path, found: &[PathBuf]) -> Vec<Guard> {
             });
         }
     }
-    guards.extend(hooks_folder(workspace).map(Guard::folder));
     guards.truncate(MOST_KEPT);
     guards
-}
-
-fn present(workspace: &Path, folder: &Path, names: &[&str]) -> Vec<Guard> {
-    let there = |path: &PathBuf| {
-        fs::symlink_metadata(workspace.join(path)).is_ok_and(|found| !found.is_symlink())
-    };
-    names
-        .iter()
-        .map(|name| folder.join(name))
-        .filter(there)
-        .map(|path| Guard::folder(path).loose())
-        .collect()
-}
-
-/// The folder of the workspace that `.git/config` names as `core.hooksPath`, where there is one. husky
-/// writes its own anew with every install, which has to work.
-fn hooks_folder(workspace: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(workspace.join(".git/config")).ok()?;
-    let value = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("hookspath")
-            .then(|| value.trim().trim_matches('"'))
-    })?;
-    let path = Path::new(value);
-    let path = path.strip_prefix(workspace).unwrap_or(path);
-    let plain = path
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
-    let there = fs::symlink_metadata(workspace.join(path)).is_ok_and(|found| found.is_dir());
-    (plain && there && !path.starts_with(".husky") && !path.starts_with(".git"))
-        .then(|| path.to_owned())
 }
 
 /// Whether entries in this folder are looked at: what a package manager brought is everybody's.
@@ -264,13 +278,17 @@ impl Since {
     }
 }
 
-/// What a person should know of a workspace after a session: sentences. `differences` says more about files that programs outside run
-/// or believe, relative to the workspace.
-pub(crate) fn remarks(
-    workspace: &Path,
-    since: Since,
-    differences: impl FnOnce(&[PathBuf]) -> Vec<String>,
-) -> Vec<String> {
+/// What was written inside and acts outside; sorted, relative to the workspace.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Files that programs outside run or believe.
+    pub(crate) files: Vec<PathBuf>,
+    /// Git folders with configuration or hooks.
+    pub(crate) repositories: Vec<PathBuf>,
+}
+
+/// Looks for it when a session is over.
+pub(crate) fn written(workspace: &Path, since: Since) -> Written {
     let mut written = Vec::new();
     let mut repositories = Vec::new();
     let walk = WalkBuilder::new(workspace)
@@ -304,27 +322,45 @@ pub(crate) fn remarks(
     if is_bare(workspace) && is_changed(workspace, since) {
         repositories.push(PathBuf::from("."));
     }
-    let mut remarks = Vec::new();
-    if !written.is_empty() {
-        written.sort();
-        let more = differences(&written);
-        remarks.push(format!(
-            "written inside, and run or believed by programs outside: {}",
-            list(written)
-        ));
-        remarks.extend(more);
+    written.sort();
+    repositories.sort();
+    Written {
+        files: written,
+        repositories,
     }
-    if !repositories.is_empty() {
-        remarks.push(format!(
-            "git repositories whose configuration or hooks were written inside: {}; look at them before you use git there",
-            list(repositories)
-        ));
+}
+
+impl Written {
+    /// Whether sentences leave out names.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.files.len().max(self.repositories.len()) > MOST_NAMED
     }
-    remarks
+
+    /// What a person should know of it: sentences. `differences` says more about the files.
+    pub(crate) fn remarks(
+        &self,
+        differences: impl FnOnce(&[PathBuf]) -> Vec<String>,
+    ) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if !self.files.is_empty() {
+            remarks.push(format!(
+                "written inside, and run or believed by programs outside: {}",
+                list(&self.files)
+            ));
+            remarks.extend(differences(&self.files));
+        }
+        if !self.repositories.is_empty() {
+            remarks.push(format!(
+                "git repositories whose configuration or hooks were written inside: {}; look at them before you use git there",
+                list(&self.repositories)
+            ));
+        }
+        remarks
+    }
 }
 
 /// Whether git takes the folder itself for a repository (gitrepository-layout(5)).
-fn is_bare(folder: &Path) -> bool {
+pub(crate) fn is_bare(folder: &Path) -> bool {
     folder.join("HEAD").is_file() && folder.join("objects").is_dir() && folder.join("refs").is_dir()
 }
 
@@ -346,8 +382,7 @@ fn is_changed(folder: &Path, since: Since) -> bool {
         .any(|path| since.is_before(&path))
 }
 
-fn list(mut paths: Vec<PathBuf>) -> String {
-    paths.sort();
+fn list(paths: &[PathBuf]) -> String {
     let more = paths.len().saturating_sub(MOST_NAMED);
     let names: Vec<String> = paths
         .iter()
@@ -405,20 +440,11 @@ mod tests {
 
     #[test]
     fn invariant_9_absent_ones_are_held_at_the_root_and_present_ones_everywhere() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "sub/.git/config");
-        write(folder.path(), ".git/config");
-        fs::create_dir(folder.path().join("tools")).unwrap();
-        fs::write(
-            folder.path().join(".git/config"),
-            "[core]\n\thooksPath = tools\n",
-        )
-        .unwrap();
-        let found: Vec<PathBuf> = [".VSCode", "app/.vscode", "sub/.git", ".envrc", "Makefile"]
+        let found: Vec<PathBuf> = ["app/.vscode", ".VSCode", ".envrc", "Makefile"]
             .iter()
             .map(PathBuf::from)
             .collect();
-        let guards = guards(folder.path(), &found);
+        let guards = guards(&found);
         let has = |path: &str, pinned: bool| {
             guards
                 .iter()
@@ -426,9 +452,9 @@ mod tests {
         };
         assert!(has(".claude", true) && has(".mcp.json", true));
         assert!(has(".VSCode", true) && !has(".vscode", true));
-        assert!(has("app/.vscode", false) && has("sub/.git/config", false) && has(".envrc", true));
-        assert!(!has("sub/.git/hooks", false) && !has("Makefile", true));
-        assert!(has("tools", true));
+        assert!(has("app/.vscode", false) && has(".envrc", true) && !has("Makefile", true));
+        let last = guards.last().map(|guard| guard.path.as_path());
+        assert_eq!(last, Some(Path::new("app/.vscode")));
     }
 
     #[test]
@@ -438,13 +464,13 @@ mod tests {
             write(folder.path(), path);
         }
         let mut since = Since::now();
-        assert_eq!(
-            remarks(folder.path(), Since((i64::MAX, 0)), |_| Vec::new()),
-            [""; 0]
-        );
+        let never = written(folder.path(), Since((i64::MAX, 0)));
+        assert_eq!(never, Written::default());
         // As if the clock had gone on: no test waits for it.
         since.0 = (since.0.0 - 1, since.0.1);
-        let all = remarks(folder.path(), since, |_| Vec::new()).join("\n");
+        let all = written(folder.path(), since)
+            .remarks(|_| Vec::new())
+            .join("\n");
         assert!(all.contains("outside: package.json\n"), "{all}");
         assert!(all.contains("inside: old/.git; look"), "{all}");
         for path in [
@@ -456,7 +482,9 @@ mod tests {
         ] {
             write(folder.path(), path);
         }
-        let all = remarks(folder.path(), since, |_| Vec::new()).join("\n");
+        let all = written(folder.path(), since)
+            .remarks(|_| Vec::new())
+            .join("\n");
         assert!(all.contains("inside: ., old/.git; look"), "{all}");
         assert!(
             all.contains("a/.github/workflows/x.yml, package.json"),

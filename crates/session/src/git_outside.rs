@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most of an answer that is read.
 const MOST_ANSWER: u64 = 256 * 1024;
 /// Variables of git's that name the person's configuration.
-const CONFIGURATION: [&str; 3] = [
+pub(crate) const CONFIGURATION: [&str; 3] = [
     "GIT_CONFIG_GLOBAL",
     "GIT_CONFIG_SYSTEM",
     "GIT_CONFIG_NOSYSTEM",

@@ -20,6 +20,7 @@ mod git_filter;
 mod git_history;
 mod git_identity;
 mod git_outside;
+mod git_programs;
 mod home;
 pub mod init;
 mod keys;

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::agent_state::Laid;
 use crate::control::{Presence, Word};
-use crate::control_files::{self, Since};
+use crate::control_files::{self, Since, Written};
 use crate::databases::Databases;
 use crate::deletions::Deletions;
 use crate::gates::{self, Gates};
@@ -415,7 +415,11 @@ fn govern(
     let appeared = twins.shared();
     let mut remarks = twins.finish();
     remarks.extend(undo::finish(&home, &id));
-    remarks.extend(control_files::remarks(&workspace.path, since, |paths| {
+    let written = control_files::written(&workspace.path, since);
+    if written.is_cut() {
+        session.record_written(&written);
+    }
+    remarks.extend(written.remarks(|paths| {
         let redact = |line: &str| broker.redact_text(line);
         undo::differences(&home, &id, (&workspace.path, paths), &redact)
     }));
@@ -449,6 +453,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Puts down all names of what the report can only begin to name.
+    fn record_written(&self, written: &Written) {
+        let names = |paths: &[PathBuf]| -> Vec<String> {
+            let names = paths.iter().map(|path| path.display().to_string());
+            names.collect()
+        };
+        let about = json!({
+            "files": names(&written.files),
+            "repositories": names(&written.repositories),
+        });
+        // A ledger that cannot be written says so in the report.
+        drop(self.ledger.append("control_files_written", about));
+    }
+
     /// Ends the gates, then the ledger, then the record in the store. `changes` looks at what the
     /// command left; the report about it is the ledger's last entry but one.
     fn end(

@@ -14,11 +14,15 @@ use tagout_policy::Task;
 use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
 use crate::control_files::{self, Protection};
+use crate::git_programs::{self, Repository};
 use crate::scan::FoundFile;
 use crate::twins::Editable;
 use crate::walk::each_entry;
 use crate::workspace::{Git, Workspace};
 
+/// Beside the workspace's own, as many repositories have folders that can be neither renamed nor removed. In further ones that works, and
+/// the report says what became of them.
+const MOST_PINNED: usize = 32;
 /// The largest set-id program that is shown as a copy; a larger one is shown empty.
 const LARGEST_COPY: u64 = 16 * 1024 * 1024;
 
@@ -130,7 +134,12 @@ fn guarded_trees(workspace: &Workspace, looked: &Looked) -> io::Result<(Tree, Ve
             }
         }
     }
-    for guard in control_files::guards(&tree.path, &looked.control) {
+    for guard in looked
+        .git
+        .iter()
+        .cloned()
+        .chain(control_files::guards(&looked.control))
+    {
         let known = tree.guards.iter().any(|known| known.path == guard.path);
         if !known && !looked.is_hidden(&guard.path) {
             tree.guards.push(guard);
@@ -146,8 +155,12 @@ fn guarded_trees(workspace: &Workspace, looked: &Looked) -> io::Result<(Tree, Ve
 #[derive(Default)]
 pub(crate) struct Looked {
     covered: Vec<Twin>,
-    /// Control files and repositories.
+    /// Control files.
     control: Vec<PathBuf>,
+    /// Further repositories: `.git`, or a bare one.
+    repositories: Vec<PathBuf>,
+    /// What git outside would run or believe of those, and what their configuration and the workspace's own names.
+    git: Vec<Guard>,
     /// What the manifest hides, and what it keeps as it is.
     hidden: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
@@ -163,12 +176,51 @@ impl Looked {
         looked.hides = hidden;
         for paths in [
             &mut looked.control,
+            &mut looked.repositories,
             &mut looked.hidden,
             &mut looked.read_only,
         ] {
             paths.sort();
         }
+        looked.git = looked.git_guards_in(workspace);
         looked
+    }
+
+    /// Guards for the repositories that are not the workspace's own, and for what the configuration of any names in the workspace.
+    fn git_guards_in(&self, workspace: &Workspace) -> Vec<Guard> {
+        let further = self.repositories.iter().enumerate();
+        let mut guards: Vec<Guard> = further
+            .flat_map(|(number, folder)| {
+                let guards = match workspace.path.join(folder).is_dir() {
+                    true => git_guards(&workspace.path, folder),
+                    // It names a folder elsewhere.
+                    false => vec![Guard::file(folder, *b"")],
+                };
+                let pinned = number < MOST_PINNED;
+                guards.into_iter().map(move |guard| match pinned {
+                    true => guard,
+                    false => guard.loose(),
+                })
+            })
+            .collect();
+        let own = workspace.git.as_ref().map(|_| Path::new(".git"));
+        let repositories: Vec<Repository> = own
+            .into_iter()
+            .chain(self.repositories.iter().map(PathBuf::as_path))
+            .map(|path| {
+                let folder = workspace.path.join(path);
+                let top = match path.ends_with(".git") {
+                    true => folder.parent().map(Path::to_owned),
+                    false => None,
+                };
+                Repository {
+                    top: top.unwrap_or_else(|| folder.clone()),
+                    folder,
+                }
+            })
+            .collect();
+        guards.extend(git_programs::guards(&workspace.path, &repositories));
+        guards
     }
 
     /// Whether the manifest hides `path`, relative to the workspace, were it there before or not.
@@ -214,13 +266,12 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
         let link = entry.file_type().is_none_or(|kind| kind.is_symlink());
         let top = path.as_os_str().is_empty();
         let (hides, keeps) = (hidden.match_here(path), read_only.match_here(path));
-        let controls = !top
-            && (path.ends_with(".git") && path != Path::new(".git")
-                || matches!(
-                    control_files::protection(path),
-                    Some(Protection::Held | Protection::Kept)
-                ))
-            && control_files::is_looked_into(path);
+        let controls =
+            !top && matches!(
+                control_files::protection(path),
+                Some(Protection::Held | Protection::Kept)
+            ) && control_files::is_looked_into(path);
+        let repository = (!link).then(|| repository_at(workspace, path)).flatten();
         if let Ok(mut found) = found.lock() {
             // Nothing is mounted over a link, and what it names has a name of its own.
             if let Some(bytes) = bytes {
@@ -240,6 +291,7 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
             if !link && controls {
                 found.control.push(path.to_owned());
             }
+            found.repositories.extend(repository);
         }
         if !link && hides {
             return WalkState::Skip;
@@ -249,6 +301,21 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
     found
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The repository that an entry shows: `.git`, or the folder around a `HEAD`; not the workspace's own, nor what is within another's.
+fn repository_at(workspace: &Path, path: &Path) -> Option<PathBuf> {
+    let folder = match path.file_name()?.as_encoded_bytes() {
+        b".git" => path,
+        b"HEAD" => path.parent()?,
+        _ => return None,
+    };
+    let within = |folder: &Path| folder.components().any(|part| part.as_os_str() == ".git");
+    let counts = match folder.ends_with(".git") {
+        true => path == folder && folder != Path::new(".git") && !within(folder.parent()?),
+        false => !within(folder) && control_files::is_bare(&workspace.join(folder)),
+    };
+    (counts && control_files::is_looked_into(folder)).then(|| folder.to_owned())
 }
 
 /// The places of a session's trees that cannot be changed, absolute, with what stands there when nothing does.

@@ -198,6 +198,12 @@ fn print(entry: &Entry, json: bool) {
         }
     }
     println!("{line}");
+    for name in ["files", "repositories"] {
+        let names = entry.fields.get(name).and_then(|value| value.as_array());
+        for name in names.into_iter().flatten().filter_map(|name| name.as_str()) {
+            println!("       {}", escape_untrusted(name));
+        }
+    }
 }
 
 /// The report that stood on the terminal when the session was over.
