@@ -273,6 +273,31 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_3_a_place_that_a_twin_only_passed_gets_no_value(person: Person) {
+        let world = World::new(person);
+        let env = format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n");
+        for name in [".env", "b.env", "c.env", "folder/.env"] {
+            world.write(name, &env);
+        }
+        // There and back again, at once, and after what was moved was edited and saved there, which is carried over.
+        let line = "set -e; cp .env /tmp/decoys; mv .env README.md; mv README.md .env; cp /tmp/decoys README.md; \
+             mv b.env notes; sed -i s/STRIPE/B/ notes; sed -i s/B_/STRIPE_/ notes; mv notes b.env; cp /tmp/decoys notes; echo >> notes; \
+             mv folder other; mv other folder; mkdir other; cp /tmp/decoys other/.env; \
+             mv c.env d; cp /tmp/decoys new; mv new d";
+        let finished = world.run(&[], line).success();
+        for name in ["README.md", "notes", "other/.env"] {
+            let left = world.read(name).expect(name);
+            assert!(left.contains("STRIPE_SECRET_KEY=sk_live_") && !left.contains(STRIPE_KEY), "{name}: {finished}");
+        }
+        for name in [".env", "b.env", "d", "folder/.env"] {
+            assert_eq!(world.read(name), Some(env.clone()), "{name}: {finished}");
+        }
+        assert!(finished.stderr.contains("c.env, which holds secrets, is now d"), "{finished}");
+        world.assert_nothing_left();
+    }
+}
+
+for_each_person! {
     fn git_puts_other_versions_of_a_twin_in_its_place(person: Person) {
         let world = repository(person);
         let (one, two) = (

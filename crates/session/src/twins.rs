@@ -2,7 +2,8 @@
 //! stand where they stood turned back into their values; a decoy anywhere else stays one and is named
 //! at the end.
 //!
-//! What must stay true: a value goes from here into its own file and nowhere else; a file that the host
+//! What must stay true: a value goes from here into its own file and nowhere else: where the file was at
+//! first, or where it is, or was last when it is gone; not where it only passed; a file that the host
 //! changed meanwhile is not overwritten; what a file held before the agent's first edit is kept. The
 //! file is written in place, through a descriptor from before the command ran: no link that the agent
 //! lays leads to another one.
@@ -11,7 +12,7 @@ mod replaced;
 
 use self::replaced::Restored;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -50,7 +51,7 @@ pub(crate) struct Editable {
 
 /// A file behind a twin.
 struct Behind {
-    file: File,
+    file: Arc<File>,
     edits: Edits,
     /// What it holds, and what its twin shows for that.
     real: Digest,
@@ -104,7 +105,7 @@ impl Behind {
         let place = format!("/proc/self/fd/{}", looked.as_raw_fd());
         let opened = rustix::fs::open(place, flags, Mode::empty()).ok()?;
         Some(Self {
-            file: File::from(opened),
+            file: Arc::new(File::from(opened)),
             edits,
             real: Digest::of(&real),
             twin: Digest::of(twin),
@@ -138,7 +139,8 @@ pub(crate) struct Shared {
 struct State {
     twins: HashMap<PathBuf, Twin>,
     /// What stood at places whose file was moved away with its twin, or was moved to and may be gone again.
-    former: HashMap<PathBuf, Edits>,
+    former: HashMap<PathBuf, Stood>,
+    lines: Vec<Line>,
     /// What the inside renames, where its changes are kept.
     moves: Option<Moves>,
     /// Path of each watch, by watch descriptor.
@@ -149,11 +151,64 @@ struct State {
     decoys: Vec<Vec<u8>>,
 }
 
+/// What stood at a place, by the lines (indices of [`State::lines`]) that it is of.
+type Stood = BTreeMap<usize, Edits>;
+
+/// A file and those that took its place.
+struct Line {
+    /// Where the first of them was, put there outside.
+    origin: PathBuf,
+    /// The last one.
+    file: Arc<File>,
+}
+
+impl Line {
+    /// Whether a file at `path` may hold its values; `workspace` is around both.
+    fn may_stand(&self, workspace: &Path, path: &Path) -> bool {
+        self.origin == path
+            || place_of(&self.file).is_none_or(|place| place == workspace.join(path))
+    }
+}
+
 impl State {
-    /// What is known of the file that stands, or stood, at `path`.
-    fn edits_of(&self, path: &Path) -> Option<&Edits> {
-        let twin = self.twins.get(path).map(|twin| &twin.behind.edits);
-        twin.or_else(|| self.former.get(path))
+    /// What stands, or stood, at `path`, of lines whose values it may hold. `None` where nothing is known.
+    fn stood(&self, workspace: &Path, path: &Path) -> Option<Stood> {
+        let twin = self.twins.get(path).map(|twin| twin.stood());
+        let mut stood = twin.or_else(|| self.former.get(path).cloned())?;
+        stood.retain(|line, _| {
+            let line = self.lines.get(*line);
+            line.is_some_and(|line| line.may_stand(workspace, path))
+        });
+        Some(stood)
+    }
+
+    /// As [`State::stood`], together.
+    fn edits_of(&self, workspace: &Path, path: &Path) -> Option<Edits> {
+        let mut all = Edits::default();
+        for edits in self.stood(workspace, path)?.into_values() {
+            all.extend(edits);
+        }
+        Some(all)
+    }
+
+    /// What moved away from `from` stood there too.
+    fn stood_at(&mut self, place: PathBuf, stood: Stood) {
+        let former = self.former.entry(place).or_default();
+        for (line, edits) in stood {
+            former.entry(line).or_default().extend(edits);
+        }
+    }
+
+    /// Notes for the person where a file is that was elsewhere.
+    fn moved(&mut self, from: &Path, to: &Path) {
+        let remark = format!(
+            "{}, which holds secrets, is now {}",
+            from.display(),
+            to.display()
+        );
+        if from != to && !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
     }
 
     fn misplaced(&mut self, path: &Path, lines: &[usize]) {
@@ -173,6 +228,8 @@ impl State {
 
 struct Twin {
     behind: Behind,
+    /// Indices of [`State::lines`].
+    lines: Vec<usize>,
     /// Where it stood at the start. None: it came from inside.
     original: Option<PathBuf>,
     shown: File,
@@ -205,7 +262,7 @@ impl Twins {
         });
         shared.lock().moves = Moves::of(&shared.undo);
         for (path, behind) in editable.files {
-            shared.add(&mut shared.lock(), path, behind, (false, false))?;
+            shared.add(&mut shared.lock(), path, behind, false, None)?;
         }
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let (watched, stopped) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -240,6 +297,14 @@ impl Twins {
                     self.shared.kept.join(&path).display()
                 );
                 state.remarks.push(remark);
+            }
+        }
+        let lines = std::mem::take(&mut state.lines);
+        for line in &lines {
+            if let Some(place) = place_of(&line.file)
+                && let Ok(now) = place.strip_prefix(&self.shared.workspace)
+            {
+                state.moved(&line.origin, now);
             }
         }
         std::mem::take(&mut state.remarks)
@@ -279,22 +344,36 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// `from_inside` are the lines of a file that came from inside.
     fn add(
         &self,
         state: &mut State,
         path: PathBuf,
         behind: Behind,
-        (kept, came_from_inside): (bool, bool),
+        kept: bool,
+        from_inside: Option<Vec<usize>>,
     ) -> Result<(), TwinsError> {
         let shown = self.control.open_twin(&self.workspace.join(&path))?;
         let place = format!("/proc/self/fd/{}", shown.as_raw_fd());
         let watch = inotify::add_watch(&self.written, place, WatchFlags::CLOSE_WRITE)?;
         state.watches.insert(watch, path.clone());
+        let original = from_inside.is_none().then(|| path.clone());
+        let lines = from_inside.unwrap_or_else(|| {
+            let (origin, file) = (path.clone(), Arc::clone(&behind.file));
+            state.lines.push(Line { origin, file });
+            vec![state.lines.len() - 1]
+        });
+        for line in &lines {
+            if let Some(line) = state.lines.get_mut(*line) {
+                line.file = Arc::clone(&behind.file);
+            }
+        }
         state.twins.insert(
-            path.clone(),
+            path,
             Twin {
                 behind,
-                original: (!came_from_inside).then_some(path),
+                lines,
+                original,
                 shown,
                 kept,
                 misplaced: Vec::new(),
@@ -411,7 +490,7 @@ impl Shared {
     ) -> Result<(), LaunchError> {
         let mut state = self.lock();
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        let Some(known) = state.edits_of(relative).cloned() else {
+        let Some(known) = state.stood(&self.workspace, relative) else {
             return self.control.mount_bytes_over(path, bytes);
         };
         let former = state.twins.remove(relative);
@@ -432,17 +511,16 @@ impl Shared {
         };
         // What once stood in the file may come back; but not into a file that the inside may have made, and
         // may have open.
+        let mut lines = None;
         if ours.is_some() {
-            let learned = std::mem::replace(&mut behind.edits, known);
-            behind.edits.extend(learned);
+            lines = Some(known.keys().copied().collect());
+            let learned = std::mem::take(&mut behind.edits);
+            for edits in known.into_values().chain([learned]) {
+                behind.edits.extend(edits);
+            }
         }
         self.control.mount_editable_over(path, bytes)?;
-        match self.add(
-            &mut state,
-            relative.to_owned(),
-            behind,
-            (kept, ours.is_some()),
-        ) {
+        match self.add(&mut state, relative.to_owned(), behind, kept, lines) {
             Ok(()) => {
                 if let (Some(ours), Some(twin)) = (ours, state.twins.get_mut(relative)) {
                     twin.misplaced = ours.misplaced;
@@ -490,8 +568,17 @@ impl Shared {
     /// Whether the twin at `path` (absolute) may be edited.
     pub(crate) fn has(&self, path: &Path) -> bool {
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        self.lock().edits_of(relative).is_some()
+        let state = self.lock();
+        state.twins.contains_key(relative) || state.former.contains_key(relative)
     }
+}
+
+/// Where a file is now that was opened by a name; `None` when that is gone.
+fn place_of(file: &File) -> Option<PathBuf> {
+    let place = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let own = file.metadata().ok()?;
+    // The link's text may be any name, such as one that ends in " (deleted)".
+    (Behind::identity(&place) == Some((own.dev(), own.ino()))).then_some(place)
 }
 
 impl Behind {
@@ -515,6 +602,11 @@ enum NotCarried {
 }
 
 impl Twin {
+    fn stood(&self) -> Stood {
+        let edits = |line: &usize| (*line, self.behind.edits.clone());
+        self.lines.iter().map(edits).collect()
+    }
+
     /// Carries over what the twin shows now. The lines with misplaced decoys, where anything changed.
     fn carry(
         &mut self,

@@ -8,15 +8,13 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-use tagout_secrets::Edits;
-
-use super::{Behind, Shared, State};
+use super::{Behind, Shared, State, Stood, place_of};
 
 /// Places at which a twin is known once it was moved there; at more of them, decoys stay decoys.
 const MOST_PLACES: usize = 4000;
@@ -35,7 +33,7 @@ impl Shared {
         made: bool,
     ) -> io::Result<Option<Restored>> {
         let relative = path.strip_prefix(&self.workspace).unwrap_or(path);
-        let (carried, misplaced) = match self.lock().edits_of(relative) {
+        let (carried, misplaced) = match self.lock().edits_of(&self.workspace, relative) {
             Some(edits) => {
                 let carried = edits.carry(relative, bytes);
                 let misplaced = edits.misplaced(&carried);
@@ -77,24 +75,22 @@ impl Shared {
             ) else {
                 continue;
             };
-            let known: Vec<(PathBuf, Edits)> = state
-                .twins
-                .iter()
-                .map(|(path, twin)| (path, &twin.behind.edits))
-                .chain(&state.former)
-                .filter_map(|(path, edits)| {
-                    let place = match path.strip_prefix(from).ok()? {
-                        below if below.as_os_str().is_empty() => to.to_owned(),
-                        below => to.join(below),
-                    };
-                    Some((place, edits.clone()))
+            let place = |path: &Path| {
+                Some(match path.strip_prefix(from).ok()? {
+                    below if below.as_os_str().is_empty() => to.to_owned(),
+                    below => to.join(below),
                 })
-                .collect();
-            for (place, edits) in known {
+            };
+            let twins = state.twins.iter();
+            let twins = twins.filter_map(|(path, twin)| Some((place(path)?, twin.stood())));
+            let former = state.former.iter();
+            let former = former.filter_map(|(path, stood)| Some((place(path)?, stood.clone())));
+            let known: Vec<(PathBuf, Stood)> = twins.chain(former).collect();
+            for (place, stood) in known {
                 if state.former.len() >= MOST_PLACES {
                     break;
                 }
-                state.former.entry(place.clone()).or_default().extend(edits);
+                state.stood_at(place.clone(), stood);
                 places.push(self.workspace.join(place));
             }
         }
@@ -106,12 +102,9 @@ impl Shared {
     pub(crate) fn follow(&self, path: &Path) -> Option<PathBuf> {
         let relative = path.strip_prefix(&self.workspace).ok()?;
         let mut state = self.lock();
-        let file = &state.twins.get(relative)?.behind.file;
-        let place = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let place = place_of(&state.twins.get(relative)?.behind.file)?;
         let now = place.strip_prefix(&self.workspace).ok()?;
-        let own = file.metadata().ok()?;
-        // The link's text may be any name, such as one that ends in " (deleted)".
-        if now == relative || Behind::identity(&place) != Some((own.dev(), own.ino())) {
+        if now == relative {
             return None;
         }
         state.take_along(relative, now);
@@ -168,13 +161,22 @@ impl Shared {
         };
         for path in paths {
             let place = self.workspace.join(&path);
+            let stood = self.lock().stood(&self.workspace, &path);
             let restored = open_file(&place)
                 .and_then(|file| super::read(&file))
                 .and_then(|bytes| self.restore(&place, &bytes, false));
             let mut state = self.lock();
             match restored {
                 Ok(None) => {}
-                Ok(Some(restored)) => state.misplaced(&path, &restored.misplaced),
+                Ok(Some(restored)) => {
+                    state.misplaced(&path, &restored.misplaced);
+                    for line in stood.into_iter().flatten().map(|(line, _)| line) {
+                        if let Some(origin) = state.lines.get(line).map(|line| line.origin.clone())
+                        {
+                            state.moved(&origin, &path);
+                        }
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => state.remarks.push(format!(
                     "{} was replaced inside and holds decoys: {error}",
@@ -191,9 +193,7 @@ impl State {
         let Some(twin) = self.twins.remove(from) else {
             return;
         };
-        let edits = twin.behind.edits.clone();
-        let former = self.former.entry(from.to_owned()).or_default();
-        former.extend(edits);
+        self.stood_at(from.to_owned(), twin.stood());
         self.watches.retain(|_, watched| watched != to);
         for watched in self.watches.values_mut() {
             if watched == from {
