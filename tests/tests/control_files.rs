@@ -170,3 +170,36 @@ for_each_person! {
         assert_eq!(world.read("infra/new.tf"), None);
     }
 }
+
+for_each_person! {
+    fn invariant_3_what_nobody_could_look_at_is_hidden(person: Person) {
+        use std::os::unix::fs::PermissionsExt;
+
+        const VALUE: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
+        let world = World::new(person);
+        let files = [".env", "notes.txt", "closed/.env", "by-name/.env"];
+        for path in files {
+            world.write(path, &format!("STRIPE_SECRET_KEY={VALUE}\n"));
+        }
+        let mode = |path: &str, mode| {
+            let path = world.workspace().join(path);
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("own file");
+        };
+        for (path, bits) in [(".env", 0), ("notes.txt", 0o200), ("closed", 0), ("by-name", 0o300)] {
+            mode(path, bits);
+        }
+        let finished = world.run(&[], "cat by-name/.env; chmod -R u+rwX .; chmod 700 closed by-name; chmod 600 .env notes.txt; \
+             cat .env notes.txt closed/.env by-name/.env");
+        assert!(!finished.everything().contains(VALUE), "{finished}");
+        if !person.is_root() {
+            assert!(finished.stderr.contains(".env and 3 more could not be read, and so is hidden"), "{finished}");
+        }
+        for path in ["closed", "by-name"] {
+            mode(path, 0o700);
+        }
+        for path in files {
+            mode(path, 0o600);
+            assert!(world.read(path).is_some_and(|text| text.contains(VALUE)), "{path}: {finished}");
+        }
+    }
+}

@@ -307,6 +307,7 @@ fn govern(
     let caches = caches::of_workspace(&home, &workspace.path, &inside)
         .map_err(io("making the workspace's caches"))?;
     let looked = Looked::at(&workspace, &task);
+    scan.warnings.extend(looked.warnings());
     let editable = view::editable(&workspace, &looked, &scan.twins)
         .map_err(io("looking at the files with secrets"))?;
     database_undo::note(&home, &id, &task.databases, &loaded.folder)

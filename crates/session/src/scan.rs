@@ -264,7 +264,8 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            if !plain {
+            // What the person may not read is hidden where it can be opened inside.
+            if !plain && error.kind() != std::io::ErrorKind::PermissionDenied {
                 warn(format!("{} could not be read: {error}", relative.display()));
             }
             return;

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::{WalkBuilder, WalkState};
+use rustix::fs::Access;
 use tagout_policy::Task;
 use tagout_sandbox::{Guard, OverlayFile, Placeholder, Tree, Twin};
 
@@ -164,6 +165,8 @@ pub(crate) struct Looked {
     /// What the manifest hides, and what it keeps as it is.
     hidden: Vec<PathBuf>,
     read_only: Vec<PathBuf>,
+    /// What the person owns and cannot read, which is hidden too: nobody looked at it, and inside its owner could open it.
+    unreadable: Vec<PathBuf>,
     /// What the manifest hides, where it is not there yet.
     hides: Globs,
 }
@@ -179,6 +182,7 @@ impl Looked {
             &mut looked.repositories,
             &mut looked.hidden,
             &mut looked.read_only,
+            &mut looked.unreadable,
         ] {
             paths.sort();
         }
@@ -223,6 +227,21 @@ impl Looked {
         guards
     }
 
+    /// What a person should know before the command runs: sentences.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let [first, more @ ..] = self.unreadable.as_slice() else {
+            return Vec::new();
+        };
+        let more = match more.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        vec![format!(
+            "{}{more} could not be read, and so is hidden; `chmod u+rwX` it for the next session, if the agent needs it",
+            first.display()
+        )]
+    }
+
     /// Whether the manifest hides `path`, relative to the workspace, were it there before or not.
     pub(crate) fn hides(&self, path: &Path) -> bool {
         self.is_hidden(path) || path.ancestors().any(|folder| self.hides.match_here(folder))
@@ -265,7 +284,9 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
         };
         let link = entry.file_type().is_none_or(|kind| kind.is_symlink());
         let top = path.as_os_str().is_empty();
-        let (hides, keeps) = (hidden.match_here(path), read_only.match_here(path));
+        let unreadable = (!top).then(|| unreadable(&entry)).flatten();
+        let hides = hidden.match_here(path) || unreadable.is_some();
+        let keeps = read_only.match_here(path);
         let controls =
             !top && matches!(
                 control_files::protection(path),
@@ -285,6 +306,9 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
             if !link && hides {
                 found.hidden.push(path.to_owned());
             }
+            if unreadable == Some(Unreadable::Own) {
+                found.unreadable.push(path.to_owned());
+            }
             if !link && keeps {
                 found.read_only.push(path.to_owned());
             }
@@ -301,6 +325,37 @@ fn look(workspace: &Path, hidden: &Globs, read_only: &Globs) -> Looked {
     found
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whose a file or folder is that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// The person's, who could open it all the same, by changing its mode.
+    Own,
+    /// A folder of somebody else's, in which something can be opened by its name perhaps.
+    Foreign,
+}
+
+/// Whether nobody could look at an entry, though it can be opened inside.
+fn unreadable(entry: &ignore::DirEntry) -> Option<Unreadable> {
+    let kind = entry.file_type()?;
+    let person = rustix::process::geteuid();
+    // Root, outside, reads everything.
+    if person.is_root() || !(kind.is_dir() || kind.is_file()) {
+        return None;
+    }
+    let is_own = |found: &fs::Metadata| found.uid() == person.as_raw();
+    if kind.is_file() {
+        let found = entry.metadata().ok()?;
+        return (is_own(&found) && found.mode() & 0o400 == 0).then_some(Unreadable::Own);
+    }
+    if rustix::fs::access(entry.path(), Access::READ_OK | Access::EXEC_OK).is_ok() {
+        return None;
+    }
+    Some(match entry.metadata().is_ok_and(|found| is_own(&found)) {
+        true => Unreadable::Own,
+        false => Unreadable::Foreign,
+    })
 }
 
 /// The repository that an entry shows: `.git`, or the folder around a `HEAD`; not the workspace's own, nor what is within another's.
