@@ -298,6 +298,32 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_3_what_a_session_took_to_where_nobody_looks_is_hidden_in_the_next(person: Person) {
+        const PASSWORD: &str = "Zx81kkPq9wLm3";
+        let world = World::new(person);
+        world.git(&["init", "-q"]).success();
+        let env = format!("# settings\nSTRIPE_SECRET_KEY={STRIPE_KEY}\nDATABASE_PASSWORD={PASSWORD}\n");
+        let names = ["a.env", "b.env", "c.env", "d.env", "e/.env"];
+        for name in names {
+            world.write(name, &env);
+        }
+        let line = "set -e; mkdir -p node_modules/x target; mv a.env node_modules/x/a; mv b.env .git/b; \
+             mv c.env notes.txt; sed -i -e s/settings/notes/ notes.txt; \
+             mv d.env d.bin; { printf '\\0\\0\\n'; cat d.bin; } > new; mv new d.bin; mv e target/e";
+        let finished = world.run(&[], line).success();
+        let places = ["node_modules/x/a", ".git/b", "notes.txt", "d.bin", "target/e/.env"];
+        for place in places {
+            let held = world.read(place);
+            assert!(held.is_some_and(|text| text.contains(PASSWORD)), "{place}: {finished}");
+        }
+        let again = world.run(&[], &format!("cat {}", places.join(" "))).success();
+        assert!(!again.everything().contains(STRIPE_KEY), "{again}");
+        assert!(!again.everything().contains(PASSWORD), "{again}");
+        assert_eq!(again.stdout.matches("STRIPE_SECRET_KEY=sk_live_").count(), places.len(), "{again}");
+    }
+}
+
+for_each_person! {
     fn git_puts_other_versions_of_a_twin_in_its_place(person: Person) {
         let world = repository(person);
         let (one, two) = (

@@ -48,6 +48,16 @@ impl DecoyKey {
             .collect()
     }
 
+    /// A keyed digest of `value`, from which nobody who lacks the key can tell whether it is that of a guessed value.
+    pub fn mark(&self, value: &[u8]) -> [u8; 32] {
+        let mut mark = [0; 32];
+        let parts: [&[u8]; 2] = [b"tagout marks, version 1\0", value];
+        Hkdf::<Sha256>::new(None, &self.0)
+            .expand_multi_info(&parts, &mut mark)
+            .unwrap_or_else(|_| unreachable!("32 bytes is a length that HKDF gives"));
+        mark
+    }
+
     fn shaped(&self, secret: &[u8], attempt: u8) -> Vec<u8> {
         let mut stream = Keystream::new(&self.0, secret, attempt);
         let mut decoy = match pem_body(secret) {

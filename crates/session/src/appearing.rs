@@ -454,6 +454,10 @@ impl Appearing {
             around
                 .twins
                 .note_decoys(decoys.map(|(decoy, _)| decoy.as_str().as_bytes().to_vec()));
+            let values = found.known.iter().filter(|(_, _, guessable)| !guessable);
+            around
+                .twins
+                .remember_appeared(relative, values.map(|(_, value, _)| value.as_slice()));
             around.broker.learn(found.known, found.decoys);
         }
         if is_open_elsewhere(&file) != Some(false) {

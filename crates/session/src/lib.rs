@@ -34,6 +34,7 @@ pub mod probe;
 mod profiles;
 mod publish;
 mod registries;
+mod remembered;
 mod remotes;
 pub mod report;
 mod resolver;

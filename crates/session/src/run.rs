@@ -32,9 +32,10 @@ use crate::login::Agent;
 use crate::notify::Notifier;
 use crate::pane::Pane;
 use crate::profiles;
+use crate::remembered::Remembered;
 use crate::report::files::{Before, Changes};
 use crate::report::{self, Report};
-use crate::scan::{Scan, scan_again};
+use crate::scan::{Scan, look_again, scan_again};
 use crate::scanned::Scanned;
 use crate::specify::{SpecSources, specify};
 use crate::task::{self, Loaded, Review};
@@ -259,6 +260,14 @@ fn govern(
         ));
     });
     scanned.save();
+    let mut remembered = Remembered::open(home.path(), &workspace.path, &decoy_key);
+    look_again(&workspace.path, &decoy_key, &remembered, &mut scan);
+    let values = scan.known.iter().filter(|known| !known.guessable);
+    remembered.learn(values.map(|known| known.value.as_slice()));
+    remembered.note(scan.twins.iter().map(|file| file.path.as_path()));
+    remembered
+        .save()
+        .map_err(io("writing down which files hold secrets"))?;
     withhold(
         &mut scan,
         &workspace.path,
@@ -384,7 +393,7 @@ fn govern(
     };
     gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
-    let twins = Twins::start(editable, sandbox.control(), &ledger, &home, &id)
+    let twins = Twins::start(editable, remembered, sandbox.control(), &ledger, &home, &id)
         .map_err(|error| RunError::Option(error.to_string()))?;
     let watching = watcher::start(
         &sandbox,

@@ -17,6 +17,7 @@ use tagout_secrets::{
     Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_utf16, known_values, twin,
 };
 
+use crate::remembered::Remembered;
 use crate::scanned::Scanned;
 use crate::walk::each_entry;
 
@@ -285,6 +286,75 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
             }
         }
     }
+}
+
+/// Looks at files that had a twin in earlier sessions, whatever their name and place promise, and for the values that they held.
+pub(crate) fn look_again(
+    workspace: &Path,
+    key: &DecoyKey,
+    remembered: &Remembered,
+    found: &mut Scan,
+) {
+    for relative in remembered.files() {
+        let known = found.twins.iter().position(|file| file.path == relative);
+        let read = read_remembered(&workspace.join(relative));
+        let bytes = match (read, known) {
+            (Ok(Some(bytes)), _) => bytes,
+            // What is not covered by what a scan makes of it is not shown.
+            (Ok(None), None) => {
+                found.warnings.push(format!(
+                    "{} held secrets in an earlier session and is too large to be looked at; it is shown empty",
+                    relative.display()
+                ));
+                found.twins.push(FoundFile {
+                    path: relative.to_owned(),
+                    twin: Vec::new(),
+                    decoys: Vec::new(),
+                    kinds: vec!["too large".to_owned()],
+                });
+                continue;
+            }
+            _ => continue,
+        };
+        let judged = match known {
+            Some(at) => Some((found.twins.swap_remove(at), Vec::new())),
+            None => find_in(relative, &bytes, key),
+        };
+        let was_known = judged.is_some();
+        let values = remembered.find(&bytes);
+        let decoys: Vec<Vec<u8>> = values.iter().map(|value| key.decoy(value)).collect();
+        let held: Vec<Held<'_>> = values
+            .iter()
+            .zip(&decoys)
+            .map(|(value, decoy)| (value.as_slice(), decoy.as_slice()))
+            .collect();
+        let Some((mut file, known)) = hide_held(relative, &bytes, judged, &held) else {
+            continue;
+        };
+        if !was_known {
+            file.kinds = vec!["known from an earlier session".to_owned()];
+        }
+        file.decoys.extend(decoys);
+        found.known.extend(known);
+        found
+            .known
+            .extend(values.into_iter().map(|value| KnownValue {
+                label: relative.display().to_string(),
+                value,
+                guessable: false,
+                certain: true,
+            }));
+        found.twins.push(file);
+    }
+    found.twins.sort_by(|a, b| a.path.cmp(&b.path));
+}
+
+/// `None` for a file that is too large.
+fn read_remembered(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    if fs::symlink_metadata(path)?.len() > LARGEST_TWIN {
+        return Ok(None);
+    }
+    fs::read(path).map(Some)
 }
 
 /// Puts decoys where values of granted credentials stand, in what is shown of a file so far.

@@ -35,6 +35,7 @@ use tagout_secrets::Edits;
 use tagout_workspace::Moves;
 
 use crate::home::Home;
+use crate::remembered::Remembered;
 
 /// Two descriptors each; more files with secrets than this are shown read-only.
 const MOST: usize = 500;
@@ -132,6 +133,7 @@ pub(crate) struct Shared {
     /// Where what `tagout undo` puts back is kept.
     undo: PathBuf,
     written: OwnedFd,
+    remembered: Mutex<Remembered>,
     state: Mutex<State>,
 }
 
@@ -244,6 +246,7 @@ impl Twins {
     /// Begins to carry edits over. The command must not run before.
     pub(crate) fn start(
         editable: Editable,
+        remembered: Remembered,
         control: Control,
         ledger: &Arc<Ledger>,
         home: &Home,
@@ -258,6 +261,7 @@ impl Twins {
             kept: former.join(session.as_str()),
             undo: crate::undo::folder(home, session),
             written: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
+            remembered: Mutex::new(remembered),
             state: Mutex::new(State::default()),
         });
         shared.lock().moves = Moves::of(&shared.undo);
@@ -300,13 +304,16 @@ impl Twins {
             }
         }
         let lines = std::mem::take(&mut state.lines);
+        let mut places = Vec::new();
         for line in &lines {
             if let Some(place) = place_of(&line.file)
                 && let Ok(now) = place.strip_prefix(&self.shared.workspace)
             {
                 state.moved(&line.origin, now);
+                places.push(now.to_owned());
             }
         }
+        self.shared.remember(&mut state, &places, [].into_iter());
         std::mem::take(&mut state.remarks)
     }
 
@@ -555,6 +562,33 @@ impl Shared {
     /// The decoys that are shown since the launch.
     pub(crate) fn decoys(&self) -> Vec<Vec<u8>> {
         self.lock().decoys.clone()
+    }
+
+    /// For the launches to come: where files with secrets are by now, relative to the workspace, and values in them.
+    fn remember<'a>(
+        &self,
+        state: &mut State,
+        places: &[PathBuf],
+        values: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let remembered = self.remembered.lock();
+        let mut remembered = remembered.unwrap_or_else(PoisonError::into_inner);
+        remembered.note(places.iter().map(PathBuf::as_path));
+        remembered.learn(values);
+        if let Err(error) = remembered.save() {
+            state.remarks.push(format!(
+                "where files with secrets are now could not be written down for the next session: {error}"
+            ));
+        }
+    }
+
+    /// A file with secrets has appeared at `place`, relative to the workspace.
+    pub(crate) fn remember_appeared<'a>(
+        &self,
+        place: &Path,
+        values: impl Iterator<Item = &'a [u8]>,
+    ) {
+        self.remember(&mut self.lock(), &[place.to_owned()], values);
     }
 
     /// Says something to the person at the end, once.

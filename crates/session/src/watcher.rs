@@ -227,6 +227,8 @@ impl Protected {
             Ok((bytes, Some(restored))) => twins.show(&path, bytes, Some(restored)),
             Ok((bytes, None)) => match find_in(relative, &bytes, &around.key) {
                 Some((file, known)) => {
+                    let values = known.iter().filter(|known| !known.guessable);
+                    twins.remember_appeared(relative, values.map(|known| known.value.as_slice()));
                     broker.learn(
                         known
                             .into_iter()

@@ -91,10 +91,16 @@ impl Shared {
                     break;
                 }
                 state.stood_at(place.clone(), stood);
-                places.push(self.workspace.join(place));
+                places.push(place);
             }
         }
-        Ok(places)
+        if !places.is_empty() {
+            self.remember(&mut state, &places, [].into_iter());
+        }
+        Ok(places
+            .into_iter()
+            .map(|place| self.workspace.join(place))
+            .collect())
     }
 
     /// Finds the file that stood behind the twin at `path` (absolute) where it was moved to, together with
@@ -169,6 +175,7 @@ impl Shared {
             match restored {
                 Ok(None) => {}
                 Ok(Some(restored)) => {
+                    self.remember(&mut state, std::slice::from_ref(&path), [].into_iter());
                     state.misplaced(&path, &restored.misplaced);
                     for line in stood.into_iter().flatten().map(|(line, _)| line) {
                         if let Some(origin) = state.lines.get(line).map(|line| line.origin.clone())
