@@ -4,6 +4,8 @@
 
 mod by_kind;
 pub(crate) mod encoded;
+mod options;
+mod tables;
 
 use std::ops::Range;
 use std::path::Path;
@@ -41,13 +43,18 @@ enum Lead {
     Percent,
     KubernetesSecret,
     Login,
+    SecureString,
+    Program,
+    Front,
+    Otp,
+    Hex,
 }
 
 /// Parts of names under which credentials stand.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     "pass", "pwd", "secret", "token", "key", "auth", "cred", "dsn", "cookie", "salt", "psk",
-    "bearer", "otp", "mnemonic", "signature",
+    "bearer", "otp", "mnemonic", "signature", "_pat",
 ];
 
 const STRUCTURES: &[(&str, Lead)] = &[
@@ -67,6 +74,8 @@ const STRUCTURES: &[(&str, Lead)] = &[
     ("usernamepasswordcredentials(", Lead::Login),
     ("networkcredential(", Lead::Login),
     ("passwordauthentication(", Lead::Login),
+    ("convertto-securestring ", Lead::SecureString),
+    ("otpauth://", Lead::Otp),
 ];
 
 /// How far behind a keyword a match may reach before the window grows.
@@ -107,6 +116,19 @@ impl Detector {
             texts.push(word);
             leads.push(Lead::Base64);
         }
+        for program in options::programs() {
+            texts.push(program);
+            leads.push(Lead::Program);
+        }
+        for front in options::FRONTS {
+            texts.push(front);
+            leads.push(Lead::Front);
+        }
+        let hexadecimal = encoded::hexadecimal_words();
+        for word in &hexadecimal {
+            texts.push(word);
+            leads.push(Lead::Hex);
+        }
         for (index, rule) in rules.iter().enumerate() {
             for keyword in &rule.keywords {
                 texts.push(keyword);
@@ -138,8 +160,8 @@ impl Detector {
         if let Some(wide) = wide {
             let mut findings = self.scan_narrow(path, &wide.narrowed(bytes));
             for finding in &mut findings {
-                let end = (finding.span.end * 2).min(bytes.len());
-                finding.span = finding.span.start * 2..end;
+                let end = (finding.span.end * wide.width()).min(bytes.len());
+                finding.span = finding.span.start * wide.width()..end;
             }
             return findings;
         }
@@ -187,7 +209,7 @@ impl Detector {
     fn follow_keywords(&self, scan: &mut Scan<'_>) {
         let mut name_end = 0;
         let mut key_end = 0;
-        let (mut base64_end, mut percent_end, mut document_end) = (0, 0, 0);
+        let (mut base64_end, mut percent_end, mut document_end, mut hex_end) = (0, 0, 0, 0);
         // Up to where each rule has looked, so that a run of keywords is looked at once.
         let mut looked = vec![0; self.rules.len()];
         for hit in self.keywords.find_overlapping_iter(scan.bytes) {
@@ -234,6 +256,14 @@ impl Detector {
                 }
                 Some(Lead::KubernetesSecret) => {}
                 Some(Lead::Login) => scan.login(hit.end()),
+                Some(Lead::SecureString) => scan.secure_string(hit.end()),
+                Some(Lead::Program) => scan.command_line(&hit.range()),
+                Some(Lead::Front) => scan.behind_front(hit.end()),
+                Some(Lead::Otp) => scan.one_time_password(hit.end()),
+                Some(Lead::Hex) if hit.start() >= hex_end => {
+                    hex_end = scan.hexadecimal_around(self, &hit.range(), hex_end);
+                }
+                Some(Lead::Hex) => {}
             }
         }
     }
@@ -485,49 +515,6 @@ impl<'a> Scan<'a> {
         };
         if let Some(confidence) = judge(value, Name::Password, setting, true) {
             self.add(span, kind, None, confidence);
-        }
-    }
-
-    /// `-u user:password` on a command line.
-    fn user_option(&mut self, at: usize) {
-        let rest = self.slice(at..(at + 300).min(self.bytes.len()));
-        let quote = rest.first().copied().filter(|b| matches!(b, b'"' | b'\''));
-        let open = usize::from(quote.is_some());
-        let end = rest
-            .iter()
-            .skip(open)
-            .position(|&b| match quote {
-                Some(quote) => b == quote,
-                None => b.is_ascii_whitespace() || b"\"'`;|&)".contains(&b),
-            })
-            .map_or(rest.len(), |length| length + open);
-        let argument = rest.get(open..end).unwrap_or_default();
-        if let Some(colon) = argument.iter().position(|&b| b == b':')
-            && !argument.windows(3).any(|window| window == b"://")
-        {
-            let span = at + open + colon + 1..at + end;
-            if self.slice(span.clone()).len() >= 4 {
-                self.password(span, "password");
-            }
-        }
-    }
-
-    /// The arguments of a call that takes a user and a password, from `at` on: `login('me@x', 'secret')`.
-    fn login(&mut self, at: usize) {
-        let Some((user, after)) = reader::literal(self.bytes, at) else {
-            return;
-        };
-        let Some((password, _)) =
-            reader::comma(self.bytes, after).and_then(|comma| reader::literal(self.bytes, comma))
-        else {
-            return;
-        };
-        let text = self.slice(password.clone());
-        // Two words are anything; an address and a word are a login.
-        if self.slice(user).contains(&b'@')
-            || judge(text, Name::Password, Setting::Code, true).is_some()
-        {
-            self.password(password, "password");
         }
     }
 

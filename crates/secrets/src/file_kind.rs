@@ -30,6 +30,7 @@ const STORE_NAMES: &[&str] = &[
     "sitemanager.xml", ".esmtprc", ".msmtprc", ".mutt_secrets", ".cloudflared.json",
     "client_secret.json", "service-account.json", "application_default_credentials.json", "hub",
     ".hubrc", ".dbeaver-data-sources.xml", "dbeaver-data-sources.xml", "ventrilo_srv.ini", "proftpdpasswd",
+    "mcp.json", ".mcp.json", "mcp_config.json", "claude_desktop_config.json",
 ];
 
 /// Ends of paths that are credential stores.

@@ -39,4 +39,4 @@ pub use judge::is_guessable;
 pub use known::{Hit, KnownSecrets, StreamFinder};
 pub use redactor::Redactor;
 pub use stream::{StreamFinding, StreamScan};
-pub use twin::{is_utf16, known_values, twin};
+pub use twin::{is_wide, known_values, twin};

@@ -1,7 +1,7 @@
 //! The decoy copy of a file: the same bytes, with each found value replaced where it stands.
 
 use crate::decoy::DecoyKey;
-use crate::detector::encoded::{ENCODED, inner};
+use crate::detector::encoded::{ENCODED, HEXADECIMAL, decoded_hexadecimal, inner};
 use crate::encoding::{Escapes, unescaped};
 use crate::finding::Finding;
 use base64::Engine as _;
@@ -52,6 +52,20 @@ fn decoy_of(value: &[u8], finding: &Finding, key: &DecoyKey) -> Vec<u8> {
             return encoded;
         }
     }
+    if finding.kind.starts_with(HEXADECIMAL)
+        && let Some(decoded) = decoded_hexadecimal(value)
+    {
+        let upper = value.iter().any(u8::is_ascii_uppercase);
+        let digits = |byte: u8| match upper {
+            true => format!("{byte:02X}"),
+            false => format!("{byte:02x}"),
+        };
+        let replaced = twin(&decoded, &inner(&decoded), key);
+        let encoded: String = replaced.into_iter().map(digits).collect();
+        if encoded.len() == value.len() && encoded.as_bytes() != value {
+            return encoded.into_bytes();
+        }
+    }
     key.decoy(value)
 }
 
@@ -86,9 +100,12 @@ pub fn known_values(bytes: &[u8], finding: &Finding) -> Vec<Vec<u8>> {
         }
         add(decoded);
     }
-    if finding.kind.starts_with(ENCODED)
-        && let Some(decoded) = decoded_base64(&raw)
-    {
+    let decoded = match () {
+        () if finding.kind.starts_with(ENCODED) => decoded_base64(&raw),
+        () if finding.kind.starts_with(HEXADECIMAL) => decoded_hexadecimal(&raw),
+        () => None,
+    };
+    if let Some(decoded) = decoded {
         for finding in inner(&decoded) {
             known_values(&decoded, &finding)
                 .into_iter()
@@ -114,71 +131,100 @@ pub(crate) fn decoded_base64(text: &[u8]) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// Whether a file is UTF-16, with a mark at its beginning or without: text, though every second byte of
+/// Whether a file is UTF-16 or UTF-32, with a mark at its beginning or without: text, though most bytes of
 /// it may be zero.
-pub fn is_utf16(bytes: &[u8]) -> bool {
+pub fn is_wide(bytes: &[u8]) -> bool {
     Wide::of(bytes).is_some()
 }
 
-/// UTF-16, in one of its byte orders.
-#[derive(Clone, Copy)]
-pub(crate) enum Wide {
-    Little,
-    Big,
+/// UTF-16 or UTF-32, in one of its byte orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wide {
+    /// Bytes a unit, 2 or 4.
+    width: usize,
+    /// Which byte of a unit holds an ASCII character: the first or the last.
+    low: usize,
 }
 
 impl Wide {
-    /// The byte order that the mark at the beginning of a file tells, or, without one, that almost every
-    /// second byte of its beginning is zero, as in text of Western languages and in all configuration.
+    const ALL: [Self; 4] = [
+        Self { width: 4, low: 0 },
+        Self { width: 4, low: 3 },
+        Self { width: 2, low: 0 },
+        Self { width: 2, low: 1 },
+    ];
+
+    /// The form that the mark at the beginning of a file tells, or, without one, that almost all bytes of its
+    /// beginning but every second or fourth are zero, as in text of Western languages and in all configuration.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            [0xFF, 0xFE, ..] => Some(Self::Little),
-            [0xFE, 0xFF, ..] => Some(Self::Big),
-            _ => Self::without_mark(bytes.get(..bytes.len().min(1024))?),
+        let marked = Self::ALL
+            .into_iter()
+            .find(|wide| bytes.starts_with(wide.mark()));
+        let beginning = bytes.get(..bytes.len().min(1024)).unwrap_or_default();
+        marked.or_else(|| {
+            Self::ALL
+                .into_iter()
+                .find(|wide| wide.is_form_of(beginning))
+        })
+    }
+
+    /// How many bytes a unit has.
+    pub(crate) fn width(self) -> usize {
+        self.width
+    }
+
+    /// U+FEFF.
+    fn mark(self) -> &'static [u8] {
+        match (self.width, self.low) {
+            (4, 0) => b"\xFF\xFE\0\0",
+            (4, _) => b"\0\0\xFE\xFF",
+            (_, 0) => b"\xFF\xFE",
+            _ => b"\xFE\xFF",
         }
     }
 
-    fn without_mark(beginning: &[u8]) -> Option<Self> {
-        let units = beginning.len() / 2;
+    fn is_form_of(self, beginning: &[u8]) -> bool {
+        let units = beginning.chunks_exact(self.width);
+        let all = units.len();
         let text = |byte: u8| (b' '..=b'~').contains(&byte) || byte.is_ascii_whitespace();
-        let (mut little, mut big) = (0, 0);
-        for unit in beginning.chunks_exact(2) {
-            match unit {
-                [low, 0] if text(*low) => little += 1,
-                [0, low] if text(*low) => big += 1,
-                _ => {}
-            }
-        }
-        let most = |count: usize| units >= 6 && count * 10 >= units * 9;
-        match (most(little), most(big)) {
-            (true, _) => Some(Self::Little),
-            (_, true) => Some(Self::Big),
-            _ => None,
-        }
+        let fit = units
+            .filter(|unit| self.ascii(unit).is_some_and(text))
+            .count();
+        all >= 6 && fit * 10 >= all * 9
     }
 
-    /// One byte for each unit: its character where that is ASCII, a blank for the mark, else 0xFF. Two
-    /// bytes of the file are one byte of the answer, so spans translate by doubling.
+    /// The character of a unit, where it is ASCII.
+    fn ascii(self, unit: &[u8]) -> Option<u8> {
+        let low = *unit.get(self.low)?;
+        let is_one = unit.len() == self.width
+            && low.is_ascii()
+            && unit
+                .iter()
+                .enumerate()
+                .all(|(at, &byte)| at == self.low || byte == 0);
+        is_one.then_some(low)
+    }
+
+    /// One byte for each unit: its character where that is ASCII, a blank for the mark, else 0xFF. A unit of
+    /// the file is one byte of the answer, so spans translate by the width.
     pub(crate) fn narrowed(self, bytes: &[u8]) -> Vec<u8> {
         bytes
-            .chunks(2)
-            .map(|unit| match (self, unit) {
-                (Self::Little, [low, 0]) | (Self::Big, [0, low]) if low.is_ascii() => *low,
-                (_, [0xFF, 0xFE] | [0xFE, 0xFF]) => b' ',
-                _ => 0xFF,
+            .chunks(self.width)
+            .map(|unit| match self.ascii(unit) {
+                Some(character) => character,
+                None if unit == self.mark() => b' ',
+                None => 0xFF,
             })
             .collect()
     }
 
     fn replace(self, value: &[u8], place: &mut [u8], key: &DecoyKey) {
         let decoy = key.decoy(&self.narrowed(value));
-        for (unit, byte) in place.chunks_mut(2).zip(decoy) {
-            match (self, unit) {
-                (Self::Little, [low, high]) | (Self::Big, [high, low]) => {
-                    *low = byte;
-                    *high = 0;
-                }
-                (_, unit) => unit.fill(b'x'),
+        for (unit, character) in place.chunks_mut(self.width).zip(decoy) {
+            let whole = unit.len() == self.width;
+            unit.fill(if whole { 0 } else { b'x' });
+            if let Some(low) = unit.get_mut(self.low) {
+                *low = character;
             }
         }
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ignore::{WalkBuilder, WalkState};
 use tagout_secrets::{
-    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_utf16, known_values, twin,
+    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_wide, known_values, twin,
 };
 
 use crate::remembered::Remembered;
@@ -272,7 +272,7 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
             return;
         }
     };
-    if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes) {
+    if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_wide(&bytes) {
         clean();
         return;
     }

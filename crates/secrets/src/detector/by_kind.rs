@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Scan;
+use super::tables::pgpass_password;
 use crate::file_kind::FileKind;
 use crate::finding::Confidence;
 use crate::judge::{Name, Setting, judge, looks_random};
@@ -23,6 +24,9 @@ impl Scan<'_> {
                 self.mask_if_unreadable();
             }
             FileKind::Key => self.mask_if_not_public(),
+            FileKind::Plain if matches!(self.extension.as_str(), "csv" | "tsv") => {
+                self.read_columns();
+            }
             FileKind::Plain => {}
         }
     }
@@ -35,6 +39,9 @@ impl Scan<'_> {
                 .starts_with(b"#")
             {
                 // A commented-out credential is one too; names find it.
+                continue;
+            }
+            if pgpass_password(self.slice(line.clone())).is_some() {
                 continue;
             }
             if let Some(field) = reader::line_field(self.bytes, line) {
@@ -69,9 +76,8 @@ impl Scan<'_> {
             if let [only] = words.as_slice() {
                 if let Some(password) = reader::stored_url_password(text) {
                     spans.push(line.start + password.start..line.start + password.end);
-                } else if fields == 5 {
-                    let last = text.iter().rposition(|&b| b == b':').map_or(0, |at| at + 1);
-                    spans.push(line.start + last..line.end);
+                } else if let Some(password) = pgpass_password(text) {
+                    spans.push(line.start + password.start..line.start + password.end);
                 } else if fields == 2
                     && !text.contains(&b'=')
                     && !text.contains(&b'/')

@@ -42,7 +42,52 @@ pub(super) fn words() -> Vec<String> {
     words
 }
 
+/// What is looked for within hexadecimal digits, of [`WORDS`]: what is shorter stands in many a digest.
+const SHORTEST_IN_HEX: usize = 4;
+
+/// [`WORDS`] in hexadecimal digits.
+pub(super) fn hexadecimal_words() -> Vec<String> {
+    WORDS
+        .iter()
+        .filter(|word| word.len() >= SHORTEST_IN_HEX)
+        .map(|word| word.bytes().map(|byte| format!("{byte:02x}")).collect())
+        .collect()
+}
+
 impl Scan<'_> {
+    /// The run of hexadecimal digits around `hit`. Answers where it ends; what is before `covered` was looked at.
+    pub(super) fn hexadecimal_around(
+        &mut self,
+        detector: &Detector,
+        hit: &Range<usize>,
+        covered: usize,
+    ) -> usize {
+        let front = self.slice(covered.min(hit.start)..hit.start);
+        let before = front.iter().rev().take(LONGEST_RUN / 2);
+        let before = before.take_while(|byte| byte.is_ascii_hexdigit()).count();
+        // Whole bytes, as the word that was found begins one.
+        let start = hit.start - before / 2 * 2;
+        let rest = self.slice(start..(start + LONGEST_RUN).min(self.bytes.len()));
+        let length = rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
+        let end = start + length / 2 * 2;
+        if self.depth > 0
+            && length >= SHORTEST_RUN
+            && let Some(decoded) = decoded_hexadecimal(self.slice(start..end))
+            && let Some(best) = detector.best_within(&decoded, self.depth - 1)
+        {
+            self.add(
+                start..end,
+                &format!("{HEXADECIMAL}{}", best.kind),
+                None,
+                best.confidence,
+            );
+        }
+        end.max(hit.end)
+    }
+
     /// The run of base64 around `hit`, which looks like the middle of an encoded URL, key or token.
     /// Answers where it ends; what is before `covered` was looked at.
     pub(super) fn base64_around(
@@ -86,17 +131,7 @@ impl Scan<'_> {
         let Some(decoded) = decoded_base64(self.slice(span.clone())) else {
             return false;
         };
-        let readable = std::str::from_utf8(&decoded)
-            .is_ok_and(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
-        if !readable {
-            return false;
-        }
-        let inner = detector.scan_within(&decoded, FileKind::Plain, self.depth - 1);
-        let Some(best) = inner
-            .iter()
-            .filter(|finding| finding.confidence > Confidence::Low)
-            .max_by_key(|finding| finding.confidence)
-        else {
+        let Some(best) = detector.best_within(&decoded, self.depth - 1) else {
             return false;
         };
         self.add(
@@ -209,6 +244,32 @@ impl Scan<'_> {
 
 /// Front of the kind of a finding that is the base64 of something with findings in it.
 pub(crate) const ENCODED: &str = "encoded-";
+
+/// Front of the kind of a finding that is the hexadecimal digits of something with findings in it.
+pub(crate) const HEXADECIMAL: &str = "hexadecimal-";
+
+impl Detector {
+    /// The surest of what is in `decoded`, where that is text.
+    fn best_within(&self, decoded: &[u8], depth: usize) -> Option<Finding> {
+        let readable = std::str::from_utf8(decoded)
+            .is_ok_and(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
+        let inner = match readable {
+            true => self.scan_within(decoded, FileKind::Plain, depth),
+            false => Vec::new(),
+        };
+        inner
+            .into_iter()
+            .filter(|finding| finding.confidence > Confidence::Low)
+            .max_by_key(|finding| finding.confidence)
+    }
+}
+
+/// The bytes that hexadecimal digits of either case stand for.
+pub(crate) fn decoded_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
+    text.chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
 
 /// What is inside of an encoded finding.
 pub(crate) fn inner(decoded: &[u8]) -> Vec<Finding> {

@@ -94,7 +94,7 @@ fn the_corpus_is_found_exactly() {
 }
 
 #[test]
-fn line_ends_and_utf_16_change_nothing() {
+fn line_ends_and_wide_characters_change_nothing() {
     for sample in corpus() {
         let windows = sample.content.replace('\n', "\r\n");
         let found = scan(&sample.path, windows.as_bytes());
@@ -115,6 +115,40 @@ fn line_ends_and_utf_16_change_nothing() {
             .map(|secret| secret.start * 2 + 2..secret.end * 2 + 2)
             .collect();
         assert_eq!(found, expected, "{} in UTF-16", sample.path);
+        for (mark, to_bytes) in [
+            ([0xFF, 0xFE, 0, 0], u32::to_le_bytes as fn(u32) -> [u8; 4]),
+            ([0, 0, 0xFE, 0xFF], u32::to_be_bytes),
+        ] {
+            let units = sample.content.chars();
+            let wide: Vec<u8> = units.flat_map(|unit| to_bytes(u32::from(unit))).collect();
+            let expected = sample.secrets.iter();
+            let expected: Vec<_> = expected
+                .map(|secret| {
+                    let before = |at: usize| sample.content[..at].chars().count() * 4;
+                    before(secret.start)..before(secret.end)
+                })
+                .collect();
+            let marked = [&mark[..], &wide].concat();
+            let found = scan(&sample.path, &marked);
+            let moved: Vec<_> = spans(&found)
+                .into_iter()
+                .map(|span| span.start - 4..span.end - 4)
+                .collect();
+            assert_eq!(moved, expected, "{} in UTF-32", sample.path);
+            assert_eq!(
+                spans(&scan(&sample.path, &wide)),
+                expected,
+                "{} in UTF-32 without a mark",
+                sample.path
+            );
+            let key = DecoyKey::derive(b"install", b"workspace");
+            let copy = twin(&marked, &found, &key);
+            for finding in found.iter().filter(|finding| !finding.guessable) {
+                let value = &marked[finding.span.clone()];
+                let survives = copy.windows(value.len()).any(|part| part == value);
+                assert!(!survives, "{}: a value survives in UTF-32", sample.path);
+            }
+        }
     }
 }
 
@@ -176,6 +210,23 @@ fn an_allow_comment_or_a_copied_name_hides_nothing() {
         let text = format!("RAILWAY_TOKEN='{token}' # gitleaks:allow\n");
         assert_eq!(scan(path, text.as_bytes()).len(), 1, "{path}");
     }
+}
+
+#[test]
+fn what_hexadecimal_digits_stand_for_is_known() {
+    let token = b"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";
+    let digits: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("blob = {digits}\n");
+    let found = scan("a.txt", text.as_bytes());
+    let [finding] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert!(known_values(text.as_bytes(), finding).contains(&token.to_vec()));
+    let key = DecoyKey::derive(b"install", b"workspace");
+    let copy = twin(text.as_bytes(), &found, &key);
+    let copy = String::from_utf8(copy).unwrap();
+    let decoded = super::encoded::decoded_hexadecimal(&copy.as_bytes()[7..copy.len() - 1]);
+    assert_eq!(decoded, Some(key.decoy(token)));
 }
 
 #[test]
@@ -455,9 +506,7 @@ mod encodings {
         }
         // Bytes of programs are not text.
         let program: Vec<u8> = (0u8..=255).cycle().take(4096).collect();
-        assert!(
-            !crate::is_utf16(&program) && !crate::is_utf16(&[0; 64]) && !crate::is_utf16(b"ab")
-        );
+        assert!(!crate::is_wide(&program) && !crate::is_wide(&[0; 64]) && !crate::is_wide(b"ab"));
     }
 
     #[test]

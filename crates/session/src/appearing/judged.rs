@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use tagout_credentials::Decoy;
-use tagout_secrets::{DecoyKey, FileKind, file_kind, is_utf16};
+use tagout_secrets::{DecoyKey, FileKind, file_kind, is_wide};
 
 use crate::scan::find_in;
 use crate::watcher::file_decoys;
@@ -48,7 +48,7 @@ pub(super) fn judge(path: &Path, file: &File, key: &DecoyKey) -> (Judged, Option
         };
         return (unknown, None);
     }
-    let binary = bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_utf16(&bytes);
+    let binary = bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_wide(&bytes);
     if !promising && binary {
         return (Judged::Clean, None);
     }
