@@ -81,6 +81,8 @@ const STRUCTURES: &[(&str, Lead)] = &[
 /// How far behind a keyword a match may reach before the window grows.
 const WINDOW: usize = 256;
 const WIDEST_WINDOW: usize = 64 * 1024;
+/// This much of a file tells whether it is text.
+const TELLING: usize = 8 * 1024;
 /// How many encodings deep a value is looked for: one in another.
 const DEEPEST: usize = 2;
 
@@ -150,9 +152,16 @@ impl Detector {
     }
 
     /// The credentials in `bytes`, the content of a file at `path`, in order and without overlap. The
-    /// path decides how strictly the content is read; nothing is opened.
+    /// path decides how strictly the content is read; nothing is opened. In what is no text, such as a
+    /// database, a program or an image, only what is sure counts, unless the path promises credentials.
     pub fn scan(&self, path: &Path, bytes: &[u8]) -> Vec<Finding> {
-        self.scan_as(path, bytes, Wide::of(bytes))
+        let wide = Wide::of(bytes);
+        let mut findings = self.scan_as(path, bytes, wide);
+        let is_text = wide.is_some() || !bytes.iter().take(TELLING).any(|&byte| byte == 0);
+        if !is_text && file_kind(path) == FileKind::Plain {
+            findings.retain(|finding| finding.confidence == Confidence::High);
+        }
+        findings
     }
 
     /// As [`Detector::scan`], for a part of a file whose beginning told that it is UTF-16, or not.

@@ -33,8 +33,8 @@ use tagout_ledger::Ledger;
 use tagout_sandbox::{Control, LaunchError, Watch, is_aside, is_being_written, is_open_elsewhere};
 use tagout_secrets::{DecoyKey, FileKind, file_kind};
 
-use self::judged::{Judged, LARGEST_SCANNED, judge};
-use crate::scan::DEPENDENCIES;
+use self::judged::{Judged, judge};
+use crate::scan::{DEPENDENCIES, LARGEST};
 use crate::twins::Shared as Twins;
 use crate::view::Looked;
 
@@ -344,7 +344,7 @@ impl Appearing {
             return Ok(());
         }
         let promising = file_kind(&arrival.path) != FileKind::Plain;
-        if promising || found.len() <= LARGEST_SCANNED {
+        if promising || found.len() <= LARGEST {
             let Ok(file) = self.open_file(&arrival.path) else {
                 return Ok(());
             };

@@ -21,6 +21,7 @@ mod git_history;
 mod git_identity;
 mod git_outside;
 mod git_programs;
+pub mod history;
 mod home;
 pub mod init;
 mod keys;

@@ -2,6 +2,7 @@
 //! for secrets, open the ledger, build the sandbox, start the gates, join the terminal, tear all of
 //! it down. Whatever fails before the command starts leaves nothing behind and is exit 125.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,7 @@ use crate::databases::Databases;
 use crate::deletions::Deletions;
 use crate::gates::{self, Gates};
 use crate::git_history::WorkspaceHistory;
+use crate::history::{History, Looking};
 use crate::home::Home;
 use crate::login::Agent;
 use crate::notify::Notifier;
@@ -253,6 +255,10 @@ fn govern(
     let before = Before::look(&workspace.path).map_err(io("looking at the workspace"))?;
     let scanned = Scanned::open(home.path(), &workspace.path, &held);
     let scanned_at = SystemTime::now();
+    let history = {
+        let (home, workspace) = (home.path().to_owned(), workspace.path.clone());
+        std::thread::spawn(move || History::open(&home, &workspace))
+    };
     let mut scan = scan_again(&workspace.path, &decoy_key, &held, &scanned, &|files| {
         screen.progress(&format!(
             "looking for secrets in {}: {files} files",
@@ -262,6 +268,13 @@ fn govern(
     scanned.save();
     let mut remembered = Remembered::open(home.path(), &workspace.path, &decoy_key);
     look_again(&workspace.path, &decoy_key, &remembered, &mut scan);
+    let mut history = history.join().unwrap_or_default();
+    if let Some(history) = &mut history {
+        let files: HashSet<&Path> = scan.twins.iter().map(|file| file.path.as_path()).collect();
+        let known = history.look_at_promising(&files);
+        scan.known.extend(known);
+        scan.warnings.append(&mut history.warnings);
+    }
     let values = scan.known.iter().filter(|known| !known.guessable);
     remembered.learn(values.map(|known| known.value.as_slice()));
     remembered.note(scan.twins.iter().map(|file| file.path.as_path()));
@@ -393,6 +406,14 @@ fn govern(
     };
     gates.start(&runtime, &session, &mut sandbox)?;
     listen(&session, &sandbox.control())?;
+    let learns = Arc::clone(&broker);
+    let _looking = Looking::start(history, move |known| {
+        let known = known.into_iter();
+        learns.learn(
+            known.map(|known| (known.label, known.value, known.guessable)),
+            [],
+        );
+    });
     let twins = Twins::start(editable, remembered, sandbox.control(), &ledger, &home, &id)
         .map_err(|error| RunError::Option(error.to_string()))?;
     let watching = watcher::start(

@@ -1,10 +1,10 @@
 //! Looks through a workspace for secrets before an agent may: every file, ignored ones too, in
-//! parallel; then the history of those files. What is found becomes twins (what the agent sees
+//! parallel. What is found becomes twins (what the agent sees
 //! instead) and known values (what no gate lets out).
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,17 +14,15 @@ use std::time::{Duration, Instant};
 
 use ignore::{WalkBuilder, WalkState};
 use tagout_secrets::{
-    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, is_wide, known_values, twin,
+    Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, known_values, twin,
 };
 
 use crate::remembered::Remembered;
 use crate::scanned::Scanned;
 use crate::walk::each_entry;
 
-/// Larger files are not read, unless their name promises credentials.
-const LARGEST_SCANNED: u64 = 4 * 1024 * 1024;
-/// The largest file that is replaced by a twin.
-const LARGEST_TWIN: u64 = 16 * 1024 * 1024;
+/// Larger files are not read, and not shown where their name promises credentials.
+pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 /// The shortest value of a granted credential that is looked for in files.
 const SHORTEST_HELD: usize = 8;
 /// Folders whose contents come from a package manager; only names that promise credentials are
@@ -37,10 +35,8 @@ pub(crate) const DEPENDENCIES: &[&str] = &[
     ".tox",
     ".gradle",
 ];
-/// Blobs of history that are read at the most.
-const MOST_BLOBS: usize = 5_000;
-/// How long history may take.
-const HISTORY_WITHIN: Duration = Duration::from_secs(20);
+/// How long git may take to list its index.
+const INDEX_WITHIN: Duration = Duration::from_secs(20);
 
 /// What was found in a workspace.
 #[derive(Default)]
@@ -70,6 +66,16 @@ pub struct FoundFile {
 }
 
 impl FoundFile {
+    /// One that nobody can look at is shown empty.
+    fn too_large(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            twin: Vec::new(),
+            decoys: Vec::new(),
+            kinds: vec!["too large".to_owned()],
+        }
+    }
+
     /// Whether a rule about content keeps the whole file from the agent.
     pub(crate) fn is_withheld(&self) -> bool {
         self.kinds == ["withheld"]
@@ -142,8 +148,16 @@ fn look(workspace: &Path, search: Search<'_>, progress: &(dyn Fn(u64) + Sync)) -
     found.files = files.into_inner();
     add_other_names(&mut found);
     found.twins.sort_by(|a, b| a.path.cmp(&b.path));
-    scan_history(workspace, &mut found);
+    dedup(&mut found);
     found
+}
+
+/// Each value once.
+fn dedup(found: &mut Scan) {
+    found
+        .known
+        .sort_by(|a, b| a.value.cmp(&b.value).then_with(|| a.label.cmp(&b.label)));
+    found.known.dedup_by(|a, b| a.value == b.value);
 }
 
 /// What the agent should see instead of `bytes`, or `None` when there is no secret in them.
@@ -152,11 +166,7 @@ pub(crate) fn find_in(
     bytes: &[u8],
     key: &DecoyKey,
 ) -> Option<(FoundFile, Vec<KnownValue>)> {
-    let mut findings = Detector::builtin().scan(path, bytes);
-    // In a file made for credentials, doubt counts as a finding; elsewhere it would break programs.
-    if file_kind(path) == FileKind::Plain {
-        findings.retain(|finding| finding.confidence > Confidence::Low);
-    }
+    let findings = findings_in(path, bytes);
     if findings.is_empty() {
         return None;
     }
@@ -175,6 +185,16 @@ pub(crate) fn find_in(
     Some((file, known))
 }
 
+/// What counts of the detector's findings in `bytes`.
+pub(crate) fn findings_in(path: &Path, bytes: &[u8]) -> Vec<Finding> {
+    let mut findings = Detector::builtin().scan(path, bytes);
+    // In a file made for credentials, doubt counts as a finding; elsewhere it would break programs.
+    if file_kind(path) == FileKind::Plain {
+        findings.retain(|finding| finding.confidence > Confidence::Low);
+    }
+    findings
+}
+
 /// What git keeps in its own formats: compressed, so a scan finds nothing there; values in the history
 /// of files are looked for with git itself. The rest of a git folder is files like any other, and a
 /// remote's URL in `.git/config` may hold a token.
@@ -189,7 +209,7 @@ fn is_git_storage(path: &Path) -> bool {
             .any(|storage| name == *storage)
 }
 
-fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue> {
+pub(crate) fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue> {
     findings
         .iter()
         .flat_map(|finding| {
@@ -203,6 +223,15 @@ fn values_of(label: &str, bytes: &[u8], findings: &[Finding]) -> Vec<KnownValue>
                 })
         })
         .collect()
+}
+
+/// Whether a path leads through a folder of dependencies.
+pub(crate) fn is_dependency(path: &Path) -> bool {
+    path.components().any(|part| {
+        DEPENDENCIES
+            .iter()
+            .any(|folder| part.as_os_str() == *folder)
+    })
 }
 
 fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, found: &Mutex<Scan>) {
@@ -228,12 +257,7 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
         names.push(relative.to_owned());
     }
     let plain = file_kind(relative) == FileKind::Plain;
-    let dependency = relative.components().any(|part| {
-        DEPENDENCIES
-            .iter()
-            .any(|folder| part.as_os_str() == *folder)
-    });
-    if plain && dependency {
+    if plain && is_dependency(relative) {
         return;
     }
     let warn = |text: String| {
@@ -241,14 +265,16 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
             found.warnings.push(text);
         }
     };
-    let largest = if plain { LARGEST_SCANNED } else { LARGEST_TWIN };
-    if metadata.len() > largest {
+    if metadata.len() > LARGEST {
         if !plain {
             warn(format!(
-                "{} is {} MB and was not looked at; its values are not hidden",
+                "{} is {} MB, too large to be looked at; it is shown empty",
                 relative.display(),
                 metadata.len() / 1_000_000
             ));
+            if let Ok(mut found) = found.lock() {
+                found.twins.push(FoundFile::too_large(relative));
+            }
         }
         return;
     }
@@ -272,10 +298,6 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
             return;
         }
     };
-    if plain && bytes.iter().take(8 * 1024).any(|byte| *byte == 0) && !is_wide(&bytes) {
-        clean();
-        return;
-    }
     let judged = find_in(relative, &bytes, key);
     match hide_held(relative, &bytes, judged, held) {
         None => clean(),
@@ -306,12 +328,7 @@ pub(crate) fn look_again(
                     "{} held secrets in an earlier session and is too large to be looked at; it is shown empty",
                     relative.display()
                 ));
-                found.twins.push(FoundFile {
-                    path: relative.to_owned(),
-                    twin: Vec::new(),
-                    decoys: Vec::new(),
-                    kinds: vec!["too large".to_owned()],
-                });
+                found.twins.push(FoundFile::too_large(relative));
                 continue;
             }
             _ => continue,
@@ -351,7 +368,7 @@ pub(crate) fn look_again(
 
 /// `None` for a file that is too large.
 fn read_remembered(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    if fs::symlink_metadata(path)?.len() > LARGEST_TWIN {
+    if fs::symlink_metadata(path)?.len() > LARGEST {
         return Ok(None);
     }
     fs::read(path).map(Some)
@@ -415,50 +432,9 @@ fn add_other_names(found: &mut Scan) {
     }
 }
 
-/// Values that earlier versions of the found files held: git can still print them.
-fn scan_history(workspace: &Path, found: &mut Scan) {
-    if found.twins.is_empty() || !workspace.join(".git").exists() {
-        return;
-    }
-    let deadline = Instant::now() + HISTORY_WITHIN;
-    let paths: Vec<&Path> = found.twins.iter().map(|file| file.path.as_path()).collect();
-    let listed = match list_blobs(workspace, &paths, deadline) {
-        Ok(listed) => listed,
-        Err(error) => {
-            found.warnings.push(format!(
-                "the git history of files with secrets could not be read: {error}"
-            ));
-            return;
-        }
-    };
-    if listed.len() > MOST_BLOBS {
-        found.warnings.push(format!(
-            "only {MOST_BLOBS} of {} earlier versions of files with secrets were looked at",
-            listed.len()
-        ));
-    }
-    let versions = listed.into_iter().take(MOST_BLOBS).collect::<Vec<_>>();
-    match read_blobs(workspace, &versions, deadline) {
-        Ok(blobs) => {
-            for (path, bytes) in blobs {
-                let findings = Detector::builtin().scan(&path, &bytes);
-                let label = format!("{} in commit history", path.display());
-                found.known.extend(values_of(&label, &bytes, &findings));
-            }
-        }
-        Err(error) => found.warnings.push(format!(
-            "the git history of files with secrets could not be read: {error}"
-        )),
-    }
-    found
-        .known
-        .sort_by(|a, b| a.value.cmp(&b.value).then_with(|| a.label.cmp(&b.label)));
-    found.known.dedup_by(|a, b| a.value == b.value);
-}
-
 /// `git` with nothing in its configuration that runs a program: the repository's own configuration
 /// is the agent's to have written in an earlier, ungoverned session.
-fn git(workspace: &Path) -> Command {
+pub(crate) fn git(workspace: &Path) -> Command {
     let mut git = crate::git_outside::command(workspace);
     git.arg("--no-pager")
         .args([
@@ -480,7 +456,7 @@ fn git(workspace: &Path) -> Command {
 
 /// The blobs that the index has for these paths, by path; nothing where git cannot say.
 pub(crate) fn indexed(workspace: &Path, paths: &[&Path]) -> HashMap<PathBuf, String> {
-    let deadline = Instant::now() + HISTORY_WITHIN;
+    let deadline = Instant::now() + INDEX_WITHIN;
     let listed = git(workspace)
         .args(["--literal-pathspecs", "ls-files", "--stage", "-z", "--"])
         .args(paths)
@@ -500,70 +476,6 @@ pub(crate) fn indexed(workspace: &Path, paths: &[&Path]) -> HashMap<PathBuf, Str
             (facts.next() == Some("0")).then(|| (PathBuf::from(path), blob.to_owned()))
         })
         .collect()
-}
-
-fn list_blobs(
-    workspace: &Path,
-    paths: &[&Path],
-    deadline: Instant,
-) -> std::io::Result<Vec<(String, PathBuf)>> {
-    let mut child = git(workspace)
-        .args(["rev-list", "--objects", "--all", "--"])
-        .args(paths)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let output = read_until(&mut child, deadline)?;
-    Ok(output
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .filter_map(|line| line.split_once(' '))
-        .filter(|(_, path)| paths.contains(&Path::new(path)))
-        .map(|(id, path)| (id.to_owned(), PathBuf::from(path)))
-        .collect())
-}
-
-fn read_blobs(
-    workspace: &Path,
-    versions: &[(String, PathBuf)],
-    deadline: Instant,
-) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut child = git(workspace)
-        .args(["cat-file", "--batch=%(objecttype) %(objectsize)"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let request: String = versions.iter().map(|(id, _)| format!("{id}\n")).collect();
-    let writer = child.stdin.take().map(|mut stdin| {
-        // git answers while it is asked: one thread for each direction, or both would wait.
-        std::thread::spawn(move || stdin.write_all(request.as_bytes()))
-    });
-    let output = read_until(&mut child, deadline)?;
-    if let Some(writer) = writer {
-        let _ = writer.join();
-    }
-    let mut rest = output.as_slice();
-    let mut blobs = Vec::new();
-    for (_, path) in versions {
-        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-            break;
-        };
-        let header = String::from_utf8_lossy(&rest[..end]).into_owned();
-        rest = &rest[end + 1..];
-        let Some((kind, size)) = header.split_once(' ') else {
-            continue;
-        };
-        let Ok(size) = size.parse::<usize>() else {
-            continue;
-        };
-        let Some(bytes) = rest.get(..size) else {
-            break;
-        };
-        if kind == "blob" {
-            blobs.push((path.clone(), bytes.to_vec()));
-        }
-        rest = rest.get(size + 1..).unwrap_or_default();
-    }
-    Ok(blobs)
 }
 
 /// Reads a child's output until it ends; kills it at the deadline.
@@ -662,28 +574,5 @@ mod tests {
             String::from_utf8_lossy(&config.expect("a twin of .git/config").twin).into_owned();
         assert!(!twin.contains("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), "{twin}");
         assert!(twin.contains("@github.com/o/r.git"), "{twin}");
-    }
-
-    #[test]
-    fn invariant_4_values_of_earlier_versions_are_known() {
-        let folder = tempfile::tempdir().unwrap();
-        run(folder.path(), &["init", "-q"]);
-        let file = folder.path().join(".env");
-        fs::write(&file, format!("RAILWAY_API_TOKEN={TOKEN}\n")).unwrap();
-        run(folder.path(), &["add", "."]);
-        run(folder.path(), &["commit", "-q", "-m", "first"]);
-        let next = "c0ffee00-1234-4abc-8def-0123456789ab";
-        fs::write(&file, format!("RAILWAY_API_TOKEN={next}\n")).unwrap();
-        run(folder.path(), &["commit", "-q", "-a", "-m", "second"]);
-        let found = scan(folder.path(), &key(), &[], &|_| ());
-        for value in [TOKEN, next] {
-            assert!(
-                found
-                    .known
-                    .iter()
-                    .any(|known| known.value == value.as_bytes()),
-                "{value}"
-            );
-        }
     }
 }

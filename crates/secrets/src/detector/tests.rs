@@ -230,6 +230,32 @@ fn what_hexadecimal_digits_stand_for_is_known() {
 }
 
 #[test]
+fn of_what_is_no_text_only_what_is_sure_counts() {
+    let row = |text: &str| {
+        [
+            b"SQLite format 3\0\x10\x00\x01",
+            text.as_bytes(),
+            b"\x02\0\n",
+        ]
+        .concat()
+    };
+    let token = concat!("sk_", "live_JsCrjj4n6f0Ne1iR3lW0qRQk");
+    let bytes = row(&format!("\x05\x01{token}"));
+    let found = scan("db.sqlite3", &bytes);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let key = DecoyKey::derive(b"install", b"workspace");
+    let copy = twin(&bytes, &found, &key);
+    assert!(
+        copy.len() == bytes.len()
+            && !copy
+                .windows(token.len())
+                .any(|part| part == token.as_bytes())
+    );
+    assert!(scan("a.png", &row("key=Zq8rT2mWx5Lp9Kd3Vb")).is_empty());
+    assert_eq!(scan("a.key", &row("x")).len(), 1);
+}
+
+#[test]
 fn guessable_values_are_marked() {
     let found = scan(".env", b"DB_PASSWORD=postgres\nTOKEN=Zq8rT2mWx5Lp9Kd3Vb\n");
     let marks: Vec<_> = found.iter().map(|finding| finding.guessable).collect();

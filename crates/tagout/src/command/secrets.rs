@@ -1,13 +1,16 @@
 //! `tagout secrets scan`: on a terminal a table that fits it, elsewhere a line a finding, as compilers
-//! write them; with `--json` one object a line. Never a value.
+//! write them; with `--json` one object a line. Of a repository also what its history alone holds, once. Never a value.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use ignore::WalkBuilder;
+use tagout_core::Digest;
 use tagout_secrets::{Confidence, Detector, Finding};
+use tagout_session::history;
 
 use crate::arguments::SecretsCommand;
 use crate::screen::paint;
@@ -29,61 +32,146 @@ struct Row {
 pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
     let SecretsCommand::Scan { path, json } = command;
     fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let mut shown = Shown::new(&path, json);
     let walk = WalkBuilder::new(&path)
         .standard_filters(false)
         .follow_links(false)
         .sort_by_file_path(|a, b| a.cmp(b))
         .filter_entry(|entry| entry.file_name() != ".git")
         .build();
-    let table = !json && std::io::stdout().is_terminal();
-    let (mut files, mut with_findings, mut rows) = (0_u64, 0_u64, Vec::new());
+    let (mut files, mut with_findings) = (0_u64, 0_u64);
     for entry in walk.flatten() {
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;
         }
         files += 1;
+        if files.is_multiple_of(256) {
+            shown.progress(&format!("{files} files"));
+        }
         let Some(bytes) = read(entry.path()) else {
             continue;
         };
         let findings = Detector::builtin().scan(entry.path(), &bytes);
         with_findings += u64::from(!findings.is_empty());
         for finding in findings {
-            if json {
-                println!("{}", object(entry.path(), &bytes, &finding));
-                continue;
-            }
-            let (line, column) = place(&bytes, finding.span.start);
-            // In a table the path below the folder says enough.
-            let name = match entry.path().strip_prefix(&path) {
-                Ok(below) if table && !below.as_os_str().is_empty() => below,
-                _ => entry.path(),
-            };
-            let name = name.display().to_string().escape_debug().to_string();
-            if table {
-                rows.push(Row {
-                    place: format!("{name}:{line}"),
-                    kind: finding.kind,
-                    confidence: finding.confidence,
-                });
-            } else {
-                println!("{name}:{line}:{column}  {}", finding.kind);
-            }
+            shown.finding(entry.path(), None, &bytes, finding);
         }
     }
-    if table {
-        show(&rows)?;
-        let summary = match rows.len() {
-            0 => format!("nothing found in {}", count(files, "file")),
+    let in_files = shown.findings;
+    shown.progress("the history");
+    let looked = history::look_through(&path, |past| {
+        for finding in past.findings {
+            shown.finding(
+                &path.join(past.path),
+                Some(past.commit),
+                past.bytes,
+                finding,
+            );
+        }
+    });
+    shown.progress("");
+    if let Err(error) = looked {
+        eprintln!("tagout: the git history could not be looked at: {error}");
+    }
+    if shown.table {
+        show(&shown.rows)?;
+        let in_history = match shown.findings - in_files {
+            0 => String::new(),
+            found => format!(", {found} more in the git history"),
+        };
+        let summary = match in_files {
+            0 => format!("nothing found in {}{in_history}", count(files, "file")),
             found => format!(
-                "{} in {} of {}",
-                count(found as u64, "finding"),
+                "{} in {} of {}{in_history}",
+                count(found, "finding"),
                 count(with_findings, "file"),
                 count(files, "file")
             ),
         };
         println!("{}", paint(&summary, "2"));
+        if shown.findings > 0 {
+            println!(
+                "{}",
+                paint(
+                    "In a session files show decoys in their places; values in the history are refused by gates, not hidden.",
+                    "2"
+                )
+            );
+        }
     }
     Ok(0)
+}
+
+/// Findings as they are shown.
+struct Shown<'a> {
+    folder: &'a Path,
+    json: bool,
+    table: bool,
+    shows_progress: bool,
+    rows: Vec<Row>,
+    findings: u64,
+    /// Digests of the values that were shown, so that the history tells of others only.
+    values: HashSet<Digest>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(folder: &'a Path, json: bool) -> Self {
+        Self {
+            folder,
+            json,
+            table: !json && std::io::stdout().is_terminal(),
+            shows_progress: std::io::stderr().is_terminal(),
+            rows: Vec::new(),
+            findings: 0,
+            values: HashSet::new(),
+        }
+    }
+
+    /// Says how far it is; nothing takes it away.
+    fn progress(&self, text: &str) {
+        // Lines that are printed as they are found would run into it.
+        if self.shows_progress && self.table {
+            match text {
+                "" => eprint!("\r\x1b[K"),
+                text => eprint!("\r\x1b[Klooking for secrets: {text}"),
+            }
+        }
+    }
+
+    /// `past` is the commit of a version that is no file now, if it is in one.
+    fn finding(&mut self, path: &Path, past: Option<Option<&str>>, bytes: &[u8], finding: Finding) {
+        let value = bytes.get(finding.span.clone()).unwrap_or_default();
+        let is_new = self.values.insert(Digest::of(value));
+        if past.is_some() && !is_new {
+            return;
+        }
+        self.findings += 1;
+        if self.json {
+            println!("{}", object(path, past, bytes, &finding));
+            return;
+        }
+        let (line, column) = place(bytes, finding.span.start);
+        // In a table the path below the folder says enough.
+        let name = match path.strip_prefix(self.folder) {
+            Ok(below) if self.table && !below.as_os_str().is_empty() => below,
+            _ => path,
+        };
+        let name = name.display().to_string().escape_debug().to_string();
+        let source = match past {
+            None => String::new(),
+            Some(None) => " in git's index".to_owned(),
+            Some(Some(commit)) => format!(" in {}", commit.get(..10).unwrap_or(commit)),
+        };
+        if self.table {
+            self.rows.push(Row {
+                place: format!("{name}:{line}{source}"),
+                kind: finding.kind,
+                confidence: finding.confidence,
+            });
+        } else {
+            println!("{name}:{line}:{column}  {}{source}", finding.kind);
+        }
+    }
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -105,10 +193,15 @@ fn read(path: &Path) -> Option<Vec<u8>> {
         .ok()
 }
 
-fn object(path: &Path, bytes: &[u8], finding: &Finding) -> serde_json::Value {
+fn object(
+    path: &Path,
+    past: Option<Option<&str>>,
+    bytes: &[u8],
+    finding: &Finding,
+) -> serde_json::Value {
     let (start_line, start_col) = place(bytes, finding.span.start);
     let (end_line, end_col) = place(bytes, finding.span.end);
-    serde_json::json!({
+    let mut object = serde_json::json!({
         "file": path.display().to_string(),
         "start_line": start_line,
         "start_col": start_col,
@@ -116,7 +209,11 @@ fn object(path: &Path, bytes: &[u8], finding: &Finding) -> serde_json::Value {
         "end_col": end_col,
         "kind": finding.kind,
         "confidence": finding.confidence,
-    })
+    });
+    if let Some(commit) = past {
+        object["commit"] = commit.into();
+    }
+    object
 }
 
 /// Shows the rows as a table of the terminal's width.
