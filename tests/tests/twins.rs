@@ -1,7 +1,7 @@
 //! Files with secrets, as the agent edits them: what it writes is in the file outside, with the values
 //! that it never saw.
 
-use tagout_tests::{World, eventually, for_each_person};
+use tagout_tests::{Finished, World, eventually, for_each_person};
 
 const STRIPE_KEY: &str = "sk_live_51Mz8QpLr3vYkT0aXw7NcHbEd2fGsJ9u";
 const GITHUB_TOKEN: &str = "ghp_q8ZtWc5RyVb2NmLk7JhGf4DsAp0oIu1yTr3E";
@@ -320,6 +320,28 @@ for_each_person! {
         assert!(!again.everything().contains(STRIPE_KEY), "{again}");
         assert!(!again.everything().contains(PASSWORD), "{again}");
         assert_eq!(again.stdout.matches("STRIPE_SECRET_KEY=sk_live_").count(), places.len(), "{again}");
+    }
+}
+
+for_each_person! {
+    fn invariant_3_an_archive_with_a_secret_is_not_shown(person: Person) {
+        let world = World::new(person);
+        world.git(&["init", "-q"]);
+        world.write("app/.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
+        world.write("readme.txt", "nothing\n");
+        let tar = |words: &[&str]| -> Finished { world.outside("tar").args(words).output().expect("tar starts").into() };
+        tar(&["-czf", "backup.tgz", "app"]).success();
+        tar(&["-cf", "plain.tar", "app"]).success();
+        tar(&["-czf", "harmless.tgz", "readme.txt"]).success();
+        world.commit("archives");
+        let finished = world.run(&[], "cat backup.tgz plain.tar | tr -d '\\0' | wc -c; tar -tzf harmless.tgz; git status --porcelain").success();
+        assert_eq!(finished.stdout, "0\nreadme.txt\n", "{finished}");
+        assert!(finished.stderr.contains("backup.tgz is an archive that holds secrets; inside it is zeros"), "{finished}");
+        let refused = world.run(&[], "rm -f backup.tgz; : > backup.tgz; mv backup.tgz b.tgz");
+        assert!(refused.stderr.contains("busy"), "{refused}");
+        let outside = tar(&["-tzf", "backup.tgz"]).success();
+        assert_eq!(outside.stdout, "app/\napp/.env\n");
+        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
     }
 }
 

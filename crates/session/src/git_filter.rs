@@ -46,7 +46,20 @@ struct Tracked {
     blob: String,
     /// Whether the file held exactly that then.
     unchanged: bool,
+    /// Nothing for one that is shown as zeros.
     twin: String,
+    /// How many zeros are shown instead of an archive.
+    zeros: Option<usize>,
+}
+
+impl Tracked {
+    /// Whether this is what is shown of it.
+    fn is_shown_as(&self, bytes: &[u8]) -> bool {
+        match self.zeros {
+            Some(length) => bytes.len() == length && bytes.iter().all(|&byte| byte == 0),
+            None => self.twin.as_bytes() == bytes,
+        }
+    }
 }
 
 impl Facts {
@@ -71,7 +84,11 @@ impl Facts {
                     path: file.path.clone(),
                     blob: blob.clone(),
                     unchanged: is_blob(&std::fs::read(workspace.join(&file.path)).ok()?, blob),
-                    twin: String::from_utf8(file.twin.clone()).ok()?,
+                    twin: match file.is_archive() {
+                        true => String::new(),
+                        false => String::from_utf8(file.twin.clone()).ok()?,
+                    },
+                    zeros: file.is_archive().then_some(file.twin.len()),
                 })
             })
             .collect();
@@ -247,11 +264,14 @@ impl Filter {
 
     /// What git should store for `bytes`, the content of `path` as it is seen inside.
     fn clean(&mut self, path: &Path, bytes: Vec<u8>) -> Vec<u8> {
-        let known = self
-            .facts
-            .tracked
+        let tracked = &self.facts.tracked;
+        let archive = tracked
             .iter()
-            .any(|file| file.twin.as_bytes() == bytes);
+            .find(|file| file.zeros.is_some() && file.path == path && file.is_shown_as(&bytes));
+        if let Some(stored) = archive.and_then(|file| (self.blob)(&file.blob)) {
+            return stored;
+        }
+        let known = tracked.iter().any(|file| file.is_shown_as(&bytes));
         if !known && !self.has_decoy(&bytes) {
             return bytes;
         }
@@ -293,7 +313,12 @@ impl Filter {
 
     fn learn(&self) -> Learned {
         let mut learned = Learned::default();
-        for file in &self.facts.tracked {
+        for file in self
+            .facts
+            .tracked
+            .iter()
+            .filter(|file| file.zeros.is_none())
+        {
             let Some(stored) = (self.blob)(&file.blob) else {
                 continue;
             };
@@ -453,6 +478,7 @@ mod tests {
             blob: "stored".to_owned(),
             unchanged,
             twin: twin.to_owned(),
+            zeros: None,
         }];
         let decoys = vec![
             "fake-value-of-the-token".to_owned(),

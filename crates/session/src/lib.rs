@@ -6,6 +6,7 @@
 
 mod agent_state;
 mod appearing;
+mod archives;
 mod caches;
 pub mod check;
 pub mod control;

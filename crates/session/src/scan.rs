@@ -17,12 +17,15 @@ use tagout_secrets::{
     Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, known_values, twin,
 };
 
+use crate::archives::look_into;
 use crate::remembered::Remembered;
 use crate::scanned::Scanned;
 use crate::walk::each_entry;
 
 /// Larger files are not read, and not shown where their name promises credentials.
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
+/// What is found in one that is shown as zeros.
+const ARCHIVE: &str = "archive";
 /// The shortest value of a granted credential that is looked for in files.
 const SHORTEST_HELD: usize = 8;
 /// Folders whose contents come from a package manager; only names that promise credentials are
@@ -74,6 +77,11 @@ impl FoundFile {
             decoys: Vec::new(),
             kinds: vec!["too large".to_owned()],
         }
+    }
+
+    /// Whether it is an archive, and zeros are shown instead.
+    pub(crate) fn is_archive(&self) -> bool {
+        self.kinds == [ARCHIVE]
     }
 
     /// Whether a rule about content keeps the whole file from the agent.
@@ -166,6 +174,9 @@ pub(crate) fn find_in(
     bytes: &[u8],
     key: &DecoyKey,
 ) -> Option<(FoundFile, Vec<KnownValue>)> {
+    if let Some(found) = find_within(path, bytes, key) {
+        return Some(found);
+    }
     let findings = findings_in(path, bytes);
     if findings.is_empty() {
         return None;
@@ -183,6 +194,25 @@ pub(crate) fn find_in(
         kinds,
     };
     Some((file, known))
+}
+
+/// An archive that holds secrets is shown as zeros: nobody could put decoys into it, and git takes a file of another length
+/// for a changed one.
+fn find_within(path: &Path, bytes: &[u8], key: &DecoyKey) -> Option<(FoundFile, Vec<KnownValue>)> {
+    let known: Vec<KnownValue> = look_into(path, bytes)
+        .iter()
+        .flat_map(|within| {
+            let label = format!("{} in {}", within.name.display(), path.display());
+            values_of(&label, &within.bytes, &within.findings)
+        })
+        .collect();
+    let file = FoundFile {
+        path: path.to_owned(),
+        twin: vec![0; bytes.len()],
+        decoys: known.iter().map(|known| key.decoy(&known.value)).collect(),
+        kinds: vec![ARCHIVE.to_owned()],
+    };
+    (!known.is_empty()).then_some((file, known))
 }
 
 /// What counts of the detector's findings in `bytes`.
@@ -302,6 +332,12 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
     match hide_held(relative, &bytes, judged, held) {
         None => clean(),
         Some((file, known)) => {
+            if file.is_archive() {
+                warn(format!(
+                    "{} is an archive that holds secrets; inside it is zeros",
+                    relative.display()
+                ));
+            }
             if let Ok(mut found) = found.lock() {
                 found.twins.push(file);
                 found.known.extend(known);
