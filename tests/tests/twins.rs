@@ -324,7 +324,7 @@ for_each_person! {
 }
 
 for_each_person! {
-    fn invariant_3_an_archive_with_a_secret_is_not_shown(person: Person) {
+    fn invariant_3_an_archive_with_a_secret_is_not_shown_and_can_be_replaced(person: Person) {
         let world = World::new(person);
         world.git(&["init", "-q"]);
         world.write("app/.env", &format!("STRIPE_SECRET_KEY={STRIPE_KEY}\n"));
@@ -337,11 +337,14 @@ for_each_person! {
         let finished = world.run(&[], "cat backup.tgz plain.tar | tr -d '\\0' | wc -c; tar -tzf harmless.tgz; git status --porcelain").success();
         assert_eq!(finished.stdout, "0\nreadme.txt\n", "{finished}");
         assert!(finished.stderr.contains("backup.tgz is an archive that holds secrets; inside it is zeros"), "{finished}");
-        let refused = world.run(&[], "rm -f backup.tgz; : > backup.tgz; mv backup.tgz b.tgz");
-        assert!(refused.stderr.contains("busy"), "{refused}");
-        let outside = tar(&["-tzf", "backup.tgz"]).success();
-        assert_eq!(outside.stdout, "app/\napp/.env\n");
-        assert!(!finished.everything().contains(STRIPE_KEY), "{finished}");
+        let moved = world.run(&[], "mkdir old && mv backup.tgz old/ && cat plain.tar > copy.tar && cp plain.tar zeros && cat zeros > plain.tar");
+        let outside = tar(&["-tzf", "old/backup.tgz"]).success();
+        assert_eq!(outside.stdout, "app/\napp/.env\n", "{moved}");
+        assert_eq!(tar(&["-tf", "plain.tar"]).success().stdout, "app/\napp/.env\n", "{moved}");
+        assert!(!world.read("copy.tar").is_some_and(|text| text.contains(STRIPE_KEY)), "{moved}");
+        let replaced = world.run(&[], "tar -czf old/backup.tgz readme.txt; tar -tzf old/backup.tgz").success();
+        assert_eq!(replaced.stdout, "readme.txt\n", "{replaced}");
+        assert_eq!(tar(&["-tzf", "old/backup.tgz"]).success().stdout, "readme.txt\n", "{replaced}");
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Edits {
     places: HashMap<Vec<u8>, Vec<Place>>,
     /// Fields with decoys: name, and the whole text between quotes or blanks.
     fields: HashMap<(String, Vec<u8>), Vec<u8>>,
+    /// A file that is shown as zeros.
+    whole: Option<Vec<u8>>,
 }
 
 /// One line, or a block of lines that belong together.
@@ -41,8 +43,13 @@ pub struct Carried {
 
 impl Edits {
     /// Learns what stands in `real`, a file, where `twin`, its twin, has decoys. `false`, and nothing is
-    /// learned, where the two do not have the same lines: then one is no twin of the other.
+    /// learned, where the two do not have the same lines: then one is no twin of the other. A twin of zeros stands
+    /// for all of its file.
     pub fn learn(&mut self, path: &Path, real: &[u8], twin: &[u8]) -> bool {
+        if real.len() == twin.len() && is_zeros(twin) {
+            self.whole = Some(real.to_vec());
+            return true;
+        }
         if !is_twin(real, twin) {
             return false;
         }
@@ -152,6 +159,16 @@ impl Edits {
 
     /// The file that `edited`, the twin after an edit, stands for.
     pub fn carry(&self, path: &Path, edited: &[u8]) -> Carried {
+        if let Some(real) = self
+            .whole
+            .as_ref()
+            .filter(|real| real.len() == edited.len() && is_zeros(edited))
+        {
+            return Carried {
+                bytes: real.clone(),
+                restored: std::iter::once(0..real.len()).collect(),
+            };
+        }
         let lines: Vec<Range<usize>> = lines(edited).collect();
         let mut carried = Carried {
             bytes: Vec::with_capacity(edited.len()),
@@ -219,6 +236,10 @@ impl std::fmt::Debug for Edits {
 }
 
 /// Whether `twin` has the length and the lines of `real`.
+fn is_zeros(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0)
+}
+
 fn is_twin(real: &[u8], twin: &[u8]) -> bool {
     real.len() == twin.len()
         && real
