@@ -93,8 +93,15 @@ impl Broker {
             let value = credential.secret.expose();
             (label(&credential.name), value.to_vec(), is_guessable(value))
         });
+        let decoys = credentials.iter().map(|credential| {
+            let decoy = credential.decoy.as_str().as_bytes();
+            (label(&credential.name), decoy.to_vec(), false)
+        });
+        let decoys = KnownSecrets::new(decoys);
+        let known = known.borrow().values();
+        let known = known.filter(|(_, value, _)| is_no_decoy(value, &decoys));
         // The credentials' own labels come first: they say more than the file that holds a copy.
-        let known = KnownSecrets::new(values).with(known.borrow().values());
+        let known = KnownSecrets::new(values).with(known);
         let file_decoys: HashMap<String, String> = file_decoys
             .into_iter()
             .map(|(decoy, label)| (decoy.as_str().to_owned(), label))
@@ -133,9 +140,8 @@ impl Broker {
                 .into_iter()
                 .map(|(decoy, label)| (decoy.as_str().to_owned(), label)),
         );
-        // A decoy that somebody wrote to a file is none of them: it has to go on standing for its value.
         let values = values.into_iter();
-        let values = values.filter(|(_, value, _)| learned.decoys.find(value).is_none());
+        let values = values.filter(|(_, value, _)| is_no_decoy(value, &learned.decoys));
         let known = learned.known.with(values);
         *learned = Arc::new(learned.next(
             Arc::clone(&learned.credentials),
@@ -511,6 +517,11 @@ fn slots_of<'l>(host: &HostName, learned: &'l Learned) -> SlotTable<'l> {
         .filter(|credential| credential.is_bound_to(host))
         .flat_map(|credential| &credential.slots);
     SlotTable::new(of_pack.iter().chain(generic_slots()).chain(bound))
+}
+
+/// A decoy that somebody wrote to a file is no value that must not leave: it has to go on standing for its own.
+fn is_no_decoy(value: &[u8], decoys: &KnownSecrets) -> bool {
+    decoys.find(value).is_none()
 }
 
 fn known_value(credential: &Credential) -> (String, Vec<u8>, bool) {

@@ -712,6 +712,27 @@ fn invariant_4_what_is_learned_during_a_session_is_known_at_once() {
 }
 
 #[test]
+fn a_decoy_that_an_earlier_session_left_in_a_file_goes_on_standing_for_its_value() {
+    let left = format!("https://me:{RAILWAY_DECOY}@example.com");
+    let values = [RAILWAY_DECOY, &left, FILE_SECRET];
+    let known = KnownSecrets::new(
+        values.map(|value| ("seen.txt".to_owned(), value.as_bytes().to_vec(), false)),
+    );
+    let railway = credential(
+        "railway",
+        "railway",
+        RAILWAY,
+        (RAILWAY_SECRET, RAILWAY_DECOY),
+    );
+    let broker = Broker::new(vec![railway], known, []);
+    let examined = to(RAILWAY).header("authorization", format!("Bearer {RAILWAY_DECOY}"));
+    let examination = broker.examine(&examined.0, false);
+    assert_eq!(examination.faults, Vec::<Fault>::new());
+    assert_eq!(examination.uses.len(), 1);
+    assert!(broker.known().find(FILE_SECRET.as_bytes()).is_some());
+}
+
+#[test]
 fn credentials_bind_as_the_manifest_says_or_not_at_all() {
     let bind = |provider: &str, hosts: &[HostPattern], header: Option<&str>| {
         let pair = (Secret::new(b"value".to_vec()), Decoy::new("decoy"));
