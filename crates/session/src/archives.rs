@@ -23,16 +23,16 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// A file within an archive that holds secrets.
-pub(crate) struct Within {
+pub struct Within {
     /// Its name there.
-    pub(crate) name: PathBuf,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) findings: Vec<Finding>,
+    pub name: PathBuf,
+    pub bytes: Vec<u8>,
+    pub findings: Vec<Finding>,
 }
 
 /// What holds secrets within the archive or compressed file `bytes`; nothing where it is neither. What is damaged or beyond
 /// the bounds is as far as it can be read.
-pub(crate) fn look_into(path: &Path, bytes: &[u8]) -> Vec<Within> {
+pub fn look_into(path: &Path, bytes: &[u8]) -> Vec<Within> {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     if PACKAGES.iter().any(|package| extension == *package) {
         return Vec::new();

@@ -6,7 +6,7 @@
 
 mod agent_state;
 mod appearing;
-mod archives;
+pub mod archives;
 mod caches;
 pub mod check;
 pub mod control;

@@ -1,16 +1,16 @@
 //! `tagout secrets scan`: on a terminal a table that fits it, elsewhere a line a finding, as compilers
-//! write them; with `--json` one object a line. Of a repository also what its history alone holds, once. Never a value.
+//! write them; with `--json` one object a line. Archives are looked into. Of a repository also what its history alone holds, once. Never a value.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ignore::WalkBuilder;
 use tagout_core::Digest;
 use tagout_secrets::{Confidence, Detector, Finding};
-use tagout_session::history;
+use tagout_session::{archives, history};
 
 use crate::arguments::SecretsCommand;
 use crate::screen::paint;
@@ -51,11 +51,20 @@ pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
         let Some(bytes) = read(entry.path()) else {
             continue;
         };
-        let findings = Detector::builtin().scan(entry.path(), &bytes);
-        with_findings += u64::from(!findings.is_empty());
-        for finding in findings {
-            shown.finding(entry.path(), None, &bytes, finding);
+        let before = shown.findings;
+        for within in archives::look_into(entry.path(), &bytes) {
+            let name = name_within(entry.path(), &within.name);
+            for finding in within.findings {
+                shown.finding(&name, None, &within.bytes, finding);
+            }
         }
+        // What is not compressed in an archive has a better place there.
+        if before == shown.findings {
+            for finding in Detector::builtin().scan(entry.path(), &bytes) {
+                shown.finding(entry.path(), None, &bytes, finding);
+            }
+        }
+        with_findings += u64::from(shown.findings > before);
     }
     let in_files = shown.findings;
     shown.progress("the history");
@@ -90,13 +99,13 @@ pub(crate) fn secrets(command: SecretsCommand) -> anyhow::Result<u8> {
         };
         println!("{}", paint(&summary, "2"));
         if shown.findings > 0 {
-            println!(
-                "{}",
-                paint(
-                    "In a session files show decoys in their places; values in the history are refused by gates, not hidden.",
-                    "2"
-                )
-            );
+            let mut then = vec!["In a session files show decoys in their places, archives zeros."];
+            if shown.findings > in_files {
+                then.push("Gates refuse values of the history; git shows them: renew them.");
+            }
+            for line in then {
+                println!("{}", paint(line, "2"));
+            }
         }
     }
     Ok(0)
@@ -177,6 +186,14 @@ impl<'a> Shown<'a> {
 fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
+}
+
+/// `backup.zip!db/.env`, as gitleaks names a file within an archive.
+fn name_within(archive: &Path, name: &Path) -> PathBuf {
+    let mut place = archive.as_os_str().to_owned();
+    place.push("!");
+    place.push(name);
+    place.into()
 }
 
 /// What is in a file; what cannot be read is said.
