@@ -47,6 +47,18 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn who_cannot_change_a_control_file_is_told_why(person: Person) {
+        let world = World::new(person);
+        let line = "git config core.hooksPath hooks; sleep 0.6; sh -c 'echo evil > .git/hooks/pre-commit'; git config core.pager less";
+        let finished = world.run(&[], line);
+        for (path, times) in [(".git/config", 1), (".git/hooks/pre-commit", 1)] {
+            let told = format!("tagout: {}/{path} stays as it is while a session runs", world.workspace().display());
+            assert_eq!(finished.stderr.matches(&told).count(), times, "{finished}");
+        }
+    }
+}
+
+for_each_person! {
     fn invariant_9_what_git_outside_would_run_cannot_be_changed(person: Person) {
         let world = World::new(person);
         world.git(&["init", "-q"]).success();

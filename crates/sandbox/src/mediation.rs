@@ -26,6 +26,7 @@ pub use self::aside::is_aside;
 pub use self::change::{
     Change, Entry, Found, Identity, KeepNothing, Keeper, MakeKeeper, Stop, Target,
 };
+use self::kept::Kept;
 use self::listener::Listener;
 use self::parked::Parked;
 use self::worker::{Mediated, Pause, Worker};
@@ -41,6 +42,7 @@ use crate::writers::is_being_written;
 mod aside;
 mod caller;
 mod change;
+mod kept;
 mod listener;
 mod notified;
 mod parked;
@@ -256,6 +258,7 @@ fn run(
                     made: Mutex::new(HashSet::new()),
                     written: Mutex::new(HashSet::new()),
                     parked: Parked::default(),
+                    kept: Kept::default(),
                     umask: spec.umask & 0o777,
                     umasks_differ: AtomicBool::new(false),
                 }));

@@ -6,9 +6,9 @@
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 
 /// Asked before each change of a mediated tree.
@@ -49,7 +49,7 @@ pub type MakeKeeper = fn(
     folder: std::os::fd::OwnedFd,
     questions: std::os::unix::net::UnixStream,
     mediation: &crate::Mediation,
-    trees: &[std::path::PathBuf],
+    trees: &[PathBuf],
 ) -> std::io::Result<Box<dyn Keeper>>;
 
 /// Agrees to everything and keeps nothing.
@@ -89,6 +89,31 @@ pub enum Change<'a> {
     Exchange(Entry<'a>, &'a Found, Entry<'a>, &'a Found),
 }
 
+impl Change<'_> {
+    /// Where it happens; of two places the one that is mounted there.
+    pub(super) fn path(&self) -> PathBuf {
+        let is_mounted = |entry: &Entry<'_>, found: &Found| {
+            let folder = rustix::fs::statx(entry.folder, c"", AtFlags::EMPTY_PATH, Found::ASKED);
+            folder.is_ok_and(|folder| folder.stx_mnt_id != found.mount)
+        };
+        match self {
+            Change::CreateUnnamed => PathBuf::new(),
+            Change::Create(entry) | Change::Link(entry) | Change::Remove(entry, _) => entry.path(),
+            Change::Write(target) | Change::Attributes(target) => target.path.to_owned(),
+            Change::Rename {
+                from,
+                from_found: found,
+                to,
+                ..
+            }
+            | Change::Exchange(from, found, to, _) => match is_mounted(from, found) {
+                true => from.path(),
+                false => to.path(),
+            },
+        }
+    }
+}
+
 /// A name in a folder.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
@@ -102,7 +127,7 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// The absolute path.
-    pub fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         let name = self.name.to_bytes();
         let end = name

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use super::aside;
 use super::caller::{Caller, found};
 use super::change::{Change, Entry, Found, Identity, Keeper, Stop, Target};
+use super::kept::Kept;
 use super::listener::{Answer, Listener, Notification};
 use super::parked::Parked;
 use super::twin::{self, TakenOff};
@@ -52,6 +53,7 @@ pub(super) struct Mediated {
     pub(super) written: Mutex<HashSet<Identity>>,
     /// Calls that the keeper lets wait.
     pub(super) parked: Parked,
+    pub(super) kept: Kept,
     /// The mask with which the command starts.
     pub(super) umask: u32,
     /// Whether anything inside ever set another.
@@ -414,8 +416,16 @@ impl Call<'_> {
             }
             Err(error) => {
                 keeper.failed();
-                Err(Failed(error))
+                Err(self.refused(error, &change.path()))
             }
+        }
+    }
+
+    /// What becomes of a call that the kernel refused; where it did so for what is kept as it is, the caller is told.
+    fn refused(&self, error: Errno, path: &Path) -> Unmade {
+        match self.worker.shared.kept.why(error, path) {
+            Some(why) => Stopped(Stop::Told(error, why)),
+            None => Failed(error),
         }
     }
 
@@ -437,7 +447,7 @@ impl Call<'_> {
             }
             Err(error) => {
                 keeper.failed();
-                Err(Failed(error))
+                Err(self.refused(error, &place.entry().path()))
             }
         }
     }

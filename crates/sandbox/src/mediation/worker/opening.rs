@@ -93,7 +93,8 @@ impl Call<'_> {
             link.as_c_str(),
             plainly | OFlags::CLOEXEC | OFlags::NOCTTY,
             Mode::empty(),
-        )?;
+        )
+        .map_err(|error| self.refused(error, &node.path))?;
         if reading {
             rustix::fs::access(link.as_c_str(), Access::WRITE_OK)?;
         } else {
@@ -132,7 +133,7 @@ impl Call<'_> {
             }
             Err(error) => {
                 keeper.failed();
-                Err(Failed(error))
+                Err(self.refused(error, &place.entry().path()))
             }
         }
     }
