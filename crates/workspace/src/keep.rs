@@ -17,6 +17,7 @@ use tagout_sandbox::{Change, Entry, Found, Identity, Keeper, Mediation, Stop, Ta
 
 use crate::journal::{Attributes, Kept, Lost, NAME, Name, Record, VERSION, Was};
 use crate::losses::Losses;
+use crate::sparse;
 
 /// Begins a journal in `folder` and keeps what changes in `trees`. For [`tagout_sandbox::stage_main_with`].
 ///
@@ -387,7 +388,6 @@ impl Recorder {
         found: &Found,
         open: impl Fn() -> Result<OwnedFd, Errno>,
     ) -> Result<Kept, Errno> {
-        self.budget = self.budget.checked_sub(found.size).ok_or(Errno::DQUOT)?;
         let file = match open() {
             Err(Errno::ACCESS) => reading_everything(&open)?,
             other => other?,
@@ -396,17 +396,16 @@ impl Recorder {
         if !look(file.as_fd())?.is(found) {
             return Err(Errno::AGAIN);
         }
+        let mut from = File::from(file);
+        let taken = sparse::taken(&from).map_err(number)?;
+        self.budget = self.budget.checked_sub(taken).ok_or(Errno::DQUOT)?;
         self.copies += 1;
         let name = self.copies.to_string();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let copy = rustix::fs::openat(&self.folder, &*name, flags, Mode::from_raw_mode(0o600))?;
-        let (mut from, mut to) = (File::from(file), File::from(copy));
-        // Shares the blocks where the file system can.
-        let copied = io::copy(&mut from, &mut to).map_err(number)?;
+        let copied = sparse::copy(&mut from, &mut File::from(copy)).map_err(number)?;
         // It may have grown meanwhile, from outside.
-        self.budget = self
-            .budget
-            .saturating_sub(copied.saturating_sub(found.size));
+        self.budget = self.budget.saturating_sub(copied.saturating_sub(taken));
         Ok(Kept {
             copy: name,
             attributes: attributes(found),

@@ -15,6 +15,7 @@ mod moves;
 mod outside;
 mod restore;
 mod retention;
+mod sparse;
 
 pub use keep::keeper;
 pub use losses::{Answer, DERIVED_FOLDERS, Gone, Question, is_derived};

@@ -1,6 +1,7 @@
 //! The trees in which something is put back, opened once: every step resolves beneath their own descriptors and follows no link.
 
 use super::*;
+use crate::sparse;
 
 /// The trees, each with a folder for what is taken aside.
 pub(super) struct Roots {
@@ -197,7 +198,7 @@ impl Roots {
             let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
             if is_file && found.st_nlink > 1 {
                 let file = rustix::fs::openat(&folder, name, flags | OFlags::TRUNC, Mode::empty())?;
-                return io::copy(copy, &mut File::from(file)).map(drop);
+                return sparse::copy(copy, &mut File::from(file)).map(drop);
             }
             if !is_file {
                 self.remove(path)?;
@@ -209,7 +210,7 @@ impl Roots {
         let number = self.count.replace(self.count.get() + 1).to_string();
         flags |= OFlags::CREATE | OFlags::EXCL;
         let file = rustix::fs::openat(&place, &*number, flags, Mode::from_raw_mode(0o600))?;
-        let written = io::copy(copy, &mut File::from(file))
+        let written = sparse::copy(copy, &mut File::from(file))
             .and_then(|_| Ok(rustix::fs::renameat(&place, &*number, &folder, name)?));
         if written.is_err() {
             let _ = rustix::fs::unlinkat(&place, &*number, AtFlags::empty());
