@@ -349,6 +349,18 @@ for_each_person! {
 }
 
 for_each_person! {
+    fn invariant_3_a_file_with_very_many_secrets_is_not_shown(person: Person) {
+        let world = World::new(person);
+        let line = |number: u32| format!("KEY_{number}_SECRET=q7{}{number:06}Zk\n", "xW3v9Tn2Lr8".repeat(2));
+        world.write(".env", &(0..10_001).map(line).collect::<String>());
+        let finished = world.run(&[], "tr -d '\\0' < .env | wc -c; echo A=1 > new; mv new .env").success();
+        assert_eq!(finished.stdout, "0\n", "{finished}");
+        assert!(finished.stderr.contains(".env holds too many secrets to replace each; inside it is zeros"), "{finished}");
+        assert_eq!(world.read(".env").as_deref(), Some("A=1\n"), "{finished}");
+    }
+}
+
+for_each_person! {
     fn git_puts_other_versions_of_a_twin_in_its_place(person: Person) {
         let world = repository(person);
         let (one, two) = (

@@ -84,11 +84,11 @@ impl Facts {
                     path: file.path.clone(),
                     blob: blob.clone(),
                     unchanged: is_blob(&std::fs::read(workspace.join(&file.path)).ok()?, blob),
-                    twin: match file.is_archive() {
+                    twin: match file.zeros_for().is_some() {
                         true => String::new(),
                         false => String::from_utf8(file.twin.clone()).ok()?,
                     },
-                    zeros: file.is_archive().then_some(file.twin.len()),
+                    zeros: file.zeros_for().map(|_| file.twin.len()),
                 })
             })
             .collect();

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use ignore::{WalkBuilder, WalkState};
 use tagout_secrets::{
     Confidence, DecoyKey, Detector, FileKind, Finding, file_kind, known_values, twin,
@@ -26,6 +27,10 @@ use crate::walk::each_entry;
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 /// What is found in one that is shown as zeros.
 const ARCHIVE: &str = "archive";
+/// What is found in another that is.
+const MANY: &str = "many secrets";
+/// A file with more findings is shown as zeros: to find as many values in all that leaves would cost every session seconds.
+const MOST_FINDINGS: usize = 10_000;
 /// The shortest value of a granted credential that is looked for in files.
 const SHORTEST_HELD: usize = 8;
 /// Folders whose contents come from a package manager; only names that promise credentials are
@@ -79,9 +84,13 @@ impl FoundFile {
         }
     }
 
-    /// Whether it is an archive, and zeros are shown instead.
-    pub(crate) fn is_archive(&self) -> bool {
-        self.kinds == [ARCHIVE]
+    /// What it is, where zeros are shown instead.
+    pub(crate) fn zeros_for(&self) -> Option<&'static str> {
+        match self.kinds.as_slice() {
+            [kind] if kind == ARCHIVE => Some("is an archive that holds secrets"),
+            [kind] if kind == MANY => Some("holds too many secrets to replace each"),
+            _ => None,
+        }
     }
 
     /// Whether a rule about content keeps the whole file from the agent.
@@ -113,7 +122,7 @@ pub fn scan(
     held: &[Held<'_>],
     progress: &(dyn Fn(u64) + Sync),
 ) -> Scan {
-    look(workspace, (key, held, None), progress)
+    look(workspace, (key, &Hider::new(held), None), progress)
 }
 
 /// The same, passing over files in which an earlier scan found nothing and that cannot have changed since.
@@ -124,11 +133,11 @@ pub(crate) fn scan_again(
     scanned: &Scanned,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Scan {
-    look(workspace, (key, held, Some(scanned)), progress)
+    look(workspace, (key, &Hider::new(held), Some(scanned)), progress)
 }
 
 /// What a scan looks for, and what it need not look at.
-type Search<'a> = (&'a DecoyKey, &'a [Held<'a>], Option<&'a Scanned>);
+type Search<'a> = (&'a DecoyKey, &'a Hider<'a>, Option<&'a Scanned>);
 
 fn look(workspace: &Path, search: Search<'_>, progress: &(dyn Fn(u64) + Sync)) -> Scan {
     let found = Mutex::new(Scan::default());
@@ -180,6 +189,15 @@ pub(crate) fn find_in(
     let findings = findings_in(path, bytes);
     if findings.is_empty() {
         return None;
+    }
+    if findings.len() > MOST_FINDINGS {
+        let file = FoundFile {
+            path: path.to_owned(),
+            twin: vec![0; bytes.len()],
+            decoys: Vec::new(),
+            kinds: vec![MANY.to_owned()],
+        };
+        return Some((file, Vec::new()));
     }
     let twin = twin(bytes, &findings, key);
     let known = values_of(&path.display().to_string(), bytes, &findings);
@@ -264,7 +282,12 @@ pub(crate) fn is_dependency(path: &Path) -> bool {
     })
 }
 
-fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, found: &Mutex<Scan>) {
+fn scan_file(
+    workspace: &Path,
+    path: &Path,
+    (key, hider, scanned): Search<'_>,
+    found: &Mutex<Scan>,
+) {
     let Ok(relative) = path.strip_prefix(workspace) else {
         return;
     };
@@ -329,14 +352,11 @@ fn scan_file(workspace: &Path, path: &Path, (key, held, scanned): Search<'_>, fo
         }
     };
     let judged = find_in(relative, &bytes, key);
-    match hide_held(relative, &bytes, judged, held) {
+    match hider.hide(relative, &bytes, judged) {
         None => clean(),
         Some((file, known)) => {
-            if file.is_archive() {
-                warn(format!(
-                    "{} is an archive that holds secrets; inside it is zeros",
-                    relative.display()
-                ));
+            if let Some(why) = file.zeros_for() {
+                warn(format!("{} {why}; inside it is zeros", relative.display()));
             }
             if let Ok(mut found) = found.lock() {
                 found.twins.push(file);
@@ -381,7 +401,7 @@ pub(crate) fn look_again(
             .zip(&decoys)
             .map(|(value, decoy)| (value.as_slice(), decoy.as_slice()))
             .collect();
-        let Some((mut file, known)) = hide_held(relative, &bytes, judged, &held) else {
+        let Some((mut file, known)) = Hider::new(&held).hide(relative, &bytes, judged) else {
             continue;
         };
         if !was_known {
@@ -410,29 +430,43 @@ fn read_remembered(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     fs::read(path).map(Some)
 }
 
-/// Puts decoys where values of granted credentials stand, in what is shown of a file so far.
-fn hide_held(
-    path: &Path,
-    bytes: &[u8],
-    judged: Option<(FoundFile, Vec<KnownValue>)>,
-    held: &[Held<'_>],
-) -> Option<(FoundFile, Vec<KnownValue>)> {
-    let mut shown = judged;
-    for (value, decoy) in held {
-        let so_far = shown.as_ref().map_or(bytes, |(file, _)| &file.twin);
+/// Values that are looked for wherever they stand.
+struct Hider<'a> {
+    /// An error where there are more than can be looked for.
+    values: Result<AhoCorasick, BuildError>,
+    decoys: Vec<&'a [u8]>,
+}
+
+impl<'a> Hider<'a> {
+    fn new(held: &[Held<'a>]) -> Self {
         // A shorter value is everywhere; the file that it comes from alone would not be enough.
-        if value.len() < SHORTEST_HELD || !so_far.windows(value.len()).any(|part| part == *value) {
-            continue;
+        let held = held
+            .iter()
+            .filter(|(value, _)| value.len() >= SHORTEST_HELD);
+        let (values, decoys): (Vec<&[u8]>, Vec<&[u8]>) = held.copied().unzip();
+        Self {
+            values: AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&values),
+            decoys,
         }
-        let mut twin = Vec::with_capacity(so_far.len());
-        let mut rest = so_far;
-        while let Some(at) = rest.windows(value.len()).position(|part| part == *value) {
-            twin.extend_from_slice(&rest[..at]);
-            twin.extend_from_slice(decoy);
-            rest = &rest[at + value.len()..];
-        }
-        twin.extend_from_slice(rest);
-        let (file, _) = shown.get_or_insert_with(|| {
+    }
+
+    /// Puts decoys where the values stand, in what is shown of a file so far.
+    fn hide(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        judged: Option<(FoundFile, Vec<KnownValue>)>,
+    ) -> Option<(FoundFile, Vec<KnownValue>)> {
+        let so_far = judged.as_ref().map_or(bytes, |(file, _)| &file.twin);
+        let twin = match &self.values {
+            _ if self.decoys.is_empty() => return judged,
+            Ok(values) if !values.is_match(so_far) => return judged,
+            Ok(values) => values.replace_all_bytes(so_far, &self.decoys),
+            Err(_) => vec![0; so_far.len()],
+        };
+        let (mut file, known) = judged.unwrap_or_else(|| {
             let file = FoundFile {
                 path: path.to_owned(),
                 twin: Vec::new(),
@@ -442,8 +476,8 @@ fn hide_held(
             (file, Vec::new())
         });
         file.twin = twin;
+        Some((file, known))
     }
-    shown
 }
 
 /// A twin hides one name. The others of the same file, in folders that are not searched or under names
