@@ -235,7 +235,7 @@ fn run(
             Say::Origin { tree, path, asked } => match (mediated, roots.get(tree)) {
                 (Some(mediated), Some(root)) => {
                     // Nothing is opened for writing between the look and the answer.
-                    let _still = paused.is_none().then(|| mediated.pause());
+                    let _still = paused.is_none().then(|| mediated.be_still());
                     origin(mediated, root, &path, asked)
                 }
                 _ => Err(io::ErrorKind::NotFound.into()),

@@ -61,6 +61,12 @@ pub(crate) struct Around {
     pub(crate) looked: Looked,
 }
 
+/// Whether somebody still writes it, as far as anybody can tell.
+fn is_unfinished(file: &File, arrival: &Arrival) -> bool {
+    is_being_written(file)
+        .unwrap_or_else(|| arrival.new && file.metadata().is_ok_and(|found| found.len() == 0))
+}
+
 impl Around {
     /// Whether what a file holds was written inside, as far as anybody can tell: what came from elsewhere is the host's, whoever opened it
     /// since.
@@ -339,21 +345,27 @@ impl Appearing {
         if !kind.is_file() {
             return Ok(());
         }
+        let promising = file_kind(&arrival.path) != FileKind::Plain;
+        // In most there is nothing, and it does not matter who wrote it.
+        if !promising
+            && found.len() <= READ_AT_ONCE
+            && self.is_finished_and_clean(arrival, &around.key)
+        {
+            around.control.forget_writing(&path);
+            return Ok(());
+        }
         if around.has_written(arrival, &path) {
             self.forget_if_clean(&arrival.path, around);
             return Ok(());
         }
-        let promising = file_kind(&arrival.path) != FileKind::Plain;
         if promising || found.len() <= LARGEST {
             let Ok(file) = self.open_file(&arrival.path) else {
                 return Ok(());
             };
-            let unfinished = is_being_written(&file);
-            let unfinished = unfinished.unwrap_or(arrival.new && found.len() == 0);
-            let stops = match promising {
-                true if unfinished || found.len() > READ_AT_ONCE => true,
+            let stops = match (promising, is_unfinished(&file, arrival)) {
+                (true, unfinished) if unfinished || found.len() > READ_AT_ONCE => true,
                 // Who still writes it will close it.
-                false if unfinished => false,
+                (false, true) => false,
                 _ => !matches!(judge(&arrival.path, &file, &around.key).0, Judged::Clean),
             };
             drop(file);
@@ -362,6 +374,13 @@ impl Appearing {
             }
         }
         Ok(())
+    }
+
+    fn is_finished_and_clean(&self, arrival: &Arrival, key: &DecoyKey) -> bool {
+        self.open_file(&arrival.path).is_ok_and(|file| {
+            !is_unfinished(&file, arrival)
+                && matches!(judge(&arrival.path, &file, key).0, Judged::Clean)
+        })
     }
 
     /// A file that was written inside, whose content the agent knows. When nothing is in it, whoever writes there next without the

@@ -63,15 +63,27 @@ pub(super) struct Mediated {
 /// While it lives, no change is made; what was resolved before it ends is resolved again.
 pub(super) struct Pause<'a> {
     shared: &'a Mediated,
+    _still: Still<'a>,
+}
+
+/// While it lives, no change is made.
+pub(super) struct Still<'a> {
     _keeper: MutexGuard<'a, Box<dyn Keeper>>,
 }
 
 impl Mediated {
     /// Waits until the change that is being made is made.
     pub(super) fn pause(&self) -> Pause<'_> {
-        let keeper = self.keeper.lock();
         Pause {
             shared: self,
+            _still: self.be_still(),
+        }
+    }
+
+    /// As [`Mediated::pause`], for whoever puts nothing anywhere meanwhile.
+    pub(super) fn be_still(&self) -> Still<'_> {
+        let keeper = self.keeper.lock();
+        Still {
             _keeper: keeper.unwrap_or_else(PoisonError::into_inner),
         }
     }
